@@ -1,0 +1,86 @@
+import type { DType } from '../spec';
+
+/** The shape of a model, read from its config.json by its architecture. Dimensions in elements. */
+export interface ModelShape {
+  readonly layers: number;
+  readonly hiddenSize: number;
+  readonly intermediateSize: number;
+  readonly heads: number;
+  readonly keyValueHeads: number;
+  readonly headSize: number;
+  readonly vocabularySize: number;
+  readonly maxPositions: number;
+  readonly normEpsilon: number;
+  readonly rotary: RotaryScaling;
+  readonly tiedHead: boolean;
+}
+
+export interface RotaryScaling {
+  readonly theta: number;
+  /** Llama 3's piecewise scaling of the inverse frequencies; null: none. */
+  readonly llama3: {
+    readonly factor: number;
+    readonly lowFrequencyFactor: number;
+    readonly highFrequencyFactor: number;
+    readonly originalMaxPositions: number;
+  } | null;
+}
+
+/** A weight that is a matrix product in the forward pass: `y = x Wᵀ + b`, W `[rows, columns]`. */
+export interface LinearShape {
+  /** Module name, e.g. `model.layers.0.self_attn.q_proj`. */
+  readonly name: string;
+  readonly rows: number;
+  readonly columns: number;
+  readonly bias: boolean;
+}
+
+/**
+ * One step of a block's forward pass (see docs/architecture.md). It applies what was quantized just before and captures the
+ * input of the linears that are quantized next.
+ */
+export interface Stage {
+  /** `attention-input`, `attention`, `mlp-input`, `mlp`, `head-input`. */
+  readonly name: string;
+  /** Activations it needs, e.g. `hidden`, `context`, `product`. Shape `[batch, sequence, features]`. */
+  readonly reads: readonly string[];
+  /** Activations that are kept for later stages. What is not listed is dropped. */
+  readonly leaves: readonly string[];
+  /** Linears applied in this stage; the first stage of a layer applies the last linear of the layer before. */
+  readonly applies: readonly LinearShape[];
+  /** Other tensors it needs (norm weights), by role. */
+  readonly parameters: Readonly<Record<string, string>>;
+  /** Linears whose common input is captured. */
+  readonly captures: readonly LinearShape[];
+}
+
+/** A decoder layer, or the head as a block of its own with the one stage `head-input`. */
+export interface Block {
+  readonly name: string;
+  readonly stages: readonly Stage[];
+  /** Tensors of the source that belong to this block, with their expected shapes. */
+  readonly tensors: ReadonlyMap<string, readonly number[]>;
+}
+
+/** An entry of the registry: the names of an architecture's tensors, and its stages. */
+export interface Architecture {
+  /** `llama`. */
+  readonly name: string;
+  /** By `architectures[0]` or `model_type` of config.json. */
+  accepts(config: Readonly<Record<string, unknown>>): boolean;
+  /** @throws QuantloomError InvalidModel naming the field, UnsupportedArchitecture naming the feature (e.g. another rope type). */
+  shape(config: Readonly<Record<string, unknown>>): ModelShape;
+  /** `model.embed_tokens.weight`. */
+  readonly embedding: string;
+  /** `model.norm.weight`. */
+  readonly finalNorm: string;
+  /** `lm_head.weight`; absent from files when the head is tied to the embedding. */
+  readonly head: string;
+  /**
+   * Decoder layers in order, then the head as the last block.
+   * `has` tells which optional tensors (biases) the source holds.
+   */
+  blocks(shape: ModelShape, has: (tensor: string) => boolean): readonly Block[];
+  /** Source dtypes that it can be computed from. */
+  readonly dtypes: readonly DType[];
+}

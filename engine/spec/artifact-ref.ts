@@ -1,0 +1,25 @@
+import type { DType } from './tensor';
+
+export type ArtifactKind =
+  | 'weight' // a tensor of the source model, read where it lies
+  | 'activation' // what one stage leaves behind for one slice; dropped two layers later
+  | 'hessian' // XᵀX of one slice, or of all slices
+  | 'quantized-linear'
+  | 'layer' // a finished layer in its final format
+  | 'tokens'
+  | 'document'; // JSON: plan, report
+
+/**
+ * What Temporal carries instead of bytes (under 1 KB). The content is found in the store by `sha256`, or, for a tensor of the
+ * source model, at `at`.
+ */
+export interface ArtifactRef {
+  readonly kind: ArtifactKind;
+  /** SHA-256 of the content, lower-case hex. */
+  readonly sha256: string;
+  readonly bytes: number;
+  readonly dtype?: DType;
+  readonly shape?: readonly number[];
+  /** Where the bytes lie outside the store. Not part of the identity. */
+  readonly at?: { readonly file: string; readonly offset: number };
+}

@@ -1,0 +1,25 @@
+export type { ArtifactKind, ArtifactRef } from './artifact-ref';
+export {
+  type JobResult,
+  PROGRESS_QUERY,
+  type QueueName,
+  SEARCH_ATTRIBUTES,
+  TASK_QUEUES,
+  UPDATES,
+  WORKFLOWS,
+} from './job';
+export type {
+  BlockPlan,
+  LinearPlan,
+  ModelPlan,
+  PlanEstimate,
+  SourceTensor,
+  StagePlan,
+  TensorTable,
+} from './model-plan';
+export type { JobPhase, LayerProgress, Progress } from './progress';
+export type { Override, QuantizationSpec, QuantizationSpecInput, Recipe } from './quantization-spec';
+export { FORMATS, parseQuantizationSpec, QuantizationSpecSchema, RecipeSchema } from './quantization-spec';
+export { ERROR_CODES, type ErrorCode, QuantloomError } from './quantloom-error';
+export type { BlockReport, DampingRung, LinearReport } from './reports';
+export { DTYPE_BITS, type DType, elementCount, type FloatTensor, type Tensor } from './tensor';

@@ -1,0 +1,55 @@
+/** Names that the doors (CLI, API) and the workflows agree on. */
+
+export const TASK_QUEUES = { control: 'quantloom-control', cpu: 'quantloom-cpu', gpu: 'quantloom-gpu' } as const;
+export type QueueName = keyof typeof TASK_QUEUES;
+
+/** Workflow types. `quantizeModel` takes one QuantizationSpec object. */
+export const WORKFLOWS = {
+  quantizeModel: 'quantizeModel',
+  quantizeLayer: 'quantizeLayer',
+  calibrateLayer: 'calibrateLayer',
+  evaluateModel: 'evaluateModel',
+} as const;
+
+/** Query of quantizeModel, answered with a `Progress`. */
+export const PROGRESS_QUERY = 'progress';
+
+/**
+ * Updates of quantizeModel. Each answers with the `Progress` after it; each is refused with a message when it makes no sense now.
+ * Arguments: `retryLayer` and `skipLayer` take `{ layer?: number }` (none: the step that needs review), `setConcurrency` `{ layers: number }`.
+ */
+export const UPDATES = {
+  pause: 'pause',
+  resume: 'resume',
+  cancel: 'cancel',
+  retryLayer: 'retryLayer',
+  skipLayer: 'skipLayer',
+  setConcurrency: 'setConcurrency',
+} as const;
+
+/** Custom search attributes, registered on the server before the first job. Values are Temporal's type names. */
+export const SEARCH_ATTRIBUTES = {
+  QuantloomModel: 'Keyword',
+  QuantloomScheme: 'Keyword',
+  QuantloomStage: 'Keyword',
+  QuantloomLayersDone: 'Int',
+  QuantloomPerplexityDelta: 'Double',
+  QuantloomNeedsReview: 'Bool',
+} as const;
+
+/** Result of quantizeModel. */
+export interface JobResult {
+  /** Directories of the published checkpoints, by format. */
+  readonly outputs: Readonly<Record<string, string>>;
+  readonly sourceBytes: number;
+  /** Bytes of the weight files of the first format. */
+  readonly outputBytes: number;
+  /** Mean over all quantized weights, scales and zeros included. */
+  readonly bitsPerWeight: number;
+  readonly perplexity: { readonly original: number | null; readonly quantized: number } | null;
+  readonly meanRelativeError: number | null;
+  /** Activities that computed, and that found their result in the store. */
+  readonly computed: number;
+  readonly cached: number;
+  readonly seconds: number;
+}

@@ -1,0 +1,87 @@
+import type { ArtifactRef } from './artifact-ref';
+import type { Recipe } from './quantization-spec';
+import type { DType } from './tensor';
+
+/** A tensor of the source model: which file, which bytes of it. `sha256` is filled in when the model is fetched. */
+export interface SourceTensor {
+  readonly name: string;
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  /** Path of the file, relative to the model's directory. */
+  readonly file: string;
+  /** Absolute byte offset in the file. */
+  readonly offset: number;
+  readonly bytes: number;
+}
+
+/** A linear of a block, with the recipe that overrides have been applied to; `recipe: null` keeps it in 16 bit. */
+export interface LinearPlan {
+  /** Module name, e.g. `model.layers.0.self_attn.q_proj`. Its weight is `<name>.weight`, its bias `<name>.bias`. */
+  readonly name: string;
+  /** Output features. */
+  readonly rows: number;
+  /** Input features. */
+  readonly columns: number;
+  readonly bias: boolean;
+  readonly recipe: Recipe | null;
+}
+
+export interface StagePlan {
+  /** Name of the stage in its architecture's table. */
+  readonly stage: string;
+  /** The linears whose input this stage captures: they share one Hessian and are quantized next. */
+  readonly linears: readonly LinearPlan[];
+}
+
+/** A decoder layer, or the head. */
+export interface BlockPlan {
+  readonly index: number;
+  /** `model.layers.3`, `lm_head`. */
+  readonly name: string;
+  readonly stages: readonly StagePlan[];
+  /** Every tensor of the source that this block owns, sorted by name. */
+  readonly tensors: readonly string[];
+}
+
+/** All that is known before any work: the result of reading shapes only. Stored as a document; workflows carry its reference. */
+export interface ModelPlan {
+  readonly architecture: string;
+  /** Directory of the model. */
+  readonly directory: string;
+  /** The model's config.json, as read. */
+  readonly config: Readonly<Record<string, unknown>>;
+  readonly blocks: readonly BlockPlan[];
+  /** Tensors that no block owns: embeddings, final norm, a head that is kept. */
+  readonly remainder: readonly string[];
+  readonly tensors: Readonly<Record<string, SourceTensor>>;
+  /** Files that are copied next to the weights: tokenizer, generation config, chat template, licence. */
+  readonly companions: readonly string[];
+  readonly parameters: number;
+  readonly sourceBytes: number;
+  readonly slices: readonly { readonly firstSequence: number; readonly sequences: number }[];
+}
+
+/** What fetching adds to the plan: the identity of every tensor. Stored as a document. */
+export type TensorTable = Readonly<Record<string, ArtifactRef>>;
+
+/** What `quantloom plan` prints. All sizes in bytes. */
+export interface PlanEstimate {
+  readonly architecture: string;
+  readonly parameters: number;
+  readonly blocks: number;
+  readonly linears: number;
+  readonly bitsPerWeight: number;
+  readonly bytesToRead: number;
+  readonly outputBytes: number;
+  readonly storeBytes: number;
+  readonly diskFreeBytes: number;
+  readonly calibrationTokens: number;
+  readonly activitiesPerLayer: number;
+  readonly activities: number;
+  /** By activity name: peak resident bytes beyond the idle process. */
+  readonly peakMemoryBytes: Readonly<Record<string, number>>;
+  readonly floatingPointOperations: number;
+  /** Every reason why the job would not run; empty when it would. */
+  readonly refusals: readonly { readonly code: string; readonly where: string; readonly message: string }[];
+  readonly warnings: readonly string[];
+}

@@ -1,0 +1,102 @@
+import { z } from 'zod';
+import { QuantloomError } from './quantloom-error';
+
+/** How one linear is quantized. Every field can be overridden per module. */
+export const RecipeSchema = z.strictObject({
+  /** `rtn`: round-to-nearest, needs no calibration. `gptq`: error compensation with the Hessian (Frantar et al. 2022). */
+  method: z.enum(['rtn', 'gptq']).default('gptq'),
+  /** Bits per code. 5 and 6 are written in GPTQModel's planar layout. */
+  bits: z.union([z.literal(2), z.literal(3), z.literal(4), z.literal(5), z.literal(6), z.literal(8)]).default(4),
+  /** Input columns that share a scale; -1: the whole row. Smaller is more accurate and larger on disk. */
+  groupSize: z
+    .union([z.literal(-1), z.literal(16), z.literal(32), z.literal(64), z.literal(128), z.literal(256)])
+    .default(128),
+  /** Symmetric: zero point fixed at the middle code. Asymmetric is better at 2 bits. */
+  symmetric: z.boolean().default(true),
+  /** Order of the columns in GPTQ. `static`: by falling Hessian diagonal, groups stay sequential in the file. `dynamic`: same order, groups follow it (g_idx). */
+  actOrder: z.enum(['none', 'static', 'dynamic']).default('static'),
+  /** Share of the mean Hessian diagonal that is added to the diagonal before factorizing. */
+  damping: z.number().positive().max(1).default(0.01),
+  /** How a group's scale (and zero point) is found: from its extremes, or by search under squared error weighted by the Hessian's diagonal. */
+  scales: z.enum(['minmax', 'search']).default('search'),
+  /** Rounds of closed-form scales and coordinate descent on codes after GPTQ; 0: none. */
+  refinements: z.int().min(0).max(20).default(3),
+});
+export type Recipe = z.infer<typeof RecipeSchema>;
+
+export const OverrideSchema = z.strictObject({
+  /** Full module name (`model.layers.0.mlp.down_proj`), a glob with `*`, or a regular expression after `re:`. The last override that matches a field wins. */
+  match: z.string().min(1),
+  /** Keep the module in 16 bit. */
+  skip: z.boolean().optional(),
+  ...RecipeSchema.partial().shape,
+});
+export type Override = z.infer<typeof OverrideSchema>;
+
+export const CalibrationSchema = z.strictObject({
+  /** A text file, a JSONL file (field `text`), or `demo`: the text that ships with Quantloom. */
+  source: z.string().min(1).default('demo'),
+  /** Number of sequences. */
+  samples: z.int().positive().max(65536).default(128),
+  /** Tokens per sequence. */
+  sequenceLength: z.int().min(8).max(131072).default(2048),
+  /** Where the sequences start in the text is drawn with this seed. */
+  seed: z.int().min(0).max(0xffffffff).default(0),
+  /** Tokens per slice: the unit of calibration work. Decides memory and parallelism; part of the result's identity (sums are taken per slice). */
+  sliceTokens: z.int().positive().default(8192),
+});
+
+export const EvaluationSchema = z.strictObject({
+  /** Text file, or `demo`. */
+  text: z.string().min(1),
+  /** Tokens per window; windows do not overlap; the first token of a window is not scored. */
+  context: z.int().min(2).max(131072).default(512),
+  /** Bound on the tokens that are scored. */
+  maxTokens: z.int().positive().default(16384),
+  /** Perplexity of the original too. */
+  original: z.boolean().default(true),
+});
+
+export const FORMATS = ['gptq', 'gptq_v2'] as const;
+
+/**
+ * The whole input of a job: one JSON object, which can be pasted into Temporal's "Start Workflow". Only `model` and `output` are required.
+ */
+export const QuantizationSpecSchema = z.strictObject({
+  /** Directory of safetensors, or `demo`. */
+  model: z.string().min(1),
+  /** Directory that is created with the checkpoint in it. */
+  output: z.string().min(1),
+  overwrite: z.boolean().default(false),
+  recipe: RecipeSchema.prefault({}),
+  overrides: z.array(OverrideSchema).max(1000).default([]),
+  /** Keep the language-model head in 16 bit. */
+  keepHead: z.boolean().default(true),
+  /**
+   * When quantized weights replace the original ones upstream. `stage`: before the next stage is captured (true-sequential).
+   * `layer`: a whole layer is captured with its own original weights. `independent`: never, so that layers can be solved anywhere.
+   */
+  order: z.enum(['stage', 'layer', 'independent']).default('stage'),
+  /** One checkpoint is written per format; with several, each in a subdirectory of `output` named after it. */
+  formats: z.array(z.enum(FORMATS)).min(1).default(['gptq']),
+  calibration: CalibrationSchema.prefault({}),
+  evaluation: EvaluationSchema.nullable().default(null),
+  /** Layers solved at the same time in `order: independent`. */
+  concurrency: z.int().min(1).max(200).default(8),
+});
+export type QuantizationSpec = z.output<typeof QuantizationSpecSchema>;
+export type QuantizationSpecInput = z.input<typeof QuantizationSpecSchema>;
+
+/**
+ * Fills in the defaults.
+ *
+ * @throws QuantloomError InvalidSpecification that names every bad field.
+ */
+export function parseQuantizationSpec(input: unknown): QuantizationSpec {
+  const parsed = QuantizationSpecSchema.safeParse(input);
+  if (parsed.success) return parsed.data;
+  const faults = parsed.error.issues.map((issue) => `${issue.path.join('.') || '(whole object)'}: ${issue.message}`);
+  throw new QuantloomError('InvalidSpecification', `The quantization spec is not valid. ${faults.join('; ')}`, {
+    details: { fields: parsed.error.issues.map((issue) => issue.path.join('.')) },
+  });
+}

@@ -1,0 +1,38 @@
+import type { Recipe } from './quantization-spec';
+
+/** How the inverse of the Hessian was had. Each rung is tried when the one before fails. */
+export type DampingRung = 'as-asked' | 'more-damping' | 'diagonal-floor' | 'round-to-nearest' | 'not-needed';
+
+/** What happened to one linear. */
+export interface LinearReport {
+  readonly name: string;
+  readonly rows: number;
+  readonly columns: number;
+  /** null: kept in 16 bit. */
+  readonly recipe: Recipe | null;
+  /** tr(ΔW H ΔWᵀ) / tr(W H Wᵀ): squared output error relative to the output's energy. NaN-free; null when there is no Hessian. */
+  readonly relativeError: number | null;
+  /** ‖ΔW‖² / ‖W‖². */
+  readonly relativeWeightError: number;
+  /** The same relative output error before the refinements. */
+  readonly relativeErrorBeforeRefinement: number | null;
+  readonly rung: DampingRung;
+  /** The damping that was used in the end. */
+  readonly damping: number;
+  /** Columns of the input that were zero in all of the calibration. */
+  readonly deadColumns: number;
+}
+
+export interface BlockReport {
+  readonly index: number;
+  readonly name: string;
+  readonly linears: readonly LinearReport[];
+  readonly calibrationTokens: number;
+  readonly nonFiniteSequences: number;
+  /** Seconds of computing per activity name, cached results not counted. */
+  readonly seconds: Readonly<Record<string, number>>;
+  readonly computed: number;
+  readonly cached: number;
+  /** True when the operator chose to keep the layer in 16 bit. */
+  readonly skipped: boolean;
+}

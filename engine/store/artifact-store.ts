@@ -1,0 +1,50 @@
+/**
+ * Content-addressed storage of artifacts, and of the records that say which artifacts a computation produced.
+ *
+ * Contract, checked by the conformance suite that every implementation passes (`conformance.ts`):
+ * - `put` is idempotent and atomic: a reader sees the whole content or nothing, whatever is killed when.
+ * - `get` verifies the SHA-256 of what it read. A mismatch moves the content into quarantine and throws ArtifactCorrupt; from
+ *   then on the artifact is missing.
+ * - `record` keeps the first record that is put under a key and never changes it.
+ * - No room left: QuantloomError StoreFull (retryable) naming the place, bytes needed and bytes free; nothing half-written remains.
+ */
+export interface ArtifactStore {
+  /** Where it is, for messages: a directory or `s3://bucket/prefix`. */
+  readonly location: string;
+
+  /** @returns the SHA-256 of the content. `durable: false` (activations) spares the fsync: a loss is recomputed. */
+  put(content: Uint8Array, options?: { readonly durable?: boolean }): Promise<string>;
+
+  /** @throws QuantloomError ArtifactMissing, ArtifactCorrupt. */
+  get(sha256: string): Promise<Uint8Array>;
+
+  /** Presence only, content not verified. */
+  has(sha256: string): Promise<boolean>;
+
+  /** Removes an artifact; no error if there is none. */
+  remove(sha256: string): Promise<void>;
+
+  /** Makes the artifact's content appear at `path` (verified, by reflink or copy, never a hard link: outputs may be edited). */
+  exportTo(sha256: string, path: string): Promise<void>;
+
+  /** @returns `stored`, or `existed` when the key already had a record (which stays). */
+  record(key: string, value: unknown): Promise<'stored' | 'existed'>;
+
+  /** The record of a key, or null. A record that cannot be parsed is quarantined and counts as absent. */
+  recall(key: string): Promise<unknown | null>;
+
+  /** Removes a record; no error if there is none. */
+  forget(key: string): Promise<void>;
+
+  /** All artifacts, in no order. */
+  artifacts(): AsyncIterable<StoredArtifact>;
+
+  /** All keys that have a record, in no order. */
+  records(): AsyncIterable<{ readonly key: string; readonly modified: Date }>;
+}
+
+export interface StoredArtifact {
+  readonly sha256: string;
+  readonly bytes: number;
+  readonly modified: Date;
+}

@@ -1,0 +1,14 @@
+/** Unit tests lie beside the code; test/ holds integration, replay, e2e and chaos. */
+module.exports = {
+  testEnvironment: '<rootDir>/test/jest-environment.cjs',
+  transform: {
+    '^.+\\.[jt]sx?$': [
+      '@swc/jest',
+      { jsc: { target: 'es2023', parser: { syntax: 'typescript' } }, module: { type: 'commonjs' } },
+    ],
+  },
+  // Packages that are published as ES modules only.
+  transformIgnorePatterns: ['/node_modules/(?!(@huggingface/tokenizers|env-paths|pretty-bytes|is-safe-filename)/)'],
+  testMatch: ['<rootDir>/{engine,activities,workflows,workers,cli,test}/**/*.test.ts'],
+  maxWorkers: 2,
+};
