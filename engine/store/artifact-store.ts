@@ -30,8 +30,12 @@ export interface ArtifactStore {
   /** @returns `stored`, or `existed` when the key already had a record (which stays). */
   record(key: string, value: unknown): Promise<'stored' | 'existed'>;
 
-  /** The record of a key, or null. A record that cannot be parsed is quarantined and counts as absent. */
-  recall(key: string): Promise<unknown | null>;
+  /**
+   * The record of a key, or null. A record that cannot be parsed is quarantined and counts as absent.
+   * A recall counts as use: `modified` moves to now (to the accuracy of some minutes, where the place allows it), so that garbage
+   * is collected by last use. `peek: true` only looks.
+   */
+  recall(key: string, options?: { readonly peek?: boolean }): Promise<unknown | null>;
 
   /** Removes a record; no error if there is none. */
   forget(key: string): Promise<void>;

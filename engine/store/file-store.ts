@@ -1,0 +1,244 @@
+import { constants } from 'node:fs';
+import { access, copyFile, link, mkdir, readFile, rename, rm, stat, utimes } from 'node:fs/promises';
+import path from 'node:path';
+import { QuantloomError } from '../spec';
+import type { ArtifactStore, StoredArtifact } from './artifact-store';
+import { decodeRecord, encodeRecord } from './record-file';
+import { requireSha256 } from './sha256';
+import { listShards, type ShardEntry } from './shards';
+import { asStoreFull } from './store-full';
+import { synchronize, writeAndHash } from './synchronized-write';
+import { sweepTemporaryFiles, temporaryName } from './temporary-files';
+import { hashFile, readAndHash } from './verified-read';
+
+/** A record counts as used just now when it is used this soon after: spares a write per look-up. */
+const USED_RECENTLY_MILLISECONDS = 600_000;
+
+/**
+ * Opens (and makes, if need be) a store in a directory. Many processes, also on several machines with one shared file system, may
+ * have the same store open. Layout:
+ *
+ * ```
+ * objects/ab/abcd…   content, named after its SHA-256
+ * records/ab/abcd…   a record, named after its key
+ * quarantine/        what did not match its hash, for a look at it
+ * tmp/               what is being written
+ * ```
+ *
+ * The file system must know hard links (a record is linked into place, so that the first one wins).
+ *
+ * @throws QuantloomError OutputUnwritable when the directory cannot be made or written.
+ */
+export async function openFileStore(directory: string): Promise<ArtifactStore> {
+  const root = path.resolve(directory);
+  try {
+    for (const part of ['objects', 'records', 'quarantine', 'tmp']) {
+      await mkdir(path.join(root, part), { recursive: true });
+      await access(path.join(root, part), constants.W_OK | constants.X_OK);
+    }
+    await sweepTemporaryFiles(path.join(root, 'tmp'));
+  } catch (error) {
+    throw new QuantloomError(
+      'OutputUnwritable',
+      `The store ${root} cannot be used: ${(error as Error).message}. ` +
+        'Make the directory writable for this user, or name another one (QUANTLOOM_STORE).',
+      { cause: error, details: { directory: root } },
+    );
+  }
+  return new FileStore(root);
+}
+
+class FileStore implements ArtifactStore {
+  constructor(readonly location: string) {}
+
+  async put(content: Uint8Array, { durable = true }: { readonly durable?: boolean } = {}): Promise<string> {
+    const temporary = this.#temporary();
+    try {
+      const sha256 = await writeAndHash(temporary, content);
+      const object = this.#object(sha256);
+      if (durable) await synchronize(temporary);
+      await this.#makeShard(object, durable);
+      // Also over what is there already: that may have been damaged, or not be durable.
+      await rename(temporary, object);
+      if (durable) await synchronize(path.dirname(object));
+      return sha256;
+    } catch (error) {
+      await rm(temporary, { force: true }); // before the free bytes are looked at
+      throw await asStoreFull(error, this.location, content.byteLength);
+    } finally {
+      await rm(temporary, { force: true });
+    }
+  }
+
+  async get(sha256: string): Promise<Uint8Array> {
+    const object = this.#object(sha256);
+    const read = await this.#orMissing(sha256, readAndHash(object));
+    if (read.sha256 !== sha256) throw await this.#corrupt(sha256, read);
+    return read.content;
+  }
+
+  async has(sha256: string): Promise<boolean> {
+    return exists(this.#object(sha256));
+  }
+
+  async remove(sha256: string): Promise<void> {
+    await rm(this.#object(sha256), { force: true });
+  }
+
+  async exportTo(sha256: string, target: string): Promise<void> {
+    const object = this.#object(sha256);
+    const directory = path.dirname(path.resolve(target));
+    const { size } = await this.#orMissing(sha256, stat(object));
+    const temporary = path.join(directory, `.${temporaryName()}.tmp`);
+    try {
+      await this.#orMissing(sha256, copyFile(object, temporary, constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL));
+      const copied = await hashFile(temporary);
+      if (copied.sha256 !== sha256) {
+        const stored = await this.#orMissing(sha256, hashFile(object));
+        if (stored.sha256 !== sha256) throw await this.#corrupt(sha256, stored);
+        throw new QuantloomError(
+          'OutputUnwritable',
+          `What was written to ${target} has SHA-256 ${copied.sha256} instead of ${sha256}. The disk or its file system is not reliable.`,
+          { retryable: true, details: { target, expected: sha256, found: copied.sha256 } },
+        );
+      }
+      await synchronize(temporary);
+      await rename(temporary, target);
+      await synchronize(directory);
+    } catch (error) {
+      await rm(temporary, { force: true });
+      throw asUnwritable(await asStoreFull(error, directory, size), target);
+    } finally {
+      await rm(temporary, { force: true });
+    }
+  }
+
+  async record(key: string, value: unknown): Promise<'stored' | 'existed'> {
+    const record = this.#record(key);
+    const content = encodeRecord(value);
+    if (await exists(record)) return 'existed';
+    const temporary = this.#temporary();
+    try {
+      await writeAndHash(temporary, content);
+      await synchronize(temporary);
+      await this.#makeShard(record, true);
+      await link(temporary, record);
+      await synchronize(path.dirname(record));
+      return 'stored';
+    } catch (error) {
+      if (codeOf(error) === 'EEXIST') return 'existed';
+      await rm(temporary, { force: true }); // before the free bytes are looked at
+      throw await asStoreFull(error, this.location, content.byteLength);
+    } finally {
+      await rm(temporary, { force: true });
+    }
+  }
+
+  async recall(key: string, { peek = false }: { readonly peek?: boolean } = {}): Promise<unknown | null> {
+    const record = this.#record(key);
+    const content = await readFile(record).catch(nullIfAbsent);
+    if (content === null) return null;
+    const decoded = decodeRecord(content);
+    if (decoded === null) {
+      await this.#quarantine(record, `record-${key}`);
+      return null;
+    }
+    if (!peek) await markAsUsed(record);
+    return decoded.value;
+  }
+
+  async forget(key: string): Promise<void> {
+    await rm(this.#record(key), { force: true });
+  }
+
+  async *artifacts(): AsyncIterable<StoredArtifact> {
+    for await (const { name, bytes, modified } of this.#list('objects')) yield { sha256: name, bytes, modified };
+  }
+
+  async *records(): AsyncIterable<{ readonly key: string; readonly modified: Date }> {
+    for await (const { name, modified } of this.#list('records')) yield { key: name, modified };
+  }
+
+  #list(part: 'objects' | 'records'): AsyncIterable<ShardEntry> {
+    return listShards(path.join(this.location, part));
+  }
+
+  #object(sha256: string): string {
+    requireSha256(sha256, 'The SHA-256 of an artifact');
+    return path.join(this.location, 'objects', sha256.slice(0, 2), sha256);
+  }
+
+  #record(key: string): string {
+    requireSha256(key, 'The key of a record');
+    return path.join(this.location, 'records', key.slice(0, 2), key);
+  }
+
+  #temporary(): string {
+    return path.join(this.location, 'tmp', temporaryName());
+  }
+
+  async #makeShard(file: string, durable: boolean): Promise<void> {
+    const made = await mkdir(path.dirname(file), { recursive: true });
+    if (made !== undefined && durable) await synchronize(path.dirname(made));
+  }
+
+  async #corrupt(sha256: string, found: { readonly sha256: string; readonly inode: number }): Promise<QuantloomError> {
+    const object = this.#object(sha256);
+    // Somebody else may have put the right content in its place since it was read.
+    const now = await stat(object).catch(nullIfAbsent);
+    const moved = now?.ino === found.inode ? await this.#quarantine(object, sha256) : null;
+    return new QuantloomError(
+      'ArtifactCorrupt',
+      `${object} has SHA-256 ${found.sha256} instead of ${sha256}. ` +
+        (moved === null ? 'It has been replaced since. ' : `It was moved to ${moved}. `) +
+        'Run again to compute it anew; if it happens again, check the disk.',
+      { details: { file: object, expected: sha256, found: found.sha256, quarantined: moved } },
+    );
+  }
+
+  async #quarantine(file: string, name: string): Promise<string | null> {
+    const target = path.join(this.location, 'quarantine', `${name}-${temporaryName()}`);
+    return rename(file, target).then(() => target, nullIfAbsent);
+  }
+
+  async #orMissing<T>(sha256: string, reading: Promise<T>): Promise<T> {
+    try {
+      return await reading;
+    } catch (error) {
+      if (codeOf(error) !== 'ENOENT' || (await this.has(sha256))) throw error;
+      throw new QuantloomError(
+        'ArtifactMissing',
+        `The artifact ${sha256} is not in the store ${this.location}. Run again to compute it anew.`,
+        { cause: error, details: { sha256, location: this.location } },
+      );
+    }
+  }
+}
+
+async function exists(file: string): Promise<boolean> {
+  return (await stat(file).catch(nullIfAbsent)) !== null;
+}
+
+/** Collection goes by last use. A store that may only be read, or a file just removed, is no reason to fail. */
+async function markAsUsed(file: string): Promise<void> {
+  const now = new Date();
+  const found = await stat(file).catch(() => null);
+  if (found !== null && now.getTime() - found.mtimeMs > USED_RECENTLY_MILLISECONDS) {
+    await utimes(file, now, now).catch(() => undefined);
+  }
+}
+
+function asUnwritable(error: unknown, target: string): unknown {
+  if (QuantloomError.is(error)) return error;
+  const message = `${target} cannot be written: ${(error as Error).message}. Check that its directory exists and is writable.`;
+  return new QuantloomError('OutputUnwritable', message, { cause: error, details: { target } });
+}
+
+function codeOf(error: unknown): string | undefined {
+  return (error as NodeJS.ErrnoException | null)?.code;
+}
+
+function nullIfAbsent(error: unknown): null {
+  if (codeOf(error) === 'ENOENT') return null;
+  throw error;
+}

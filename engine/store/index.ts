@@ -1,0 +1,5 @@
+export type { ArtifactStore, StoredArtifact } from './artifact-store';
+export { type CollectOptions, type CollectReport, collectGarbage } from './collect';
+export { openFileStore } from './file-store';
+export { sha256Of } from './sha256';
+export { freeBytes } from './store-full';
