@@ -1,0 +1,56 @@
+import { QuantloomError } from '../engine/spec';
+
+export interface CommandOutputOptions {
+  readonly stdout: NodeJS.WritableStream & { isTTY?: boolean };
+  readonly stderr: NodeJS.WritableStream & { isTTY?: boolean; columns?: number };
+  /** One JSON document on stdout instead of text. */
+  readonly json: boolean;
+  /** Print stack traces. */
+  readonly debug: boolean;
+}
+
+/** Where a command writes: its result on stdout (text, or exactly one JSON document), all else on stderr. */
+export class CommandOutput {
+  private documented = false;
+
+  constructor(private readonly options: CommandOutputOptions) {}
+
+  get json(): boolean {
+    return this.options.json;
+  }
+
+  /** The stream for progress and notes. */
+  get stderr(): CommandOutputOptions['stderr'] {
+    return this.options.stderr;
+  }
+
+  /** Whether somebody watches: progress may be redrawn in place. */
+  get live(): boolean {
+    return this.options.stderr.isTTY === true && !this.options.json;
+  }
+
+  /** The result. `text` is printed for people, `document` with --json. */
+  result(document: unknown, text: string): void {
+    if (!this.options.json) {
+      if (text !== '') this.options.stdout.write(`${text}\n`);
+      return;
+    }
+    if (this.documented) return;
+    this.documented = true;
+    this.options.stdout.write(`${JSON.stringify(document, null, 2)}\n`);
+  }
+
+  /** A line for people. */
+  note(line: string): void {
+    this.options.stderr.write(`${line}\n`);
+  }
+
+  /** One line, `error: ...`; with --json also the document `{error: {code, message}}` unless a result was printed. */
+  error(error: unknown): void {
+    const message = error instanceof Error ? error.message : String(error);
+    const code = QuantloomError.is(error) ? error.code : 'Unexpected';
+    this.note(`error: ${message.replaceAll(/\s*\n\s*/g, ' ')}`);
+    if (this.options.debug && error instanceof Error) this.note(error.stack ?? '');
+    if (this.options.json) this.result({ error: { code, message } }, '');
+  }
+}

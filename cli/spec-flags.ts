@@ -1,0 +1,146 @@
+import { type Command, Option } from 'commander';
+import { collected, commaList, realNumber, wholeNumber } from './flag-values';
+
+export interface SpecFlag {
+  readonly flags: string;
+  readonly description: string;
+  /** Where the value goes in QuantizationSpec. */
+  readonly path: readonly [string] | readonly [string, string];
+  /** Of the text after the flag. Absent: the text itself. */
+  readonly parse?: (value: string) => unknown;
+  /** For flags without a value. */
+  readonly value?: unknown;
+}
+
+/** One flag per field of QuantizationSpec that is a single value. The defaults are the spec's own. */
+export const SPEC_FLAGS: readonly SpecFlag[] = [
+  { flags: '--method <method>', description: 'gptq (default) or rtn', path: ['recipe', 'method'] },
+  {
+    flags: '--bits <n>',
+    description: 'bits per code: 2, 3, 4 (default), 5, 6, 8',
+    path: ['recipe', 'bits'],
+    parse: wholeNumber,
+  },
+  {
+    flags: '--group-size <n>',
+    description: 'columns that share a scale: 16, 32, 64, 128 (default), 256, -1 for the whole row',
+    path: ['recipe', 'groupSize'],
+    parse: wholeNumber,
+  },
+  { flags: '--sym', description: 'symmetric codes (default)', path: ['recipe', 'symmetric'], value: true },
+  { flags: '--asym', description: 'asymmetric codes, with zero points', path: ['recipe', 'symmetric'], value: false },
+  {
+    flags: '--act-order <mode>',
+    description: 'order of columns: none, static (default), dynamic',
+    path: ['recipe', 'actOrder'],
+  },
+  {
+    flags: '--damping <share>',
+    description: 'share of the mean Hessian diagonal added to it (default 0.01)',
+    path: ['recipe', 'damping'],
+    parse: realNumber,
+  },
+  { flags: '--scales <how>', description: 'minmax or search (default)', path: ['recipe', 'scales'] },
+  {
+    flags: '--refinements <n>',
+    description: 'rounds of refinement after GPTQ (default 3; 0: none)',
+    path: ['recipe', 'refinements'],
+    parse: wholeNumber,
+  },
+  {
+    flags: '--order <order>',
+    description: 'when quantized weights replace the originals upstream: stage (default), layer, independent',
+    path: ['order'],
+  },
+  {
+    flags: '--format <list>',
+    description: 'checkpoint formats, e.g. gptq,gptq_v2',
+    path: ['formats'],
+    parse: commaList,
+  },
+  {
+    flags: '--calibration <source>',
+    description: 'text file, JSONL file, or demo (default)',
+    path: ['calibration', 'source'],
+  },
+  {
+    flags: '--samples <n>',
+    description: 'calibration sequences (default 128)',
+    path: ['calibration', 'samples'],
+    parse: wholeNumber,
+  },
+  {
+    flags: '--sequence-length <tokens>',
+    description: 'tokens per calibration sequence (default 2048)',
+    path: ['calibration', 'sequenceLength'],
+    parse: wholeNumber,
+  },
+  {
+    flags: '--seed <n>',
+    description: 'where calibration sequences start is drawn with it (default 0)',
+    path: ['calibration', 'seed'],
+    parse: wholeNumber,
+  },
+  {
+    flags: '--slice-tokens <tokens>',
+    description: 'calibration tokens per unit of work; bounds memory (default 8192)',
+    path: ['calibration', 'sliceTokens'],
+    parse: wholeNumber,
+  },
+  {
+    flags: '--keep-head',
+    description: 'keep the language-model head in 16 bit (default)',
+    path: ['keepHead'],
+    value: true,
+  },
+  { flags: '--no-keep-head', description: 'quantize the head too', path: ['keepHead'], value: false },
+  {
+    flags: '--evaluate <file>',
+    description: 'measure perplexity on this text (or demo) at the end',
+    path: ['evaluation', 'text'],
+  },
+  {
+    flags: '--context <tokens>',
+    description: 'tokens per window of the evaluation (default 512)',
+    path: ['evaluation', 'context'],
+    parse: wholeNumber,
+  },
+  {
+    flags: '--max-tokens <tokens>',
+    description: 'bound on the tokens evaluated (default 16384)',
+    path: ['evaluation', 'maxTokens'],
+    parse: wholeNumber,
+  },
+  {
+    flags: '--skip-original',
+    description: "do not measure the original's perplexity",
+    path: ['evaluation', 'original'],
+    value: false,
+  },
+  {
+    flags: '--concurrency <layers>',
+    description: 'layers solved at the same time with --order independent (default 8)',
+    path: ['concurrency'],
+    parse: wholeNumber,
+  },
+  { flags: '--out <dir>', description: 'directory to create (default: ./<model>-<scheme>)', path: ['output'] },
+  { flags: '--overwrite', description: 'replace the output if it exists', path: ['overwrite'], value: true },
+];
+
+/** Adds the flags of `quantize` and `plan`. */
+export function addSpecFlags(command: Command): void {
+  for (const flag of SPEC_FLAGS) {
+    const option = new Option(flag.flags, flag.description);
+    if (flag.parse) option.argParser(flag.parse);
+    if (flag.flags === '--asym') option.conflicts('sym');
+    command.addOption(option);
+  }
+  command
+    .option(
+      '--override <pattern:field=value,...>',
+      'another recipe for modules that match, e.g. "*.down_proj:bits=8,groupSize=64" (repeatable)',
+      collected,
+    )
+    .option('--skip <pattern>', 'keep modules that match in 16 bit (repeatable; after every --override)', collected)
+    .option('--spec <file>', 'JSON file with a QuantizationSpec; flags override its fields');
+}

@@ -1,0 +1,29 @@
+import { mkdirSync, openSync, readFileSync, renameSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+
+const ROTATE_BYTES = 16 * 1024 * 1024;
+
+/** Path of a log under `home`; a big one is set aside first. */
+export function logPath(home: string, name: string): string {
+  const directory = join(home, 'logs');
+  mkdirSync(directory, { recursive: true });
+  const path = join(directory, `${name}.log`);
+  try {
+    if (statSync(path).size > ROTATE_BYTES) renameSync(path, `${path}.1`);
+  } catch {}
+  return path;
+}
+
+/** Opens a log for appending. @returns the file descriptor. */
+export function openLog(home: string, name: string): number {
+  return openSync(logPath(home, name), 'a');
+}
+
+/** The last lines of a log, for an error message. */
+export function logTail(home: string, name: string, lines = 3): string {
+  try {
+    return readFileSync(logPath(home, name), 'utf8').trimEnd().split('\n').slice(-lines).join(' | ').slice(-600);
+  } catch {
+    return '';
+  }
+}

@@ -1,0 +1,58 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import type { QueueName } from '../engine/spec';
+import { DIST_DIRECTORY } from './dist-directory';
+import { openLog } from './stack-log';
+
+export interface WorkerProcessOptions {
+  readonly queue: QueueName;
+  /** Where its log goes: `logs/<name>.log` under `home`. Null: to this process's own stderr. */
+  readonly logName: string | null;
+  readonly home: string;
+  readonly store: string;
+  readonly threads: number | null;
+  /** Of the Temporal server; absent where the environment says it. */
+  readonly address?: string;
+  readonly namespace?: string;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+}
+
+/** Starts a worker process. It ends by itself when this process is gone, because its standard input ends then. */
+export function launchWorker(options: WorkerProcessOptions): ChildProcess {
+  const { queue, logName, home, store, threads, address, namespace } = options;
+  const log = logName === null ? null : openLog(home, logName);
+  const child = spawn(process.execPath, [join(DIST_DIRECTORY, 'workers', 'main.js'), '--queue', queue], {
+    stdio: ['pipe', 'pipe', log ?? 'inherit'],
+    detached: true,
+    env: {
+      ...options.environment,
+      ...(address === undefined ? {} : { TEMPORAL_ADDRESS: address }),
+      ...(namespace === undefined ? {} : { TEMPORAL_NAMESPACE: namespace }),
+      QUANTLOOM_HOME: home,
+      QUANTLOOM_STORE: store,
+      ...(threads === null ? {} : { QUANTLOOM_THREADS: String(threads) }),
+    },
+  });
+  if (log !== null) closeSync(log);
+  return child;
+}
+
+/** Waits for the worker's line `{"event":"ready"}`. Never settles for one that ends before. */
+export function workerReady(child: ChildProcess): Promise<void> {
+  return new Promise((resolve) => {
+    if (!child.stdout) return;
+    createInterface({ input: child.stdout }).on('line', (line) => {
+      if (isReadyLine(line)) resolve();
+    });
+  });
+}
+
+function isReadyLine(line: string): boolean {
+  try {
+    return (JSON.parse(line) as { event?: unknown }).event === 'ready';
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,36 @@
+import { createHash } from 'node:crypto';
+import { basename } from 'node:path';
+import type { QuantizationSpec, Recipe } from '../engine/spec';
+
+/** Readable name of a recipe, e.g. `gptq-4bit-g128`, `rtn-3bit-row-asym`. */
+export function schemeName(recipe: Recipe): string {
+  const group = recipe.groupSize === -1 ? 'row' : `g${recipe.groupSize}`;
+  return `${recipe.method}-${recipe.bits}bit-${group}${recipe.symmetric ? '' : '-asym'}`;
+}
+
+/** Last part of the model's path, in characters that are safe in file names and URLs. */
+export function modelName(model: string): string {
+  return basename(model).replaceAll(/[^A-Za-z0-9._-]+/g, '-') || 'model';
+}
+
+/**
+ * Id of the job: `<model>-<scheme>-<8 hex>`. The hex digits are of the SHA-256 of the resolved spec in canonical form (sorted keys), so
+ * that the same command finds its own job again. `overwrite` and `concurrency` are left out: they do not change the result.
+ */
+export function workflowIdOf(spec: QuantizationSpec): string {
+  return `${modelName(spec.model)}-${schemeName(spec.recipe)}-${specIdentity(spec).slice(0, 8)}`;
+}
+
+/** SHA-256 of the resolved spec, lower-case hex. */
+export function specIdentity(spec: QuantizationSpec): string {
+  const { overwrite: _overwrite, concurrency: _concurrency, ...identity } = spec;
+  return createHash('sha256').update(canonicalJson(identity)).digest('hex');
+}
+
+function canonicalJson(value: unknown): string {
+  return JSON.stringify(value, (_key, part: unknown) =>
+    typeof part === 'object' && part !== null && !Array.isArray(part)
+      ? Object.fromEntries(Object.entries(part).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : part,
+  );
+}
