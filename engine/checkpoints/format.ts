@@ -1,0 +1,50 @@
+import type { QuantizedLinear } from '../quantizers/quantized-linear';
+import type { LinearPlan, QuantizationSpec, Tensor } from '../spec';
+
+export type FormatName = QuantizationSpec['formats'][number];
+
+/** What the configuration of a checkpoint is written from. */
+export interface CheckpointContext {
+  /** config.json of the source model. */
+  readonly sourceConfig: Readonly<Record<string, unknown>>;
+  /** Every linear of the model, the head included. What the operator skipped has `recipe: null`. */
+  readonly linears: readonly LinearPlan[];
+  /** What `layout` gave when the layers were packed, before the operator skipped any. */
+  readonly layout: string;
+  readonly order: QuantizationSpec['order'];
+  /** Version of Quantloom, e.g. `0.1.0`. */
+  readonly version: string;
+}
+
+/** An entry of the registry: a way to lay a quantized model out on disk. Adding one touches one folder. */
+export interface CheckpointFormat {
+  readonly name: FormatName;
+
+  /** The smallest zero point that the format can store; quantizers keep to it when they are asymmetric. */
+  readonly smallestZero: 0 | 1;
+
+  /** Why this linear cannot be written, and what to do; null when it can (or is kept in 16 bit). */
+  refuse(linear: LinearPlan): string | null;
+
+  /**
+   * The variant that the whole checkpoint is written in: it follows from all linears together, and every `encodeLinear` of the
+   * checkpoint gets the same one.
+   */
+  layout(linears: readonly LinearPlan[]): string;
+
+  /**
+   * The tensors that replace `<name>.weight`, by name, in the order in which they are written. A bias stays what it was.
+   *
+   * @throws QuantloomError UnsupportedInput when a value cannot be stored (naming the group, the value and the limit).
+   */
+  encodeLinear(name: string, linear: QuantizedLinear, layout: string): Map<string, Tensor>;
+
+  /** The config.json of the checkpoint. */
+  config(context: CheckpointContext): Record<string, unknown>;
+
+  /** Other files by name, as text. */
+  files(context: CheckpointContext): Map<string, string>;
+
+  /** Bits of the file per weight of this linear, scales, zero points and indices included; null recipe: those of `sourceBits`. */
+  bitsPerWeight(linear: LinearPlan, sourceBits?: number): number;
+}

@@ -1,0 +1,63 @@
+import type { LinearPlan } from '../../spec';
+import type { CheckpointContext, CheckpointFormat } from '../format';
+import { encodeLinear } from './encode-linear';
+import { CODES_PER_BLOCK, type GptqLayout } from './layout';
+import { isHead, quantizationConfig } from './quantization-config';
+
+/** GPTQ v1: what transformers, vLLM, SGLang and every other reader of GPTQ loads. */
+export const gptq: CheckpointFormat = gptqFormat('gptq');
+
+/** GPTQ v2: stores zero points as they are, which asymmetric low bits need. */
+export const gptqV2: CheckpointFormat = gptqFormat('gptq_v2');
+
+function gptqFormat(name: 'gptq' | 'gptq_v2'): CheckpointFormat {
+  const layout = (linears: readonly LinearPlan[]): GptqLayout =>
+    linears.some((linear) => linear.recipe !== null && isPlanar(linear.recipe.bits)) ? 'gptq_p' : name;
+
+  return {
+    name,
+    smallestZero: name === 'gptq' ? 1 : 0,
+    layout,
+    refuse: (linear) => refuse(linear, name),
+    encodeLinear: (module, linear, variant) => encodeLinear(module, linear, variant as GptqLayout),
+
+    config(context) {
+      const { quantization_config: _, ...source } = context.sourceConfig;
+      const headQuantized = context.linears.some((linear) => isHead(linear) && linear.recipe !== null);
+      return {
+        ...source,
+        // A head with weights of its own is no longer the embedding.
+        ...(headQuantized ? { tie_word_embeddings: false } : {}),
+        quantization_config: quantizationConfig(context),
+      };
+    },
+
+    files(context: CheckpointContext) {
+      const text = `${JSON.stringify(quantizationConfig(context), null, 2)}\n`;
+      return new Map([['quantize_config.json', text]]);
+    },
+
+    bitsPerWeight({ recipe, columns, rows }, sourceBits = 16) {
+      if (recipe === null) return sourceBits;
+      const groups = recipe.groupSize === -1 ? 1 : Math.ceil(columns / recipe.groupSize);
+      return recipe.bits + (groups * (16 + recipe.bits)) / columns + 32 / rows;
+    },
+  };
+}
+
+function refuse({ recipe, rows, columns }: LinearPlan, name: string): string | null {
+  if (recipe === null) return null;
+  for (const [what, size] of Object.entries({ rows, columns })) {
+    if (size % CODES_PER_BLOCK !== 0) {
+      return `${size} ${what} are not a multiple of 32, which GPTQ files need. Keep it in 16 bit (an override with skip).`;
+    }
+  }
+  if (name === 'gptq' && !recipe.symmetric && recipe.bits <= 3) {
+    return `${recipe.bits} bits asymmetric lose one of ${2 ** recipe.bits} zero points in the format gptq, which cannot hold 0. Write the format gptq_v2.`;
+  }
+  return null;
+}
+
+function isPlanar(bits: number): boolean {
+  return bits > 4 && bits < 8;
+}
