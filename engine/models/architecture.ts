@@ -46,6 +46,8 @@ export interface Stage {
   readonly reads: readonly string[];
   /** Activations that are kept for later stages. What is not listed is dropped. */
   readonly leaves: readonly string[];
+  /** Those of `leaves` that this stage computes; the others are passed on as they came. */
+  readonly changes: readonly string[];
   /** Linears applied in this stage; the first stage of a layer applies the last linear of the layer before. */
   readonly applies: readonly LinearShape[];
   /** Other tensors it needs (norm weights), by role. */

@@ -1,0 +1,137 @@
+import type { LinearShape, ModelShape } from '../models/architecture';
+import { GraphBuilder } from './graph-builder';
+
+/** Query rows that are scored at once: halves the work of causal attention on long sequences and bounds its memory. */
+export const ATTENTION_BLOCK_TOKENS = 256;
+
+/**
+ * The operators of a decoder layer on activations `[tokens, features]`. Weights are graph inputs named after the last part of
+ * their module (`q_proj.weight`), so that one graph serves every layer.
+ */
+export class DecoderGraph {
+  readonly builder: GraphBuilder;
+  readonly #linears: ReadonlyMap<string, LinearShape>;
+  readonly #inputs = new Set<string>();
+
+  constructor(
+    name: string,
+    readonly shape: ModelShape,
+    linears: readonly LinearShape[],
+  ) {
+    this.builder = new GraphBuilder(name);
+    this.#linears = new Map(linears.map((linear) => [linearRole(linear.name), linear]));
+  }
+
+  applies(role: string): boolean {
+    return this.#linears.has(role);
+  }
+
+  /** Activation `[tokens, features]` that comes in. */
+  activation(name: string): string {
+    return this.#input(name, ['tokens', activationFeatures(name, this.shape)]);
+  }
+
+  /** y = x Wᵀ + b. Gemm with transB takes the weight as it lies in the file and is as fast as any other way. */
+  linear(role: string, x: string): string {
+    const { rows, columns, bias } = this.#linears.get(role) as LinearShape;
+    const inputs = [x, this.#input(`${role}.weight`, [rows, columns])];
+    if (bias) inputs.push(this.#input(`${role}.bias`, [rows]));
+    return this.builder.node('Gemm', inputs, { transB: 1n });
+  }
+
+  /** Root mean square normalization (Zhang and Sennrich 2019, eq. 4) with the weight of the role `norm`. */
+  norm(x: string, role = 'norm'): string {
+    const weight = this.#input(role, [this.shape.hiddenSize]);
+    return this.builder.node('RMSNormalization', [x, weight], { axis: -1n, epsilon: this.shape.normEpsilon });
+  }
+
+  add(a: string, b: string): string {
+    return this.builder.node('Add', [a, b]);
+  }
+
+  /** down's input: SiLU(gate(x)) · up(x) (Shazeer 2020, SwiGLU). */
+  gatedProduct(x: string): string {
+    const gate = this.linear('gate_proj', x);
+    const activated = this.builder.node('Mul', [gate, this.builder.node('Sigmoid', [gate])]);
+    return this.builder.node('Mul', [activated, this.linear('up_proj', x)]);
+  }
+
+  /** Queries and keys with their positions turned in, and values: each `[batch, heads, sequence, headSize]`. */
+  queryKeyValue(x: string, sequenceLength: number): { query: string; key: string; value: string } {
+    const { heads, keyValueHeads } = this.shape;
+    return {
+      query: this.#rotate(this.#splitHeads(this.linear('q_proj', x), heads, sequenceLength)),
+      key: this.#rotate(this.#splitHeads(this.linear('k_proj', x), keyValueHeads, sequenceLength)),
+      value: this.#splitHeads(this.linear('v_proj', x), keyValueHeads, sequenceLength),
+    };
+  }
+
+  /** Causal attention within each sequence, block of queries by block; returns `[tokens, heads · headSize]`. */
+  causalAttention(query: string, key: string, value: string, sequenceLength: number): string {
+    const blocks: string[] = [];
+    for (let first = 0; first < sequenceLength; first += ATTENTION_BLOCK_TOKENS) {
+      const end = Math.min(sequenceLength, first + ATTENTION_BLOCK_TOKENS);
+      const [q, k, v] = [query, key, value].map((x) => this.#positions(x, first, end, sequenceLength));
+      const past = first === 0 ? [] : ['', ...[key, value].map((x) => this.#positions(x, 0, first, sequenceLength))];
+      const outputs = this.attention([q as string, k as string, v as string, ...past]);
+      blocks.push(outputs.context);
+    }
+    return this.mergeHeads(
+      blocks.length === 1 ? (blocks[0] as string) : this.builder.node('Concat', blocks, { axis: 2n }),
+    );
+  }
+
+  /** ONNX Attention-23 with `[query, key, value]`, or with `['', past key, past value]` after them. */
+  attention(inputs: readonly string[]): { context: string; key: string; value: string } {
+    // The operator insists that past inputs and present outputs come together.
+    const [context, key, value] = this.builder.nodes('Attention', inputs, { is_causal: 1n }, inputs.length > 3 ? 3 : 1);
+    return { context: context as string, key: key as string, value: value as string };
+  }
+
+  /** `[batch, heads, sequence, headSize]` to `[tokens, heads · headSize]`. */
+  mergeHeads(x: string): string {
+    const rows = this.builder.node('Transpose', [x], { perm: [0n, 2n, 1n, 3n] });
+    return this.builder.node('Reshape', [rows, this.builder.integers([-1, this.shape.heads * this.shape.headSize])]);
+  }
+
+  /** A sequence length of -1 stands for one sequence of any length. */
+  #splitHeads(x: string, heads: number, sequenceLength: number): string {
+    const batch = sequenceLength === -1 ? 1 : -1;
+    const sizes = this.builder.integers([batch, sequenceLength, heads, this.shape.headSize]);
+    return this.builder.node('Transpose', [this.builder.node('Reshape', [x, sizes])], { perm: [0n, 2n, 1n, 3n] });
+  }
+
+  #rotate(x: string): string {
+    const pairs = this.shape.headSize / 2;
+    const tables = ['cos', 'sin'].map((name) => this.#input(name, ['positions', pairs]));
+    return this.builder.node('RotaryEmbedding', [
+      x,
+      ...tables,
+      this.#input('positionIds', ['batch', 'sequence'], 'int64'),
+    ]);
+  }
+
+  #positions(x: string, first: number, end: number, sequenceLength: number): string {
+    if (first === 0 && end === sequenceLength) return x;
+    const { builder } = this;
+    return builder.node('Slice', [x, builder.integers([first]), builder.integers([end]), builder.integers([2])]);
+  }
+
+  #input(name: string, shape: readonly (number | string)[], type: 'float' | 'int64' = 'float'): string {
+    if (!this.#inputs.has(name)) this.builder.input(name, shape, type);
+    this.#inputs.add(name);
+    return name;
+  }
+}
+
+/** `model.layers.3.self_attn.q_proj` has the role `q_proj` in every layer's graph. */
+export function linearRole(module: string): string {
+  return module.slice(module.lastIndexOf('.') + 1);
+}
+
+/** Features of an activation that stages hand on. */
+export function activationFeatures(name: string, shape: ModelShape): number {
+  if (name === 'context') return shape.heads * shape.headSize;
+  if (name === 'product') return shape.intermediateSize;
+  return shape.hiddenSize;
+}

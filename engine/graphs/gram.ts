@@ -1,0 +1,78 @@
+import type { GraphBuilder } from './graph-builder';
+
+interface ColumnRange {
+  readonly first: number;
+  readonly end: number;
+}
+
+/** Below this width MLAS loses more to small products than symmetry saves. */
+const MIN_BLOCK_COLUMNS = 128;
+const MAX_BLOCKS = 6;
+
+/** XᵀX is symmetric: only the row blocks of its upper triangle are computed, at most 7/12 of the work. */
+function rowBlocks(columns: number): readonly ColumnRange[] {
+  const width = Math.max(MIN_BLOCK_COLUMNS, Math.ceil(columns / MAX_BLOCKS));
+  const count = Math.ceil(columns / width);
+  return Array.from({ length: count }, (_, i) => ({ first: i * width, end: Math.min(columns, (i + 1) * width) }));
+}
+
+function outputName(block: number): string {
+  return `gram_${block}`;
+}
+
+/** Adds the outputs `gram_i` `[rows of block i, columns - first]` of XᵀX to a graph; `x` is `[tokens, columns]`. */
+export function appendGram(graph: GraphBuilder, x: string, columns: number): void {
+  const cut = (first: number, end: number) =>
+    first === 0 && end === columns
+      ? x
+      : graph.node('Slice', [x, graph.integers([first]), graph.integers([end]), graph.integers([1])]);
+  rowBlocks(columns).forEach(({ first, end }, i) => {
+    const product = graph.node('Gemm', [cut(first, end), cut(first, columns)], { transA: 1n });
+    graph.output(outputName(i), product, [end - first, columns - first]);
+  });
+}
+
+/** Sum of the XᵀX of sub-batches, taken in float64 in the order they are added. */
+export class GramSum {
+  readonly #blocks: readonly { range: ColumnRange; part: Float32Array; sum: Float64Array }[];
+
+  constructor(private readonly columns: number) {
+    this.#blocks = rowBlocks(columns).map((range) => {
+      const length = (range.end - range.first) * (columns - range.first);
+      return { range, part: new Float32Array(length), sum: new Float64Array(length) };
+    });
+  }
+
+  /** Where a run of the graph writes the blocks of one sub-batch: by output name, with their dimensions. */
+  targets(): readonly { name: string; data: Float32Array; shape: readonly number[] }[] {
+    return this.#blocks.map(({ range, part }, i) => ({
+      name: outputName(i),
+      data: part,
+      shape: [range.end - range.first, this.columns - range.first],
+    }));
+  }
+
+  /** Adds what the last run wrote into the targets. */
+  add(): void {
+    for (const { part, sum } of this.#blocks) {
+      for (let i = 0; i < sum.length; i++) sum[i] = (sum[i] as number) + (part[i] as number);
+    }
+  }
+
+  /** @returns the whole symmetric matrix `[columns, columns]`. */
+  matrix(): Float32Array {
+    const { columns } = this;
+    const matrix = new Float32Array(columns * columns);
+    for (const { range, sum } of this.#blocks) {
+      const width = columns - range.first;
+      for (let row = range.first; row < range.end; row++) {
+        for (let column = row; column < columns; column++) {
+          const value = sum[(row - range.first) * width + column - range.first] as number;
+          matrix[row * columns + column] = value;
+          matrix[column * columns + row] = value;
+        }
+      }
+    }
+    return matrix;
+  }
+}

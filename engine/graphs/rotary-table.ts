@@ -1,0 +1,54 @@
+import type { RotaryScaling } from '../models/architecture';
+
+export interface RotaryTable {
+  /** `[positions, headSize / 2]`. */
+  readonly cos: Float32Array;
+  /** `[positions, headSize / 2]`. */
+  readonly sin: Float32Array;
+}
+
+/**
+ * Cosines and sines of rotary position embedding (Su et al. 2021, RoFormer, eq. 15): angle of position p and pair i is
+ * p · theta^(-2i / headSize).
+ *
+ * Inverse frequencies and angles are rounded to float32 after every step, as the model's trainers and the usual runtimes do:
+ * at position 8000 a float64 angle differs by 5e-4 from theirs.
+ */
+export function rotaryTable(
+  scaling: RotaryScaling,
+  headSize: number,
+  positions: { readonly first: number; readonly count: number },
+): RotaryTable {
+  const pairs = headSize / 2;
+  const frequencies = inverseFrequencies(scaling, headSize);
+  const cos = new Float32Array(positions.count * pairs);
+  const sin = new Float32Array(positions.count * pairs);
+  for (let p = 0; p < positions.count; p++) {
+    for (let i = 0; i < pairs; i++) {
+      const angle = Math.fround((positions.first + p) * (frequencies[i] as number));
+      cos[p * pairs + i] = Math.cos(angle);
+      sin[p * pairs + i] = Math.sin(angle);
+    }
+  }
+  return { cos, sin };
+}
+
+/**
+ * Radians per position of each pair, `[headSize / 2]`. Llama 3.1 divides those of long wavelength by `factor` and interpolates
+ * between (`rope_type: llama3`; reference: apply_scaling in Meta's llama-models).
+ */
+export function inverseFrequencies(scaling: RotaryScaling, headSize: number): Float32Array {
+  const frequencies = Float32Array.from(
+    { length: headSize / 2 },
+    (_, i) => 1 / Math.fround(scaling.theta ** Math.fround((2 * i) / headSize)),
+  );
+  if (scaling.llama3 === null) return frequencies;
+  const { factor, lowFrequencyFactor, highFrequencyFactor, originalMaxPositions } = scaling.llama3;
+  return frequencies.map((frequency) => {
+    const turns = (originalMaxPositions * frequency) / (2 * Math.PI);
+    if (turns > highFrequencyFactor) return frequency;
+    if (turns < lowFrequencyFactor) return frequency / factor;
+    const smooth = (turns - lowFrequencyFactor) / (highFrequencyFactor - lowFrequencyFactor);
+    return ((1 - smooth) * frequency) / factor + smooth * frequency;
+  });
+}

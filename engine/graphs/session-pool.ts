@@ -1,0 +1,33 @@
+import { InferenceSession } from 'onnxruntime-node';
+
+export interface SessionOptions {
+  /** Threads of one operator. Does not change a bit of the result. */
+  readonly threads: number;
+  /** onnxruntime execution providers, best first. Default: `['cpu']`. */
+  readonly executionProviders?: readonly string[];
+}
+
+/**
+ * Sessions of this process (or worker thread), by graph. They are kept for good: creating and releasing them leaks natively
+ * (microsoft/onnxruntime#25325), while weights are inputs, so that a handful serves every layer of every model of a shape.
+ */
+const sessions = new Map<string, Promise<InferenceSession>>();
+
+/** The session of the graph that `build` writes; `key` names the graph. */
+export function sessionFor(key: string, options: SessionOptions, build: () => Uint8Array): Promise<InferenceSession> {
+  const executionProviders = [...(options.executionProviders ?? ['cpu'])];
+  const fullKey = JSON.stringify([key, options.threads, executionProviders]);
+  let session = sessions.get(fullKey);
+  if (session === undefined) {
+    session = InferenceSession.create(build(), {
+      executionProviders,
+      intraOpNumThreads: options.threads,
+      interOpNumThreads: 1,
+      executionMode: 'sequential',
+      logSeverityLevel: 3,
+    });
+    session.catch(() => sessions.delete(fullKey));
+    sessions.set(fullKey, session);
+  }
+  return session;
+}

@@ -1,0 +1,3 @@
+export type { Architecture, Block, LinearShape, ModelShape, RotaryScaling, Stage } from './architecture';
+export { ARCHITECTURES, architectureOf } from './architecture-of';
+export { llama } from './llama';
