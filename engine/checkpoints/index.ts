@@ -1,7 +1,19 @@
 import type { CheckpointFormat, FormatName } from './format';
 import { gptq, gptqV2 } from './gptq/gptq-format';
 
+export { dequantizeLinear, weightSha256 } from './dequantize-linear';
 export type { CheckpointContext, CheckpointFormat, FormatName } from './format';
+export { type CheckpointReader, openCheckpoint } from './open-checkpoint';
+export {
+  layoutSafetensors,
+  parseSafetensors,
+  readSafetensorsHeader,
+  readTensor,
+  type SafetensorsContent,
+  type SafetensorsHeader,
+  type SafetensorsLayout,
+  serializeSafetensors,
+} from './safetensors';
 
 /** Every format that can be written. */
 export const CHECKPOINT_FORMATS: Readonly<Record<FormatName, CheckpointFormat>> = {

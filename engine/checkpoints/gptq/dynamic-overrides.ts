@@ -30,8 +30,8 @@ export function writeDynamicOverrides(
     const override = overrideOf(linear);
     if (override === null) continue;
     const key = JSON.stringify(override);
-    let group = groups.get(key);
-    if (!group) groups.set(key, (group = { override, layers: new Map() }));
+    const group = groups.get(key) ?? { override, layers: new Map() };
+    groups.set(key, group);
     addTo(group.layers, template, layer);
   }
 
