@@ -1,0 +1,94 @@
+import type { Command } from 'commander';
+import { QuantloomError } from '../../engine/spec';
+import type { CommandDefinition, Invocation } from '../command';
+import { alreadyPublished, refuseExistingOutput } from '../existing-output';
+import { EXIT, type ExitCode } from '../exit-codes';
+import { followJob } from '../follow-job';
+import { isCancellation, jobFailure } from '../job-failure';
+import { jobReport, reviewReport } from '../job-report';
+import { progressDisplay } from '../progress-display';
+import { openSession, type Session } from '../session';
+import { addSpecFlags } from '../spec-flags';
+import { specFromFlags } from '../spec-from-flags';
+import { isJobRunning, type StartedJob, startJob } from '../start-job';
+import { workflowIdOf } from '../workflow-id';
+
+export const quantize: CommandDefinition = {
+  configure(command: Command) {
+    addSpecFlags(command);
+    command.option('--detach', 'start the job and return; needs a server that keeps running');
+  },
+
+  async run(invocation) {
+    const { flags, args, settings, workingDirectory } = invocation;
+    const spec = specFromFlags({ model: args[0], flags, defaults: settings.specDefaults, workingDirectory });
+    refuseExistingOutput(spec);
+    const session = await openSession(invocation, {
+      purpose: 'quantize',
+      workers: { control: 1, cpu: settings.cpuWorkers, gpu: settings.gpuWorkers },
+    });
+    try {
+      if (flags.detach && !session.outlives) {
+        throw new QuantloomError(
+          'WrongUse',
+          '--detach needs a server that keeps running: start `quantloom up`, or set TEMPORAL_ADDRESS.',
+        );
+      }
+      const published =
+        spec.overwrite || (await isJobRunning(session, workflowIdOf(spec))) ? null : await alreadyPublished(spec);
+      if (published) {
+        invocation.output.result(
+          { id: workflowIdOf(spec), state: 'already-there', outputs: published },
+          alreadyThere(published),
+        );
+        return EXIT.done;
+      }
+      const job = await startJob(session, spec);
+      announce(invocation, job);
+      if (flags.detach) {
+        invocation.output.result({ id: job.id, state: 'running', uiPage: job.uiPage }, `${job.id}`);
+        return EXIT.done;
+      }
+      return await follow(invocation, session, job);
+    } finally {
+      await session.close();
+    }
+  },
+};
+
+function announce({ output }: Invocation, job: StartedJob): void {
+  output.note(`job ${job.id}${job.joined ? ' is running already; following it' : ''}`);
+  if (job.uiPage) output.note(`Temporal UI ${job.uiPage}`);
+}
+
+async function follow(invocation: Invocation, session: Session, job: StartedJob): Promise<ExitCode> {
+  const { output, signal } = invocation;
+  const outcome = await followJob({ session, handle: job.handle, display: progressDisplay(output), signal });
+  const identity = { id: job.id, uiPage: job.uiPage };
+  switch (outcome.kind) {
+    case 'done':
+      output.result({ ...identity, state: 'done', ...outcome.result }, jobReport(job.id, outcome.result, job.uiPage));
+      return EXIT.done;
+    case 'needs-review':
+      output.note(reviewReport(job.id, outcome.progress));
+      output.result({ ...identity, state: 'needs-review', needsReview: outcome.progress.needsReview }, '');
+      return EXIT.needsReview;
+    case 'interrupted': {
+      const how = session.outlives
+        ? `The job goes on: \`quantloom status ${job.id}\` shows it, the same command follows it again.`
+        : 'The job stops here and is kept: the same command goes on with it.';
+      output.note(`interrupted. ${how}`);
+      output.result({ ...identity, state: 'interrupted', goesOn: session.outlives }, '');
+      return EXIT.interrupted;
+    }
+    case 'failed':
+      if (isCancellation(outcome.error)) throw new Error(`job ${job.id} was cancelled`);
+      throw jobFailure(outcome.error);
+  }
+}
+
+function alreadyThere(outputs: Readonly<Record<string, string>>): string {
+  return Object.values(outputs)
+    .map((directory) => `${directory} is already there, from the same spec, and verified (--overwrite makes it again)`)
+    .join('\n');
+}

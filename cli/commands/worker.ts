@@ -1,0 +1,45 @@
+import { once } from 'node:events';
+import { Option } from 'commander';
+import { QuantloomError, type QueueName, TASK_QUEUES } from '../../engine/spec';
+import type { CommandDefinition } from '../command';
+import { stackFiles } from '../embedded-stack';
+import { EXIT } from '../exit-codes';
+import { wholeNumber } from '../flag-values';
+import { readStackPorts, STACK_HOST } from '../stack-addresses';
+import { readLockHolder } from '../stack-lock';
+import { externalServer } from '../temporal-client';
+import { launchWorker, workerReady } from '../worker-process';
+
+export const worker: CommandDefinition = {
+  configure(command) {
+    command
+      .addOption(
+        new Option('--queue <queue>', 'which work to take').choices(Object.keys(TASK_QUEUES)).makeOptionMandatory(),
+      )
+      .addOption(new Option('--threads <n>', 'threads of the numeric code').argParser(wholeNumber));
+  },
+
+  async run({ settings, environment, flags, output, signal }) {
+    const queue = flags.queue as QueueName;
+    const { address, namespace } = externalServer(environment) ?? embeddedServer(settings.home);
+    const child = launchWorker({ ...settings, queue, logName: null, address, namespace, environment });
+    workerReady(child).then(() =>
+      output.result({ queue, address, pid: child.pid }, `worker polls ${TASK_QUEUES[queue]} at ${address}`),
+    );
+    // Handled as an interruption of this process: the worker finishes what it has begun.
+    signal.addEventListener('abort', () => child.kill('SIGTERM'), { once: true });
+    const [code] = (await once(child, 'exit')) as [number | null];
+    if (signal.aborted) return EXIT.interrupted;
+    return code === 0 ? EXIT.done : EXIT.failed;
+  },
+};
+
+function embeddedServer(home: string): { address: string; namespace: string } {
+  const files = stackFiles(home);
+  const ports = readLockHolder(files.lock) && readStackPorts(files.ports);
+  if (ports) return { address: `${STACK_HOST}:${ports.port}`, namespace: 'default' };
+  throw new QuantloomError(
+    'ServerUnavailable',
+    'No server to work for: set TEMPORAL_ADDRESS, or start `quantloom up`.',
+  );
+}

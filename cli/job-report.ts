@@ -1,0 +1,42 @@
+import prettyBytes from 'pretty-bytes';
+import type { JobResult, Progress } from '../engine/spec';
+import { duration, significant } from './quantities';
+
+/** What `quantize` prints at the end. */
+export function jobReport(id: string, result: JobResult, uiPage: string | null): string {
+  const { outputs, perplexity } = result;
+  const lines = [
+    ...Object.entries(outputs).map(([format, directory]) => ['checkpoint', `${directory} (${format})`]),
+    ['size', `${prettyBytes(result.outputBytes)}, was ${prettyBytes(result.sourceBytes)}`],
+    ['bits per weight', result.bitsPerWeight.toFixed(3)],
+  ];
+  if (result.meanRelativeError !== null)
+    lines.push(['mean output error', `${significant(result.meanRelativeError * 100)} %`]);
+  if (perplexity) {
+    const original = perplexity.original === null ? '' : `, original ${perplexity.original.toFixed(3)}`;
+    lines.push(['perplexity', `${perplexity.quantized.toFixed(3)}${original}`]);
+  }
+  lines.push(
+    ['work', `${result.computed} computed, ${result.cached} cached, ${duration(result.seconds)}`],
+    ['job', id],
+  );
+  if (uiPage) lines.push(['Temporal UI', uiPage]);
+  return labelled(lines);
+}
+
+/** How the operator decides about a step that failed. */
+export function reviewReport(id: string, progress: Progress): string {
+  const review = progress.needsReview;
+  if (!review) return '';
+  const layer = review.layer === null ? '' : ` --layer ${review.layer}`;
+  const commands = [['retry', `quantloom retry ${id}${layer}`]];
+  if (review.layer !== null) commands.push(['keep in 16 bit', `quantloom skip ${id}${layer}`]);
+  commands.push(['give up', `quantloom cancel ${id}`]);
+  return `${review.step} needs review: ${review.error}\n${labelled(commands)}`;
+}
+
+/** Lines of `label  text`, aligned. */
+export function labelled(lines: readonly (readonly string[])[]): string {
+  const width = Math.max(...lines.map(([label = '']) => label.length));
+  return lines.map(([label = '', text = '']) => `${label.padEnd(width)}  ${text}`).join('\n');
+}

@@ -1,0 +1,80 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Command, CommanderError } from 'commander';
+import type { Invocation } from './command';
+import { CommandOutput, type CommandOutputOptions } from './command-output';
+import { COMMAND_TABLE } from './command-table';
+import { DIST_DIRECTORY } from './dist-directory';
+import { EXIT, type ExitCode, exitCodeOf } from './exit-codes';
+import { resolveSettings } from './settings';
+
+export interface CommandLine {
+  /** Without `node` and the script. */
+  readonly args: readonly string[];
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly workingDirectory: string;
+  readonly stdout: CommandOutputOptions['stdout'];
+  readonly stderr: CommandOutputOptions['stderr'];
+  readonly signal: AbortSignal;
+}
+
+/** Runs one command line. Never throws. @returns the exit code. */
+export async function runCommandLine(line: CommandLine): Promise<ExitCode> {
+  const { args, stdout, stderr, environment, signal } = line;
+  const output = new CommandOutput({
+    stdout,
+    stderr,
+    json: args.includes('--json'),
+    debug: environment.QUANTLOOM_DEBUG === '1',
+  });
+  let code: ExitCode = EXIT.done;
+  const program = new Command('quantloom')
+    .description('Quantize large language models as a durable dataflow.')
+    .version(version())
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => stdout.write(text),
+      writeErr: (text) => stderr.write(text),
+      // Printed once, below.
+      outputError: () => {},
+    })
+    .addHelpText(
+      'after',
+      '\nMODEL is a directory with safetensors, or `demo`. Exit codes: 0 done, 1 failed, 2 wrong use, 3 needs review, 130 interrupted.',
+    );
+  for (const row of COMMAND_TABLE) {
+    const command = program.command(row.usage).summary(row.summary).description(row.summary);
+    command.option('--json', 'print one JSON document on stdout; the rest goes to stderr');
+    if (!args.includes(command.name())) continue;
+    const definition = row.load();
+    definition.configure?.(command);
+    command.action(async () => {
+      const flags = command.opts();
+      const settings = resolveSettings({ ...line, flags });
+      const invocation: Invocation = { ...line, args: command.args, flags, settings, output };
+      code = await definition.run(invocation);
+    });
+  }
+  try {
+    if (args.length === 0) {
+      program.outputHelp();
+      return EXIT.done;
+    }
+    await program.parseAsync([...args], { from: 'user' });
+    return code;
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      if (error.exitCode === 0) return EXIT.done;
+      if (error.code !== 'commander.help') output.error(new Error(error.message.replace(/^error: /, '')));
+      return EXIT.wrongUse;
+    }
+    if (signal.aborted) return EXIT.interrupted;
+    output.error(error);
+    return exitCodeOf(error);
+  }
+}
+
+function version(): string {
+  const file = join(DIST_DIRECTORY, '..', 'package.json');
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+}

@@ -1,0 +1,101 @@
+/**
+ * Makes a fresh clone ready to run: dependencies, native kernels, compiled program. Does nothing, quickly, when all is current.
+ * Needs nothing but Node.
+ */
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join, relative, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '..');
+const SOURCE_FOLDERS = ['activities', 'cli', 'engine', 'workers', 'workflows'];
+const BUILD_FILES = ['package-lock.json', 'tsconfig.json', 'tsconfig.build.json', 'scripts/bundle-workflows.mjs'];
+const BUNDLE = 'dist/workflow-bundle.js';
+
+process.chdir(ROOT);
+requireNodeVersion();
+installDependencies();
+buildProgram();
+
+function requireNodeVersion() {
+  const [major, minor] = process.versions.node.split('.').map(Number);
+  if (major > 20 || (major === 20 && minor >= 19)) return;
+  fail(`Quantloom needs Node 20.19 or newer; this is ${process.version}.`);
+}
+
+function installDependencies() {
+  const stamp = 'node_modules/.quantloom-stamp';
+  const hash = hashOf(['package-lock.json']);
+  if (readIfThere(stamp) === hash) return;
+  if (!isInstalled()) step('installing dependencies', 'npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']);
+  writeFileSync(stamp, hash);
+}
+
+/** Whether node_modules holds what the lock file asks for, however it got there. npm keeps its own record of it. */
+function isInstalled() {
+  const installed = readIfThere('node_modules/.package-lock.json');
+  if (installed === null) return false;
+  const have = JSON.parse(installed).packages;
+  const want = JSON.parse(readFileSync('package-lock.json', 'utf8')).packages;
+  return Object.entries(want).every(([path, { version, optional, peer, link }]) => {
+    if (path === '' || link) return true;
+    return have[path] === undefined ? Boolean(optional || peer) : have[path].version === version;
+  });
+}
+
+function buildProgram() {
+  const sources = [...SOURCE_FOLDERS.flatMap(sourcesIn), ...BUILD_FILES].filter((path) => existsSync(path)).sort();
+  const stamp = 'dist/.quantloom-stamp';
+  const hash = hashOf(sources);
+  if (readIfThere(stamp) === hash && existsSync(BUNDLE)) return;
+  rmSync(stamp, { force: true });
+  step('building', process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json']);
+  removeOrphans(new Set(sources));
+  step('bundling workflows', process.execPath, ['scripts/bundle-workflows.mjs']);
+  mkdirSync('dist', { recursive: true });
+  writeFileSync(stamp, hash);
+}
+
+/** What was compiled from a source that is gone would still be found by `require`. */
+function removeOrphans(sources) {
+  for (const folder of SOURCE_FOLDERS) {
+    for (const file of filesIn(join('dist', folder))) {
+      const source = relative('dist', file).replace(/(\.d\.ts|\.js\.map|\.js)$/, '');
+      if (!sources.has(`${source}.ts`) && !sources.has(`${source}.json`)) rmSync(file);
+    }
+  }
+}
+
+function sourcesIn(folder) {
+  return filesIn(folder).filter((path) => /\.(ts|json)$/.test(path) && !/\.test\.ts$|[\\/]fixtures[\\/]/.test(path));
+}
+
+function filesIn(folder) {
+  if (!existsSync(folder)) return [];
+  return readdirSync(folder, { withFileTypes: true, recursive: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath ?? entry.path, entry.name));
+}
+
+function hashOf(paths) {
+  const hash = createHash('sha256').update(process.version);
+  for (const path of paths) hash.update(`\0${path}\0`).update(readFileSync(path));
+  return hash.digest('hex');
+}
+
+function readIfThere(path) {
+  return existsSync(path) ? readFileSync(path, 'utf8') : null;
+}
+
+function step(what, command, args) {
+  console.error(`quantloom: ${what}`);
+  const { status, error } = spawnSync(command, args, { stdio: ['ignore', 2, 2], shell: process.platform === 'win32' });
+  if (error) fail(`${what} did not start: ${error.message}`);
+  if (status !== 0) fail(`${what} failed; see above.`);
+}
+
+function fail(message) {
+  console.error(`error: ${message}`);
+  process.exit(1);
+}
