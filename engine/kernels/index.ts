@@ -1,0 +1,8 @@
+export { type CodeGrid, SMALLEST_SCALE } from './code-grid';
+export type { ScaleProblem } from './find-scale';
+export type { GptqProblem } from './gptq-columns';
+export type { Kernels } from './kernels';
+export { referenceKernels } from './reference-kernels';
+export type { RefinementProblem } from './refine';
+export type { RoundingProblem } from './round-to-nearest';
+export { selectKernels } from './select-kernels';

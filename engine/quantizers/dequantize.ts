@@ -1,0 +1,20 @@
+import type { QuantizedLinear } from './quantized-linear';
+
+/**
+ * The weight that readers compute: `(code - zero) * scale` in float32 (exact: at most 9 bits times the 11 of a float16).
+ *
+ * @returns `[rows, columns]`.
+ */
+export function dequantize(linear: QuantizedLinear): Float32Array {
+  const { rows, columns, codes, scales, zeros, groupOf } = linear;
+  const groups = scales.length / rows;
+  const weight = new Float32Array(rows * columns);
+  for (let row = 0; row < rows; row++) {
+    for (let column = 0; column < columns; column++) {
+      const at = row * columns + column;
+      const group = row * groups + (groupOf[column] as number);
+      weight[at] = ((codes[at] as number) - (zeros[group] as number)) * (scales[group] as number);
+    }
+  }
+  return weight;
+}

@@ -1,0 +1,38 @@
+import { codeGridOf } from './code-grid-of';
+import type { MethodProblem, QuantizationMethod } from './row-block';
+
+/**
+ * GPTQ (Frantar et al. 2022, Algorithm 1). Static act-order: scales come from the original weights, columns are taken by falling
+ * diagonal of the Hessian. Otherwise a group's scale is found when its first column is reached, from the compensated weights.
+ */
+export const gptq: QuantizationMethod = {
+  name: 'gptq',
+  needsHessian: true,
+  quantizeRows(problem: MethodProblem): void {
+    const { kernels, shared, rows, weights, importance, codes, scales, zeros } = problem;
+    const { columns, groupSize, solvable, recipe } = shared;
+    if (!solvable?.factor) throw new RangeError('gptq needs a factorized Hessian');
+    const { solveOrder, factor } = solvable;
+    const grid = codeGridOf(shared);
+    const search = recipe.scales === 'search';
+    const size = { rows, columns, groupSize, grid, scales, zeros };
+    const staticGroups = recipe.actOrder === 'static';
+    if (staticGroups) kernels.findScales({ ...size, weights, importance, search });
+
+    const ordered = new Float64Array(rows * columns);
+    const orderedCodes = new Uint8Array(rows * columns);
+    const groupOf = solveOrder.map((column) => Math.floor(column / groupSize));
+    for (let row = 0; row < rows; row++) {
+      for (let i = 0; i < columns; i++) {
+        ordered[row * columns + i] = weights[row * columns + (solveOrder[i] as number)] as number;
+      }
+    }
+    const scaling = staticGroups ? null : { importance, search };
+    kernels.gptqColumns({ ...size, weights: ordered, factor, groupOf, scaling, codes: orderedCodes });
+    for (let row = 0; row < rows; row++) {
+      for (let i = 0; i < columns; i++) {
+        codes[row * columns + (solveOrder[i] as number)] = orderedCodes[row * columns + i] as number;
+      }
+    }
+  },
+};

@@ -1,0 +1,50 @@
+import { setImmediate } from 'node:timers/promises';
+import { QuantloomError } from '../spec';
+
+/** XᵀX of one slice of the calibration set. */
+export interface PartialHessian {
+  /** `[columns, columns]`: Σ x xᵀ over the slice's tokens. */
+  readonly gram: Float32Array;
+  readonly tokens: number;
+}
+
+/**
+ * Mean of x xᵀ per token over all slices: float64 sums in the given order, so that the bytes depend on the slices and on nothing
+ * else, divided by the tokens. The result is exactly symmetric (the mean of both halves).
+ *
+ * @param partials taken one after the other: an async iterable needs memory for one at a time. Their order decides the last bits.
+ * @throws QuantloomError InvalidCalibration without any token, or when shapes differ.
+ */
+export async function mergeHessians(
+  partials: Iterable<PartialHessian> | AsyncIterable<PartialHessian>,
+): Promise<{ hessian: Float64Array; tokens: number }> {
+  let sum: Float64Array | null = null;
+  let tokens = 0;
+  for await (const partial of partials) {
+    sum ??= new Float64Array(partial.gram.length);
+    if (partial.gram.length !== sum.length) {
+      throw new QuantloomError(
+        'InvalidCalibration',
+        `Partial Hessians have ${sum.length} and ${partial.gram.length} entries; they must be of one input.`,
+      );
+    }
+    for (let i = 0; i < sum.length; i++) sum[i] = (sum[i] as number) + (partial.gram[i] as number);
+    tokens += partial.tokens;
+    await setImmediate();
+  }
+  if (!sum || !(tokens > 0)) {
+    throw new QuantloomError('InvalidCalibration', 'No calibration tokens were counted, so there is no Hessian.');
+  }
+  const columns = Math.sqrt(sum.length);
+  if (!Number.isInteger(columns)) {
+    throw new QuantloomError('InvalidCalibration', `A Hessian with ${sum.length} entries is not square.`);
+  }
+  for (let i = 0; i < columns; i++) {
+    for (let j = 0; j <= i; j++) {
+      const mean = ((sum[i * columns + j] as number) + (sum[j * columns + i] as number)) / (2 * tokens);
+      sum[i * columns + j] = mean;
+      sum[j * columns + i] = mean;
+    }
+  }
+  return { hessian: sum, tokens };
+}

@@ -1,0 +1,167 @@
+import { QuantloomError, type Recipe } from '../spec';
+import { METHODS } from './methods';
+import { type PreparedHessian, prepareHessian, type Solvable } from './prepare-hessian';
+import type { QuantizationResult } from './quantized-linear';
+import { type QuantizedRows, ROWS_PER_BLOCK, type RowFault, type SharedProblem } from './row-block';
+import { type SolverPool, solverPool } from './solver-pool';
+
+export interface LinearToQuantize {
+  /** `[rows, columns]`, rows = output features. */
+  readonly weight: Float32Array;
+  readonly rows: number;
+  readonly columns: number;
+  /**
+   * `[columns, columns]`, mean of x xᵀ per token; or one that is prepared, when several linears share an input. null: none, only for
+   * methods that need none.
+   */
+  readonly hessian: Float64Array | Float32Array | PreparedHessian | null;
+  readonly recipe: Recipe;
+  /** Smallest zero point that the file format can hold (asymmetric): GPTQ v1 cannot store 0. */
+  readonly minimumZero: 0 | 1;
+  /** Module name, for messages. */
+  readonly name?: string;
+  /** Worker threads; default 2. Calls that ask for as many share them. The result does not depend on it. */
+  readonly threads?: number;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Quantizes one linear, in worker threads, in fixed blocks of rows: the bytes depend on the arguments alone.
+ *
+ * A Hessian that cannot be factorized is damped more, then lifted, then left: the report's `rung` says what happened.
+ *
+ * @throws QuantloomError NonFiniteWeights naming row and column; InvalidCalibration when the Hessian is missing, of the wrong shape or
+ *   not finite; UnsupportedInput when a scale exceeds float16. The signal's reason when aborted.
+ */
+export async function quantizeLinear(options: LinearToQuantize): Promise<QuantizationResult> {
+  const { weight, rows, columns, recipe, minimumZero, signal } = options;
+  const pool = solverPool(options.threads ?? 2);
+  const name = options.name ?? 'the linear';
+  if (weight.length !== rows * columns) {
+    throw new RangeError(`${name}: ${weight.length} weights, expected ${rows} x ${columns}`);
+  }
+  signal?.throwIfAborted();
+  const prepared = await preparedHessianOf(options, name);
+  const solvable = (await prepared?.solvable(recipe, pool, signal)) ?? null;
+
+  const groupSize = recipe.groupSize === -1 ? columns : recipe.groupSize;
+  const problem = solvable?.problem ?? null;
+  const { needsHessian } = METHODS[recipe.method];
+  const roundToNearest = needsHessian && !problem?.factor;
+  const shared: SharedProblem = { recipe, columns, groupSize, minimumZero, roundToNearest, solvable: problem };
+  const blocks = await quantizeBlocks(options, shared, pool, name);
+
+  const groups = Math.ceil(columns / groupSize);
+  const linear = {
+    rows,
+    columns,
+    bits: recipe.bits,
+    groupSize,
+    symmetric: recipe.symmetric,
+    codes: new Uint8Array(rows * columns),
+    scales: new Float32Array(rows * groups),
+    zeros: new Uint8Array(rows * groups),
+    groupOf: groupOf(columns, groupSize, problem?.outerOrder),
+  };
+  blocks.forEach((block, index) => {
+    linear.codes.set(block.codes, index * ROWS_PER_BLOCK * columns);
+    linear.scales.set(block.scales, index * ROWS_PER_BLOCK * groups);
+    linear.zeros.set(block.zeros, index * ROWS_PER_BLOCK * groups);
+  });
+  return { linear, report: reportOf(options, blocks, prepared, solvable) };
+}
+
+async function preparedHessianOf(options: LinearToQuantize, name: string): Promise<PreparedHessian | null> {
+  const { hessian, columns, recipe } = options;
+  if (!hessian) {
+    if (!METHODS[recipe.method].needsHessian) return null;
+    throw new QuantloomError(
+      'InvalidCalibration',
+      `The method ${recipe.method} needs the Hessian of ${name}, and there is none. Calibrate, or use the method rtn.`,
+    );
+  }
+  const prepared = 'solvable' in hessian ? hessian : await prepareHessian(hessian, { name });
+  if (prepared.columns !== columns) {
+    throw new QuantloomError(
+      'InvalidCalibration',
+      `The Hessian has ${prepared.columns} columns, but ${name} has ${columns} input features.`,
+    );
+  }
+  return prepared;
+}
+
+/** As many blocks at a time as there are threads, so that weights are copied only when their turn comes. */
+async function quantizeBlocks(
+  { weight, rows, columns, signal }: LinearToQuantize,
+  shared: SharedProblem,
+  pool: SolverPool,
+  name: string,
+): Promise<QuantizedRows[]> {
+  const count = Math.ceil(rows / ROWS_PER_BLOCK);
+  const blocks = new Array<QuantizedRows>(count);
+  let next = 0;
+  const lane = async () => {
+    while (next < count) {
+      const index = next++;
+      const first = index * ROWS_PER_BLOCK;
+      const size = Math.min(ROWS_PER_BLOCK, rows - first);
+      const part = weight.slice(first * columns, (first + size) * columns);
+      const result = await pool.quantizeRows(shared, { weight: part, rows: size }, signal);
+      if ('fault' in result) {
+        next = count;
+        throw faultError(result, first, name, part[result.row * columns + result.at]);
+      }
+      blocks[index] = result;
+    }
+  };
+  await Promise.all(Array.from({ length: pool.lanes }, lane));
+  return blocks;
+}
+
+function faultError(fault: RowFault, firstRow: number, name: string, value: number | undefined): QuantloomError {
+  const row = firstRow + fault.row;
+  const details = { row, at: fault.at };
+  if (fault.fault === 'non-finite-weight') {
+    return new QuantloomError(
+      'NonFiniteWeights',
+      `The weight of ${name} is ${value} at row ${row}, column ${fault.at}. Check the source model.`,
+      { details },
+    );
+  }
+  return new QuantloomError(
+    'UnsupportedInput',
+    `The weights of ${name}, row ${row}, group ${fault.at}, need a scale above 65504, the largest float16. ` +
+      'Keep this module in 16 bit (override with skip).',
+    { details },
+  );
+}
+
+function groupOf(columns: number, groupSize: number, outerOrder?: Int32Array): Int32Array {
+  const groups = new Int32Array(columns);
+  for (let i = 0; i < columns; i++) groups[outerOrder ? (outerOrder[i] as number) : i] = Math.floor(i / groupSize);
+  return groups;
+}
+
+function reportOf(
+  { rows, columns, recipe }: LinearToQuantize,
+  blocks: readonly QuantizedRows[],
+  prepared: PreparedHessian | null,
+  solvable: Solvable | null,
+): QuantizationResult['report'] {
+  type Sums = 'errors' | 'errorsBefore' | 'energies' | 'weightErrors' | 'weightEnergies';
+  const total = (sums: Sums) => blocks.reduce((sum, block) => block[sums].reduce((a, b) => a + b, sum), 0);
+  const energy = total('energies');
+  // Relative to nothing an error means nothing; an indefinite Hessian can make the energy negative.
+  const relative = (sums: Sums) => (energy > 0 ? total(sums) / energy : null);
+  const weightEnergy = total('weightEnergies');
+  return {
+    rows,
+    columns,
+    relativeError: relative('errors'),
+    relativeWeightError: weightEnergy > 0 ? total('weightErrors') / weightEnergy : 0,
+    relativeErrorBeforeRefinement: relative('errorsBefore'),
+    rung: solvable?.rung ?? (METHODS[recipe.method].needsHessian ? 'round-to-nearest' : 'not-needed'),
+    damping: solvable?.damping ?? 0,
+    deadColumns: prepared?.deadColumns ?? 0,
+  };
+}

@@ -1,0 +1,14 @@
+import { codeGridOf } from './code-grid-of';
+import type { MethodProblem, QuantizationMethod } from './row-block';
+
+/** Round-to-nearest: scales from the extremes or by search, each weight rounded for itself. */
+export const rtn: QuantizationMethod = {
+  name: 'rtn',
+  needsHessian: false,
+  quantizeRows(problem: MethodProblem): void {
+    const { kernels, shared } = problem;
+    const rounding = { ...problem, columns: shared.columns, groupSize: shared.groupSize, grid: codeGridOf(shared) };
+    kernels.findScales({ ...rounding, search: shared.recipe.scales === 'search' || shared.roundToNearest });
+    kernels.roundToNearest(rounding);
+  },
+};

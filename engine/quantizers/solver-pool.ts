@@ -1,0 +1,76 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
+import { Piscina } from 'piscina';
+import type { Factorization, FactorizationTask } from './factorize';
+import type { QuantizedRows, RowBlock, RowFault, SharedProblem } from './row-block';
+import * as worker from './solver-worker';
+
+/** Threads that solve. Results do not depend on how many there are. */
+export interface SolverPool {
+  /** How many tasks it works on at a time. */
+  readonly lanes: number;
+  factorize(task: FactorizationTask, signal?: AbortSignal): Promise<Factorization>;
+  quantizeRows(shared: SharedProblem, block: RowBlock, signal?: AbortSignal): Promise<QuantizedRows | RowFault>;
+}
+
+/** How long a thread waits for more work, milliseconds. Waiting threads do not keep the process alive. */
+const IDLE_MS = 10_000;
+
+/** Compiled beside this file; absent where TypeScript runs as it is (jest), and then the work is done on the calling thread. */
+const WORKER_FILE = join(__dirname, 'solver-worker.js');
+
+const pools = new Map<number, SolverPool>();
+
+/**
+ * The pool of so many worker threads; opened at first use, shared by all who ask for as many. An aborted task's thread is ended at
+ * once, wherever it is in its loops.
+ *
+ * @param threads 0: no threads, tasks run on the calling one.
+ */
+export function solverPool(threads: number): SolverPool {
+  let pool = pools.get(threads);
+  if (!pool) {
+    pool = threads > 0 && existsSync(WORKER_FILE) ? workerThreads(threads) : callingThread();
+    pools.set(threads, pool);
+  }
+  return pool;
+}
+
+function workerThreads(threads: number): SolverPool {
+  const pool = new Piscina({
+    filename: WORKER_FILE,
+    minThreads: 0,
+    maxThreads: threads,
+    idleTimeout: IDLE_MS,
+    recordTiming: false,
+  });
+  const run = async (name: string, task: unknown, signal?: AbortSignal) => {
+    signal?.throwIfAborted();
+    try {
+      return await pool.run(task, { name, signal });
+    } catch (error) {
+      signal?.throwIfAborted();
+      throw error;
+    }
+  };
+  return {
+    lanes: threads,
+    factorize: (task, signal) => run('factorize', task, signal),
+    quantizeRows: (shared, block, signal) => run('quantizeRows', { shared, block }, signal),
+  };
+}
+
+function callingThread(): SolverPool {
+  // A turn of the event loop between tasks, so that timers and an abort get their chance.
+  const run = async <T>(work: () => T, signal?: AbortSignal): Promise<T> => {
+    await setImmediate();
+    signal?.throwIfAborted();
+    return work();
+  };
+  return {
+    lanes: 1,
+    factorize: (task, signal) => run(() => worker.factorize(task), signal),
+    quantizeRows: (shared, block, signal) => run(() => worker.quantizeRows({ shared, block }), signal),
+  };
+}
