@@ -1,8 +1,11 @@
 import type { CheckpointFormat, FormatName } from './format';
 import { gptq, gptqV2 } from './gptq/gptq-format';
 
+export { createManifest, type ManifestInput } from './create-manifest';
 export { dequantizeLinear, weightSha256 } from './dequantize-linear';
 export type { CheckpointContext, CheckpointFormat, FormatName } from './format';
+export { MANIFEST_FILE, type Manifest, ManifestSchema, parseManifest, serializeManifest } from './manifest';
+export { modelCard } from './model-card';
 export { type CheckpointReader, openCheckpoint } from './open-checkpoint';
 export {
   layoutSafetensors,
@@ -14,6 +17,8 @@ export {
   type SafetensorsLayout,
   serializeSafetensors,
 } from './safetensors';
+export type { VerificationCheck } from './verification/check';
+export { requireVerified, type VerificationResult, verifyCheckpoint } from './verify-checkpoint';
 
 /** Every format that can be written. */
 export const CHECKPOINT_FORMATS: Readonly<Record<FormatName, CheckpointFormat>> = {

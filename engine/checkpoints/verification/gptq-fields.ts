@@ -34,14 +34,16 @@ export function fieldAt(packed: PackedLanes, lane: number, index: number): numbe
 
 /** `count` bits from bit `position` of the stream that starts at word `firstWord` of the lane, the lowest bit first. */
 function bitsAt(packed: PackedLanes, lane: number, firstWord: number, position: number, count: number): number {
-  let value = 0;
-  for (let bit = 0; bit < count; bit++) {
-    const at = position + bit;
-    const word = packed.wordIndex(lane, firstWord + Math.floor(at / 32));
-    const byte = packed.bytes[word * 4 + Math.floor((at % 32) / 8)] as number;
-    if ((byte >> (at % 8)) & 1) value += 2 ** bit;
-  }
-  return value;
+  const word = firstWord + Math.floor(position / 32);
+  const skipped = position % 32;
+  const inFirst = Math.min(count, 32 - skipped);
+  const low = Math.floor(wordAt(packed, lane, word) / 2 ** skipped) % 2 ** inFirst;
+  if (inFirst === count) return low;
+  return low + (wordAt(packed, lane, word + 1) % 2 ** (count - inFirst)) * 2 ** inFirst;
+}
+
+function wordAt(packed: PackedLanes, lane: number, word: number): number {
+  return packed.bytes.readUInt32LE(4 * packed.wordIndex(lane, word));
 }
 
 /** An IEEE 754 binary16 number from its bits. */

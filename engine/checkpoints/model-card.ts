@@ -1,0 +1,170 @@
+import prettyBytes from 'pretty-bytes';
+import type { Recipe } from '../spec';
+import type { Manifest } from './manifest';
+
+/** What the card says beyond the manifest. */
+export interface ModelCardContext {
+  readonly manifest: Manifest;
+  /** Bytes of the source's weight files, and of this checkpoint's. */
+  readonly sourceWeightBytes: number;
+  readonly weightBytes: number;
+  /** SPDX-like id of the source's licence when it is known, e.g. from its README. */
+  readonly licence?: string;
+}
+
+/**
+ * README.md of a checkpoint: front matter as the Hugging Face hub reads it, the recipe, sizes, and how to load it. Only numbers that
+ * were measured: without an evaluation there is no perplexity.
+ */
+export function modelCard(context: ModelCardContext): string {
+  const { manifest } = context;
+  const sections = [
+    frontMatter(context),
+    `# ${manifest.source.name}, quantized to ${describeBits(manifest)} (${manifest.layout})`,
+    `Made from \`${manifest.source.name}\` by Quantloom ${manifest.quantloom}. \`quantloom.json\` records every input, setting and file by its SHA-256.`,
+    `## Recipe\n\n${recipeTable(manifest)}`,
+    ...calibration(manifest),
+    `## Size\n\n${sizes(context)}`,
+    ...perplexity(manifest),
+    `## Loading\n\n${loading(manifest)}`,
+    `## Reproducing\n\nFrom a directory with the source model${manifest.calibration ? ' and the calibration text' : ''}:\n\n${reproduction(manifest)}`,
+  ];
+  return `${sections.join('\n\n')}\n`;
+}
+
+function frontMatter({ manifest, licence }: ModelCardContext): string {
+  return [
+    '---',
+    `base_model: ${JSON.stringify(manifest.source.name)}`,
+    'base_model_relation: quantized',
+    'quantized_by: quantloom',
+    'pipeline_tag: text-generation',
+    ...(licence ? [`license: ${licence}`] : []),
+    'tags:',
+    ...[
+      'quantloom',
+      'gptq',
+      `${manifest.source.architecture}`,
+      ...bitWidths(manifest).map((bits) => `${bits}-bit`),
+    ].map((tag) => `- ${tag}`),
+    '---',
+  ].join('\n');
+}
+
+/** Linears by recipe, the most frequent first. */
+function recipes(manifest: Manifest): { recipe: Recipe | null; modules: string[] }[] {
+  const groups = new Map<string, { recipe: Recipe | null; modules: string[] }>();
+  for (const [name, { recipe }] of Object.entries(manifest.linears)) {
+    const key = JSON.stringify(recipe);
+    const group = groups.get(key) ?? { recipe, modules: [] };
+    group.modules.push(name);
+    groups.set(key, group);
+  }
+  return [...groups.values()].sort((a, b) => b.modules.length - a.modules.length);
+}
+
+function bitWidths(manifest: Manifest): number[] {
+  return [...new Set(recipes(manifest).flatMap(({ recipe }) => recipe?.bits ?? []))];
+}
+
+function describeBits(manifest: Manifest): string {
+  const widths = bitWidths(manifest).sort((a, b) => a - b);
+  return `${widths.join(', ')} bit${widths.length === 1 && widths[0] === 1 ? '' : 's'}`;
+}
+
+function recipeTable(manifest: Manifest): string {
+  const rows = recipes(manifest).map(({ recipe, modules }) => {
+    const names = [...new Set(modules.map((name) => name.replace(/^.*?\.\d+\./, '')))];
+    const cells = recipe
+      ? [
+          recipe.method,
+          String(recipe.bits),
+          recipe.groupSize === -1 ? 'whole row' : String(recipe.groupSize),
+          recipe.symmetric ? 'yes' : 'no',
+          recipe.method === 'gptq' ? recipe.actOrder : '-',
+          recipe.scales,
+          recipe.method === 'gptq' ? String(recipe.refinements) : '-',
+        ]
+      : ['kept', '16', '-', '-', '-', '-', '-'];
+    return `| ${modules.length} (${names.map((name) => `\`${name}\``).join(', ')}) | ${cells.join(' | ')} |`;
+  });
+  return [
+    '| linears | method | bits | group size | symmetric | act-order | scales | refinements |',
+    '|---|---|---|---|---|---|---|---|',
+    ...rows,
+    '',
+    `Embeddings and norms are unchanged. Order: \`${manifest.spec.order}\`.`,
+  ].join('\n');
+}
+
+function calibration({ calibration, spec }: Manifest): string[] {
+  if (!calibration) return [];
+  return [
+    `## Calibration\n\n${calibration.samples} sequences of ${calibration.sequenceLength} tokens from \`${spec.calibration.source}\` (seed ${calibration.seed}; SHA-256 of the text \`${calibration.sourceSha256}\`, of the tokens \`${calibration.tokensSha256}\`).`,
+  ];
+}
+
+function sizes({ manifest, sourceWeightBytes, weightBytes }: ModelCardContext): string {
+  const share = ((100 * weightBytes) / sourceWeightBytes).toFixed(1);
+  return [
+    `- weight files: ${prettyBytes(weightBytes)} (source: ${prettyBytes(sourceWeightBytes)}; ${share} %)`,
+    `- ${manifest.bitsPerWeight.toFixed(3)} bits per quantized weight, scales and zero points included`,
+  ].join('\n');
+}
+
+function perplexity({ perplexity, spec }: Manifest): string[] {
+  if (!perplexity) return [];
+  const { original, quantized, context, scoredTokens, textSha256 } = perplexity;
+  const rows = [
+    ...(original === null ? [] : [`| source | ${original.toFixed(4)} |`]),
+    `| this checkpoint | ${quantized.toFixed(4)} |`,
+  ];
+  return [
+    [
+      '## Perplexity',
+      '',
+      '| model | perplexity |',
+      '|---|---|',
+      ...rows,
+      '',
+      `On \`${spec.evaluation?.text ?? 'text'}\` (SHA-256 \`${textSha256}\`): ${scoredTokens} tokens scored in windows of ${context} that do not overlap; the first token of a window is not scored.`,
+    ].join('\n'),
+  ];
+}
+
+function loading(manifest: Manifest): string {
+  const { layout } = manifest;
+  const all = recipes(manifest);
+  const quantized = all.flatMap(({ recipe }) => (recipe ? [recipe] : []));
+  const mixed =
+    new Set(quantized.map(({ bits, groupSize, symmetric }) => [bits, groupSize, symmetric].join())).size > 1;
+  const head = manifest.linears.lm_head?.recipe != null;
+  const asymmetric = quantized.some(({ symmetric }) => !symmetric);
+  const directory = 'path/to/this/directory';
+
+  const gptqmodel =
+    layout === 'gptq' && asymmetric
+      ? 'GPTQModel refuses asymmetric files in the v1 format of other producers; write the format `gptq_v2` for it.'
+      : `GPTQModel:\n\n\`\`\`python\nfrom gptqmodel import GPTQModel\nmodel = GPTQModel.load("${directory}")\n\`\`\``;
+  const transformersReason =
+    layout === 'gptq_p'
+      ? 'the planar layout of 5 and 6 bits'
+      : mixed
+        ? 'settings that differ between modules'
+        : head
+          ? 'a quantized head'
+          : null;
+  const transformers = transformersReason
+    ? `transformers cannot load ${transformersReason}.`
+    : `transformers (with gptqmodel and optimum installed):\n\n\`\`\`python\nfrom transformers import AutoModelForCausalLM\nmodel = AutoModelForCausalLM.from_pretrained("${directory}", device_map="auto")\n\`\`\``;
+  const vllm =
+    layout === 'gptq_p'
+      ? 'vLLM cannot load the planar layout of 5 and 6 bits.'
+      : `vLLM:\n\n\`\`\`sh\nvllm serve ${directory}\n\`\`\``;
+  return [transformers, vllm, gptqmodel].join('\n\n');
+}
+
+function reproduction(manifest: Manifest): string {
+  const spec = { model: manifest.source.name, output: `${manifest.source.name}-${manifest.format}`, ...manifest.spec };
+  return `\`\`\`sh\ncat > spec.json <<'END'\n${JSON.stringify(spec, null, 2)}\nEND\nquantloom quantize --spec spec.json\n\`\`\``;
+}

@@ -1,0 +1,104 @@
+import { architectureOf } from '../../models';
+import { QuantloomError } from '../../spec';
+import { type GptqConfig, moduleSettings } from '../gptq/module-settings';
+import type { Manifest } from '../manifest';
+import { CheckRecord } from './check';
+import type { TensorPlaces } from './check-files';
+
+const DENSE_DTYPES = ['F16', 'BF16', 'F32'];
+const PART_DTYPES = { qweight: 'I32', qzeros: 'I32', scales: 'F16', g_idx: 'I32' } as const;
+
+/**
+ * Every tensor that config.json implies is there, with its shape and dtype, quantized or dense as the config says; and no others.
+ * What is expected comes from the architecture, not from the files.
+ */
+export function checkCensus(
+  config: Readonly<Record<string, unknown>>,
+  gptq: GptqConfig | null,
+  places: TensorPlaces,
+  manifest: Manifest | null,
+): CheckRecord {
+  const check = new CheckRecord('tensors are those that config.json implies', 'tensor');
+  const expected = expectedTensors(config, gptq, places, check);
+  if (!expected) return check;
+  for (const [name, { shape, dtypes }] of expected) {
+    const found = places.get(name);
+    check.expect(found !== undefined, () => `${name}: missing`);
+    if (!found) continue;
+    if (found.shape.join() !== shape.join())
+      check.find(`${name}: shape [${found.shape.join(', ')}], expected [${shape.join(', ')}]`);
+    if (!dtypes.includes(found.dtype)) check.find(`${name}: dtype ${found.dtype}, expected ${dtypes.join(' or ')}`);
+  }
+  const extras = [...places.keys()].filter((name) => !expected.has(name));
+  if (manifest) for (const name of extras) check.find(`${name}: config.json implies no such tensor`);
+  else if (extras.length > 0)
+    check.note(`${extras.length} tensors that config.json does not imply, e.g. ${extras[0]}.`);
+  if (manifest) checkLinearsOfManifest(manifest, gptq, check);
+  return check;
+}
+
+interface Expected {
+  readonly shape: readonly number[];
+  readonly dtypes: readonly string[];
+}
+
+function expectedTensors(
+  config: Readonly<Record<string, unknown>>,
+  gptq: GptqConfig | null,
+  places: TensorPlaces,
+  check: CheckRecord,
+): Map<string, Expected> | null {
+  const expected = new Map<string, Expected>();
+  const dense = (name: string, shape: readonly number[]) => expected.set(name, { shape, dtypes: DENSE_DTYPES });
+  try {
+    const architecture = architectureOf(config);
+    const shape = architecture.shape(config);
+    const blocks = architecture.blocks(shape, (name) => places.has(name));
+    const headModule = architecture.head.replace(/\.weight$/, '');
+    dense(architecture.embedding, [shape.vocabularySize, shape.hiddenSize]);
+    dense(architecture.finalNorm, [shape.hiddenSize]);
+    for (const block of blocks) for (const [name, size] of block.tensors) dense(name, size);
+    // Some producers store a tied head all the same.
+    if (shape.tiedHead && places.has(architecture.head))
+      dense(architecture.head, [shape.vocabularySize, shape.hiddenSize]);
+    for (const name of [...expected.keys()]) {
+      const module = name.replace(/\.weight$/, '');
+      const isLinear = blocks.some(({ stages }) =>
+        stages.some(({ captures }) => captures.some((linear) => linear.name === module)),
+      );
+      if (!gptq || module === name || !isLinear || (module === headModule && !gptq.lm_head)) continue;
+      const settings = moduleSettings(gptq, module);
+      if (!settings) continue;
+      const [rows = 0, columns = 0] = expected.get(name)?.shape ?? [];
+      expected.delete(name);
+      const groups = settings.groupSize === -1 ? 1 : Math.ceil(columns / settings.groupSize);
+      const part = (suffix: keyof typeof PART_DTYPES, size: number[]) =>
+        expected.set(`${module}.${suffix}`, { shape: size, dtypes: [PART_DTYPES[suffix]] });
+      part('qweight', [(columns / 32) * settings.bits, rows]);
+      part('qzeros', [groups, (rows / 32) * settings.bits]);
+      part('scales', [groups, rows]);
+      part('g_idx', [columns]);
+    }
+    return expected;
+  } catch (error) {
+    if (!QuantloomError.is(error)) throw error;
+    if (error.code === 'UnsupportedArchitecture')
+      check.note(`Which tensors there should be is not known: ${error.message}`);
+    else check.find(error.message);
+    return null;
+  }
+}
+
+/** The config against the recipes that the manifest records. */
+function checkLinearsOfManifest(manifest: Manifest, gptq: GptqConfig | null, check: CheckRecord): void {
+  for (const [name, { recipe }] of Object.entries(manifest.linears)) {
+    const isHead = !/\.\d+\./.test(name);
+    const settings = gptq && (!isHead || gptq.lm_head) ? moduleSettings(gptq, name) : null;
+    const stored = settings && { bits: settings.bits, groupSize: settings.groupSize, symmetric: settings.symmetric };
+    const meant = recipe && { bits: recipe.bits, groupSize: recipe.groupSize, symmetric: recipe.symmetric };
+    check.expect(
+      JSON.stringify(stored) === JSON.stringify(meant),
+      () => `${name}: config.json says ${JSON.stringify(stored)}, the manifest ${JSON.stringify(meant)}`,
+    );
+  }
+}

@@ -1,0 +1,63 @@
+import { fieldAt, halfFloat, type PackedLanes } from './gptq-fields';
+
+/** The bytes of one linear as they lie in the file, with what the config says about them. */
+export interface RawGptqLinear {
+  /** Columns. */
+  readonly K: number;
+  /** Rows. */
+  readonly N: number;
+  /** Groups. */
+  readonly G: number;
+  readonly bits: number;
+  readonly qweight: Buffer;
+  readonly qzeros: Buffer;
+  /** Float16. */
+  readonly scales: Buffer;
+  /** `[K]` */
+  readonly groupOf: Int32Array;
+  readonly checkpointFormat: string;
+  readonly symmetric: boolean;
+}
+
+/** Decoder of the verification: one lookup per code, no code shared with the packer. */
+export class GptqWeights {
+  /** `[G, N]` as in the file. */
+  readonly scales: Float32Array;
+  /** `[G, N]`, as the file stores them. */
+  readonly storedZeros: Uint8Array;
+  /** What is added to a stored zero point. */
+  readonly zeroOffset: 0 | 1;
+  private readonly codes: PackedLanes;
+
+  constructor(private readonly raw: RawGptqLinear) {
+    const { N, G, bits } = raw;
+    const planar = raw.checkpointFormat === 'gptq_p' || (bits > 4 && bits < 8);
+    this.codes = { bytes: raw.qweight, bits, planar, wordIndex: (lane, word) => word * N + lane };
+    const zeroWords = (N / 32) * bits;
+    const zeros: PackedLanes = { bytes: raw.qzeros, bits, planar, wordIndex: (lane, word) => lane * zeroWords + word };
+    this.storedZeros = Uint8Array.from({ length: G * N }, (_, at) => fieldAt(zeros, Math.floor(at / N), at % N));
+    this.scales = Float32Array.from({ length: G * N }, (_, at) => halfFloat(raw.scales.readUInt16LE(2 * at)));
+    this.zeroOffset = this.findZeroOffset();
+  }
+
+  /** `W[row, :]`, `(code - zero) * scale`. */
+  row(row: number): Float32Array {
+    const { K, N, bits, groupOf } = this.raw;
+    const weights = new Float32Array(K);
+    for (let column = 0; column < K; column++) {
+      const at = (groupOf[column] as number) * N + row;
+      const zero = ((this.storedZeros[at] as number) + this.zeroOffset) % 2 ** bits;
+      weights[column] = (fieldAt(this.codes, row, column) - zero) * (this.scales[at] as number);
+    }
+    return weights;
+  }
+
+  private findZeroOffset(): 0 | 1 {
+    const { bits, symmetric, checkpointFormat } = this.raw;
+    const [first] = this.storedZeros;
+    const uniform = symmetric && this.storedZeros.every((zero) => zero === first);
+    if (uniform && first === 2 ** (bits - 1)) return 0;
+    if (uniform && first === 2 ** (bits - 1) - 1) return 1;
+    return checkpointFormat === 'gptq' ? 1 : 0;
+  }
+}
