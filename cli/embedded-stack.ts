@@ -4,7 +4,7 @@ import { QuantloomError, type QueueName } from '../engine/spec';
 import { endLeftoverServer, launchServer, serverReady } from './embedded-server';
 import { chooseStackPorts, readStackPorts, STACK_HOST, type StackPorts } from './stack-addresses';
 import { acquireStackLock, type LockHolder, readLockHolder, type StackLock } from './stack-lock';
-import { logTail } from './stack-log';
+import { lastComplaint } from './stack-log';
 import { type SupervisedProcess, superviseProcess } from './supervised-process';
 import { isServing } from './temporal-client';
 import { launchWorker, workerReady } from './worker-process';
@@ -146,7 +146,7 @@ function joinStack(options: EmbeddedStackOptions, host: LockHolder, ports: Stack
 function unavailable(error: Error, home: string, log: string): QuantloomError {
   return new QuantloomError(
     'ServerUnavailable',
-    `${error.message}. Its log is ${join(home, 'logs', `${log}.log`)}; the last lines: ${logTail(home, log)}`,
+    `${error.message}. Its log is ${join(home, 'logs', `${log}.log`)} and says: ${lastComplaint(home, log)}`,
     { cause: error },
   );
 }

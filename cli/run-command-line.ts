@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
+import { QuantloomError } from '../engine/spec';
 import type { Invocation } from './command';
 import { CommandOutput, type CommandOutputOptions } from './command-output';
 import { COMMAND_TABLE } from './command-table';
@@ -42,10 +43,11 @@ export async function runCommandLine(line: CommandLine): Promise<ExitCode> {
       'after',
       '\nMODEL is a directory with safetensors, or `demo`. Exit codes: 0 done, 1 failed, 2 wrong use, 3 needs review, 130 interrupted.',
     );
+  const asked = args[0] === 'help' ? args[1] : args[0];
   for (const row of COMMAND_TABLE) {
     const command = program.command(row.usage).summary(row.summary).description(row.summary);
     command.option('--json', 'print one JSON document on stdout; the rest goes to stderr');
-    if (!args.includes(command.name())) continue;
+    if (command.name() !== asked) continue;
     const definition = row.load();
     definition.configure?.(command);
     command.action(async () => {
@@ -65,7 +67,9 @@ export async function runCommandLine(line: CommandLine): Promise<ExitCode> {
   } catch (error) {
     if (error instanceof CommanderError) {
       if (error.exitCode === 0) return EXIT.done;
-      if (error.code !== 'commander.help') output.error(new Error(error.message.replace(/^error: /, '')));
+      if (error.code !== 'commander.help') {
+        output.error(new QuantloomError('WrongUse', error.message.replace(/^error: /, '')));
+      }
       return EXIT.wrongUse;
     }
     if (signal.aborted) return EXIT.interrupted;

@@ -19,10 +19,11 @@ export function openLog(home: string, name: string): number {
   return openSync(logPath(home, name), 'a');
 }
 
-/** The last lines of a log, for an error message. */
-export function logTail(home: string, name: string, lines = 3): string {
+/** What a log says last, for an error message: its last line about an error, else its last line. */
+export function lastComplaint(home: string, name: string): string {
   try {
-    return readFileSync(logPath(home, name), 'utf8').trimEnd().split('\n').slice(-lines).join(' | ').slice(-600);
+    const lines = readFileSync(logPath(home, name), 'utf8').trimEnd().split('\n').slice(-50);
+    return (lines.findLast((line) => /error/i.test(line)) ?? lines.at(-1) ?? '').trim().slice(0, 400);
   } catch {
     return '';
   }

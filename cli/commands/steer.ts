@@ -33,9 +33,12 @@ function steeringCommand({ update, done, layer }: Steering): CommandDefinition {
       const id = invocation.args[0] as string;
       const session = await openSession(invocation, { purpose: update, workers: CONTROL_ONLY });
       try {
-        const args = layer === 'none' ? [] : [{ layer: invocation.flags.layer as number | undefined }];
         const handle = session.client.workflow.getHandle(id);
-        const progress = await handle.executeUpdate<Progress, unknown[]>(update, { args });
+        const choice = { layer: invocation.flags.layer as number | undefined };
+        const progress =
+          layer === 'none'
+            ? await handle.executeUpdate<Progress, []>(update)
+            : await handle.executeUpdate<Progress, [typeof choice]>(update, { args: [choice] });
         invocation.output.result({ id, progress }, [`${id}  ${done}`, ...progressBlock(progress)].join('\n'));
         if (!session.outlives && !session.stack?.host) {
           invocation.output.note(

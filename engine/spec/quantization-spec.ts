@@ -1,26 +1,35 @@
 import { z } from 'zod';
 import { QuantloomError } from './quantloom-error';
 
+const RECIPE_FIELDS = {
+  /** `rtn`: round-to-nearest, needs no calibration. `gptq`: error compensation with the Hessian (Frantar et al. 2022). */
+  method: z.enum(['rtn', 'gptq']),
+  /** Bits per code. 5 and 6 are written in GPTQModel's planar layout. */
+  bits: z.union([z.literal(2), z.literal(3), z.literal(4), z.literal(5), z.literal(6), z.literal(8)]),
+  /** Input columns that share a scale; -1: the whole row. Smaller is more accurate and larger on disk. */
+  groupSize: z.union([z.literal(-1), z.literal(16), z.literal(32), z.literal(64), z.literal(128), z.literal(256)]),
+  /** Symmetric: zero point fixed at the middle code. Asymmetric is better at 2 bits. */
+  symmetric: z.boolean(),
+  /** Order of the columns in GPTQ. `static`: by falling Hessian diagonal, groups stay sequential in the file. `dynamic`: same order, groups follow it (g_idx). */
+  actOrder: z.enum(['none', 'static', 'dynamic']),
+  /** Share of the mean Hessian diagonal that is added to the diagonal before factorizing. */
+  damping: z.number().positive().max(1),
+  /** How a group's scale (and zero point) is found: from its extremes, or by search under squared error weighted by the Hessian's diagonal. */
+  scales: z.enum(['minmax', 'search']),
+  /** Rounds of closed-form scales and coordinate descent on codes after GPTQ; 0: none. */
+  refinements: z.int().min(0).max(20),
+};
+
 /** How one linear is quantized. Every field can be overridden per module. */
 export const RecipeSchema = z.strictObject({
-  /** `rtn`: round-to-nearest, needs no calibration. `gptq`: error compensation with the Hessian (Frantar et al. 2022). */
-  method: z.enum(['rtn', 'gptq']).default('gptq'),
-  /** Bits per code. 5 and 6 are written in GPTQModel's planar layout. */
-  bits: z.union([z.literal(2), z.literal(3), z.literal(4), z.literal(5), z.literal(6), z.literal(8)]).default(4),
-  /** Input columns that share a scale; -1: the whole row. Smaller is more accurate and larger on disk. */
-  groupSize: z
-    .union([z.literal(-1), z.literal(16), z.literal(32), z.literal(64), z.literal(128), z.literal(256)])
-    .default(128),
-  /** Symmetric: zero point fixed at the middle code. Asymmetric is better at 2 bits. */
-  symmetric: z.boolean().default(true),
-  /** Order of the columns in GPTQ. `static`: by falling Hessian diagonal, groups stay sequential in the file. `dynamic`: same order, groups follow it (g_idx). */
-  actOrder: z.enum(['none', 'static', 'dynamic']).default('static'),
-  /** Share of the mean Hessian diagonal that is added to the diagonal before factorizing. */
-  damping: z.number().positive().max(1).default(0.01),
-  /** How a group's scale (and zero point) is found: from its extremes, or by search under squared error weighted by the Hessian's diagonal. */
-  scales: z.enum(['minmax', 'search']).default('search'),
-  /** Rounds of closed-form scales and coordinate descent on codes after GPTQ; 0: none. */
-  refinements: z.int().min(0).max(20).default(3),
+  method: RECIPE_FIELDS.method.default('gptq'),
+  bits: RECIPE_FIELDS.bits.default(4),
+  groupSize: RECIPE_FIELDS.groupSize.default(128),
+  symmetric: RECIPE_FIELDS.symmetric.default(true),
+  actOrder: RECIPE_FIELDS.actOrder.default('static'),
+  damping: RECIPE_FIELDS.damping.default(0.01),
+  scales: RECIPE_FIELDS.scales.default('search'),
+  refinements: RECIPE_FIELDS.refinements.default(3),
 });
 export type Recipe = z.infer<typeof RecipeSchema>;
 
@@ -29,7 +38,8 @@ export const OverrideSchema = z.strictObject({
   match: z.string().min(1),
   /** Keep the module in 16 bit. */
   skip: z.boolean().optional(),
-  ...RecipeSchema.partial().shape,
+  // Without the defaults: a field that an override leaves out stays what it was.
+  ...z.object(RECIPE_FIELDS).partial().shape,
 });
 export type Override = z.infer<typeof OverrideSchema>;
 

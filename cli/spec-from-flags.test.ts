@@ -1,0 +1,132 @@
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Command } from 'commander';
+import { addSpecFlags } from './spec-flags';
+import { parseOverride, specFromFlags } from './spec-from-flags';
+
+function specOf(args: string[], defaults: Record<string, unknown> = {}, workingDirectory = '/work') {
+  const command = new Command()
+    .argument('[model]')
+    .exitOverride()
+    .configureOutput({ outputError: () => {} });
+  addSpecFlags(command);
+  command.parse(args, { from: 'user' });
+  return specFromFlags({ model: command.args[0], flags: command.opts(), defaults, workingDirectory });
+}
+
+describe('spec from flags', () => {
+  it('needs a model only, and names the output after it and the scheme', () => {
+    expect(specOf(['models/SmolLM2-135M'])).toMatchObject({
+      model: '/work/models/SmolLM2-135M',
+      output: '/work/SmolLM2-135M-gptq-4bit-g128',
+      keepHead: true,
+      overwrite: false,
+      formats: ['gptq'],
+      evaluation: null,
+      calibration: { source: 'demo', samples: 128 },
+    });
+  });
+
+  it('has a flag for every field', () => {
+    const flags = [
+      ...[
+        '--method',
+        'rtn',
+        '--bits',
+        '3',
+        '--group-size',
+        '-1',
+        '--asym',
+        '--act-order',
+        'dynamic',
+        '--damping',
+        '0.05',
+      ],
+      ...['--scales', 'minmax', '--refinements', '0', '--order', 'layer', '--format', 'gptq,gptq_v2', '--no-keep-head'],
+      ...['--calibration', 'texts/c4.jsonl', '--samples', '16', '--sequence-length', '512', '--seed', '9'],
+      ...['--slice-tokens', '1024', '--evaluate', 'demo', '--context', '256', '--max-tokens', '999', '--skip-original'],
+      ...['--concurrency', '4', '--out', 'here', '--overwrite'],
+    ];
+    expect(specOf(['demo', ...flags])).toEqual({
+      model: 'demo',
+      output: '/work/here',
+      overwrite: true,
+      recipe: {
+        method: 'rtn',
+        bits: 3,
+        groupSize: -1,
+        symmetric: false,
+        actOrder: 'dynamic',
+        damping: 0.05,
+        scales: 'minmax',
+        refinements: 0,
+      },
+      overrides: [],
+      keepHead: false,
+      order: 'layer',
+      formats: ['gptq', 'gptq_v2'],
+      calibration: { source: '/work/texts/c4.jsonl', samples: 16, sequenceLength: 512, seed: 9, sliceTokens: 1024 },
+      evaluation: { text: 'demo', context: 256, maxTokens: 999, original: false },
+      concurrency: 4,
+    });
+  });
+
+  it('reads overrides in order, with --skip after them', () => {
+    const { overrides } = specOf([
+      'demo',
+      ...[
+        '--skip',
+        '*.o_proj',
+        '--override',
+        '*.down_proj:bits=8,groupSize=64',
+        '--override',
+        're:layers\\.(0|1)\\.:symmetric=false',
+      ],
+    ]);
+    expect(overrides).toEqual([
+      { match: '*.down_proj', bits: 8, groupSize: 64 },
+      { match: 're:layers\\.(0|1)\\.', symmetric: false },
+      { match: '*.o_proj', skip: true },
+    ]);
+  });
+
+  it('keeps colons of the pattern, and leaves words as they are', () => {
+    expect(parseOverride('re:(?:a|b):method=rtn,damping=0.1')).toEqual({
+      match: 're:(?:a|b)',
+      method: 'rtn',
+      damping: 0.1,
+    });
+    expect(() => parseOverride('*.down_proj')).toThrow(/PATTERN:field=value/);
+  });
+
+  it('takes flags before the file of --spec before the configuration', () => {
+    const directory = mkdtempSync(join(tmpdir(), 'quantloom-spec-'));
+    const file = { model: 'model', recipe: { bits: 3, groupSize: 64 }, overrides: [{ match: 'a', bits: 8 }] };
+    writeFileSync(join(directory, 'spec.json'), JSON.stringify(file));
+    const defaults = { recipe: { bits: 2, damping: 0.02 }, order: 'layer' };
+    const spec = specOf(['--spec', 'spec.json', '--group-size', '32', '--skip', 'b'], defaults, directory);
+    expect(spec).toMatchObject({
+      model: join(directory, 'model'),
+      recipe: { bits: 3, groupSize: 32, damping: 0.02 },
+      order: 'layer',
+      overrides: [
+        { match: 'a', bits: 8 },
+        { match: 'b', skip: true },
+      ],
+    });
+  });
+
+  it.each([
+    [['demo', '--bits', '7'], /recipe\.bits/],
+    [['demo', '--bits', 'four'], /whole number/],
+    [['demo', '--sym', '--asym'], /cannot be used with/],
+    [['demo', '--context', '256'], /need --evaluate/],
+    [['demo', '--override', '*:colour=red'], /overrides\.0/],
+    [['demo', '--format', 'zip'], /formats\.0/],
+    [[], /No model given/],
+    [['demo', '--spec', 'missing.json'], /missing\.json/],
+  ])('refuses %j', (args, message) => {
+    expect(() => specOf(args)).toThrow(message);
+  });
+});

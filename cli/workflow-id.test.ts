@@ -1,0 +1,30 @@
+import { parseQuantizationSpec } from '../engine/spec';
+import { modelName, schemeName, specIdentity, workflowIdOf } from './workflow-id';
+
+const spec = parseQuantizationSpec({ model: '/models/SmolLM2-135M', output: '/out/a' });
+
+describe('workflow id', () => {
+  it('is readable, and the same for the same spec whatever the order of its fields', () => {
+    const turned = parseQuantizationSpec(Object.fromEntries(Object.entries(spec).reverse()));
+    expect(workflowIdOf(turned)).toBe(workflowIdOf(spec));
+    expect(workflowIdOf(spec)).toMatch(/^SmolLM2-135M-gptq-4bit-g128-[0-9a-f]{8}$/);
+    // By Python: sha256 of json.dumps(spec without overwrite and concurrency, sort_keys=True, separators=(',', ':')).
+    expect(specIdentity(spec)).toBe('ff9e2fa4e1a7b8dd13920eb18d3fa38a2f8facda5f79d04637acbf067db3a8e9');
+  });
+
+  it('does not depend on what leaves the result as it is', () => {
+    expect(workflowIdOf({ ...spec, overwrite: true, concurrency: 1 })).toBe(workflowIdOf(spec));
+  });
+
+  it('differs with the output and every other field', () => {
+    expect(workflowIdOf({ ...spec, output: '/out/b' })).not.toBe(workflowIdOf(spec));
+    expect(workflowIdOf({ ...spec, calibration: { ...spec.calibration, seed: 1 } })).not.toBe(workflowIdOf(spec));
+  });
+
+  it('names schemes and models', () => {
+    expect(schemeName({ ...spec.recipe, method: 'rtn', bits: 3, groupSize: -1, symmetric: false })).toBe(
+      'rtn-3bit-row-asym',
+    );
+    expect(modelName('/models/My model (v2)/')).toBe('My-model-v2-');
+  });
+});
