@@ -1,0 +1,118 @@
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { Tokenizer } from '@huggingface/tokenizers';
+import { QuantloomError } from '../spec';
+import { allowsCutting, piecesOf, type TokenizerLayout } from './safe-boundaries';
+import { withUnicodeDigits } from './unicode-digits';
+
+type Json = Readonly<Record<string, unknown>>;
+
+export interface TextTokenizer {
+  /**
+   * Token ids of a text as transformers gives them with `add_special_tokens=False`; special tokens that are spelled out in the text
+   * are recognized. Long texts are encoded in pieces where that provably gives the same ids, so that other work gets its turn.
+   */
+  encode(text: string): Promise<Int32Array>;
+
+  /** Text of the tokens, special ones included; `skipSpecialTokens` leaves them out. */
+  decode(tokens: ArrayLike<number>, options?: { readonly skipSpecialTokens?: boolean }): string;
+
+  /** Ends a document; null: the model names none. */
+  readonly endOfText: number | null;
+
+  /** Ids are below this. */
+  readonly vocabularySize: number;
+}
+
+/** About 50 ms of encoding. */
+const PIECE_CHARACTERS = 1 << 16;
+
+/**
+ * Loads tokenizer.json of a model's directory; tokenizer_config.json and config.json are asked for the token that ends a text, and
+ * may be absent.
+ *
+ * @throws QuantloomError InvalidModel when tokenizer.json is missing or is no JSON, UnsupportedInput when its kind of tokenizer is
+ * not known.
+ */
+export async function loadTokenizer(directory: string): Promise<TextTokenizer> {
+  const file = path.join(directory, 'tokenizer.json');
+  const layout = await readJson(file);
+  if (layout === null) {
+    throw new QuantloomError(
+      'InvalidModel',
+      `${file} is missing: text cannot be turned into tokens. Copy it from where the model comes from` +
+        ' (a model with tokenizer.model only: save it once with transformers, which writes tokenizer.json).',
+      { details: { file } },
+    );
+  }
+  const config = (await readJson(path.join(directory, 'tokenizer_config.json'))) ?? {};
+  const modelConfig = (await readJson(path.join(directory, 'config.json'))) ?? {};
+  let tokenizer: Tokenizer;
+  try {
+    tokenizer = new Tokenizer(withUnicodeDigits(layout as TokenizerLayout), config);
+  } catch (error) {
+    throw new QuantloomError(
+      'UnsupportedInput',
+      `${file} describes a tokenizer that cannot be used: ${(error as Error).message}. Is the file complete?`,
+      { cause: error, details: { file } },
+    );
+  }
+  return {
+    encode: (text) => encode(tokenizer, text, allowsCutting(layout as TokenizerLayout, config)),
+    decode: (tokens, { skipSpecialTokens = false } = {}) => decode(tokenizer, tokens, skipSpecialTokens),
+    endOfText: endOfText(tokenizer, config, modelConfig),
+    vocabularySize: Math.max(...tokenizer.get_vocab().values()) + 1,
+  };
+}
+
+async function encode(tokenizer: Tokenizer, text: string, cut: boolean): Promise<Int32Array> {
+  const parts: number[][] = [];
+  for (const piece of cut ? piecesOf(text, PIECE_CHARACTERS) : [text]) {
+    if (parts.length > 0) await nextTurn();
+    const ids: readonly (number | null | undefined)[] = tokenizer.encode(piece, { add_special_tokens: false }).ids;
+    // transformers leaves out what the vocabulary has no token for.
+    parts.push(ids.filter((id) => id !== null && id !== undefined));
+  }
+  const tokens = new Int32Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let start = 0;
+  for (const part of parts) {
+    tokens.set(part, start);
+    start += part.length;
+  }
+  return tokens;
+}
+
+function decode(tokenizer: Tokenizer, tokens: ArrayLike<number>, skipSpecialTokens: boolean): string {
+  if (tokens.length === 0) return '';
+  return tokenizer.decode(Array.from(tokens), {
+    skip_special_tokens: skipSpecialTokens,
+    clean_up_tokenization_spaces: false,
+  });
+}
+
+function endOfText(tokenizer: Tokenizer, config: Json, modelConfig: Json): number | null {
+  const named = config.eos_token;
+  const content = typeof named === 'object' && named !== null ? (named as Json).content : named;
+  const id = typeof content === 'string' ? tokenizer.token_to_id(content) : undefined;
+  if (id !== undefined) return id;
+  // Chat models list several; the first is the one that ends a text.
+  const first = Array.isArray(modelConfig.eos_token_id) ? modelConfig.eos_token_id[0] : modelConfig.eos_token_id;
+  return typeof first === 'number' ? first : null;
+}
+
+async function readJson(file: string): Promise<Json | null> {
+  try {
+    return JSON.parse(await readFile(file, 'utf8')) as Json;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw new QuantloomError(
+      'InvalidModel',
+      `${file} cannot be read: ${(error as Error).message}. Fetch the model again.`,
+      {
+        cause: error,
+        details: { file },
+      },
+    );
+  }
+}

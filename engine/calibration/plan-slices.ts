@@ -1,0 +1,13 @@
+import type { ModelPlan } from '../spec';
+
+/**
+ * Cuts the calibration set into slices of at most `sliceTokens` tokens, whole sequences each, at least one. All slices but the last
+ * hold the same number of sequences.
+ */
+export function planSlices(samples: number, sequenceLength: number, sliceTokens: number): ModelPlan['slices'] {
+  const perSlice = Math.max(1, Math.floor(sliceTokens / sequenceLength));
+  return Array.from({ length: Math.ceil(samples / perSlice) }, (_, slice) => ({
+    firstSequence: slice * perSlice,
+    sequences: Math.min(perSlice, samples - slice * perSlice),
+  }));
+}
