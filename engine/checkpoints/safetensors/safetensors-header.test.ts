@@ -103,13 +103,13 @@ describe('a damaged file', () => {
     );
   });
 
-  test('a name of 20 MB makes a short message', () => {
-    const name = 'x'.repeat(20_000_000);
+  test('a name or number of 5 MB makes a short message', () => {
+    const name = 'x'.repeat(5_000_000);
     expect(refusal(framed(`{"${name}":1}`))?.length).toBeLessThan(1000);
     expect(refusal(framed(`{"a":{"dtype":"${name}","shape":[],"data_offsets":[0,1]}}`, '1'))?.length).toBeLessThan(
       1000,
     );
-    expect(refusal(framed(`{"a":{"dtype":"U8","shape":[${'9'.repeat(20_000_000)}]}}`))?.length).toBeLessThan(1000);
+    expect(refusal(framed(`{"a":{"dtype":"U8","shape":[${'9'.repeat(5_000_000)}]}}`))?.length).toBeLessThan(1000);
   });
 });
 
