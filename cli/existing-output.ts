@@ -1,10 +1,69 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { MANIFEST_FILE, type Manifest, parseManifest, requireVerified, verifyCheckpoint } from '../engine/checkpoints';
+import { resolveModelDirectory } from '../engine/sources';
 import { type QuantizationSpec, QuantloomError } from '../engine/spec';
+import { workflowIdOf } from './workflow-id';
 
-export function refuseExistingOutput(spec: QuantizationSpec): void {
-  if (existsSync(spec.output) && !spec.overwrite) throw new QuantloomError('OutputExists', 'x');
+/** Where the checkpoint of each format is published: `output` itself, or one directory in it per format. */
+export function outputDirectories(spec: QuantizationSpec): Record<string, string> {
+  const several = spec.formats.length > 1;
+  return Object.fromEntries(spec.formats.map((format) => [format, several ? join(spec.output, format) : spec.output]));
 }
 
-export async function alreadyPublished(_spec: QuantizationSpec): Promise<Record<string, string> | null> {
-  return null;
+/**
+ * Refuses an output that exists, before anything is started. An earlier run of the same job is let through: its checkpoints are from
+ * the same spec, and from model files that have not changed since.
+ *
+ * @throws QuantloomError OutputExists.
+ */
+export function refuseExistingOutput(spec: QuantizationSpec): void {
+  if (spec.overwrite || !existsSync(spec.output) || isOfSameJob(spec)) return;
+  throw new QuantloomError(
+    'OutputExists',
+    `${spec.output} exists and is not the result of this very job. Name another directory with --out, or replace it with --overwrite.`,
+  );
+}
+
+/**
+ * The checkpoints by format, when an earlier run of the same job has published them; null when there are none.
+ *
+ * @throws QuantloomError VerificationFailed when they are damaged.
+ */
+export async function alreadyPublished(
+  spec: QuantizationSpec,
+  signal: AbortSignal,
+): Promise<Record<string, string> | null> {
+  if (!existsSync(spec.output) || !isOfSameJob(spec)) return null;
+  const directories = outputDirectories(spec);
+  for (const directory of Object.values(directories)) requireVerified(await verifyCheckpoint(directory, { signal }));
+  return directories;
+}
+
+function isOfSameJob(spec: QuantizationSpec): boolean {
+  return Object.values(outputDirectories(spec)).every((directory) => {
+    const manifest = readManifest(directory);
+    return manifest !== null && manifest.run.job === workflowIdOf(spec) && !sourceChanged(spec, manifest);
+  });
+}
+
+function readManifest(directory: string): Manifest | null {
+  try {
+    return parseManifest(readFileSync(join(directory, MANIFEST_FILE), 'utf8'));
+  } catch {
+    return null;
+  }
+}
+
+/** By size and date: what is suspected wrongly is only refused. */
+function sourceChanged(spec: QuantizationSpec, manifest: Manifest): boolean {
+  const started = Date.parse(manifest.run.started);
+  return manifest.source.files.some(({ name, bytes }) => {
+    try {
+      const { size, mtimeMs } = statSync(join(resolveModelDirectory(spec.model), name));
+      return size !== bytes || mtimeMs > started;
+    } catch {
+      return true;
+    }
+  });
 }

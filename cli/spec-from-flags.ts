@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { basename, resolve } from 'node:path';
 import { Option } from 'commander';
 import { parseQuantizationSpec, type QuantizationSpec, QuantloomError } from '../engine/spec';
+import { absoluteModel } from './model-argument';
 import { SPEC_FLAGS } from './spec-flags';
 import { modelName, schemeName } from './workflow-id';
 
@@ -37,7 +38,7 @@ export function specFromFlags(sources: SpecSources): QuantizationSpec {
   const named = merged.output !== undefined;
   const spec = parseQuantizationSpec(named ? merged : { ...merged, output: '.' });
   const absolute = (path: string) => (path === 'demo' ? path : resolve(workingDirectory, path));
-  const model = absolute(spec.model);
+  const model = absoluteModel(spec.model, workingDirectory);
   return {
     ...spec,
     model,

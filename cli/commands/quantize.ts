@@ -35,7 +35,9 @@ export const quantize: CommandDefinition = {
         );
       }
       const published =
-        spec.overwrite || (await isJobRunning(session, workflowIdOf(spec))) ? null : await alreadyPublished(spec);
+        spec.overwrite || (await isJobRunning(session, workflowIdOf(spec)))
+          ? null
+          : await alreadyPublished(spec, invocation.signal);
       if (published) {
         invocation.output.result(
           { id: workflowIdOf(spec), state: 'already-there', outputs: published },
