@@ -7,7 +7,8 @@ export type ArtifactKind =
   | 'quantized-linear'
   | 'layer' // a finished layer in its final format
   | 'tokens'
-  | 'document'; // JSON: plan, report
+  | 'document' // JSON or text: plan, report, calibration text
+  | 'checkpoint'; // a whole directory, identified by its weights
 
 /**
  * What Temporal carries instead of bytes (under 1 KB). The content is found in the store by `sha256`, or, for a tensor of the
@@ -20,6 +21,8 @@ export interface ArtifactRef {
   readonly bytes: number;
   readonly dtype?: DType;
   readonly shape?: readonly number[];
+  /** Key of the computation that produced it: how to have it again when it is lost. Not part of the identity. */
+  readonly from?: string;
   /** Where the bytes lie outside the store. Not part of the identity. */
   readonly at?: { readonly file: string; readonly offset: number };
 }

@@ -1,6 +1,7 @@
 export type { ArtifactKind, ArtifactRef } from './artifact-ref';
 export {
   type JobResult,
+  layerWorkflowId,
   PROGRESS_QUERY,
   type QueueName,
   SEARCH_ATTRIBUTES,

@@ -8,11 +8,15 @@ export const WORKFLOWS = {
   quantizeModel: 'quantizeModel',
   quantizeLayer: 'quantizeLayer',
   calibrateLayer: 'calibrateLayer',
-  evaluateModel: 'evaluateModel',
 } as const;
 
-/** Query of quantizeModel, answered with a `Progress`. */
+/** Query of quantizeModel, answered with a `Progress`; of its child `<job>/layer-<index>`, answered with a `LayerProgress`. */
 export const PROGRESS_QUERY = 'progress';
+
+/** Id of the child workflow that works on a layer. */
+export function layerWorkflowId(job: string, layer: number): string {
+  return `${job}/layer-${layer}`;
+}
 
 /**
  * Updates of quantizeModel. Each answers with the `Progress` after it; each is refused with a message when it makes no sense now.

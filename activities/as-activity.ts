@@ -1,0 +1,55 @@
+import { ApplicationFailure, CancelledFailure, Context } from '@temporalio/activity';
+import { QuantloomError } from '../engine/spec';
+import type { ActivityRuntime, Attempt } from './runtime';
+
+const HEARTBEAT_MILLISECONDS = 2_000;
+
+/**
+ * Makes an activity of a plain function: it heartbeats as long as it runs, sees cancellation as an AbortSignal, and its
+ * QuantloomErrors become typed failures, retried only where trying again may help.
+ */
+export function asActivity<Input, Output>(
+  runtime: ActivityRuntime,
+  body: (input: Input, runtime: ActivityRuntime, attempt: Attempt) => Promise<Output>,
+): (input: Input) => Promise<Output> {
+  return async (input) => {
+    const context = Context.current();
+    let details: Readonly<Record<string, unknown>> = {};
+    const beat = setInterval(() => context.heartbeat(details), HEARTBEAT_MILLISECONDS);
+    const attempt: Attempt = {
+      signal: context.cancellationSignal,
+      progress: (latest) => {
+        details = latest;
+      },
+    };
+    try {
+      return await body(input, runtime, attempt);
+    } catch (error) {
+      if (context.cancellationSignal.aborted)
+        throw new CancelledFailure('The activity was cancelled', [], asError(error));
+      runtime.log('activity-failed', {
+        activity: context.info.activityType,
+        attempt: context.info.attempt,
+        error: String(error),
+      });
+      throw asFailure(error);
+    } finally {
+      clearInterval(beat);
+    }
+  };
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error));
+}
+
+function asFailure(error: unknown): Error {
+  if (!QuantloomError.is(error)) return asError(error);
+  return ApplicationFailure.create({
+    type: error.code,
+    message: error.message,
+    nonRetryable: !error.retryable,
+    details: error.options.details ? [error.options.details] : [],
+    cause: asError(error.options.cause ?? error),
+  });
+}

@@ -1,0 +1,43 @@
+import { embed } from '../engine/graphs';
+import type { ArtifactRef, TensorTable } from '../engine/spec';
+import { readDocument, viewModel } from './model-view';
+import { readFloats } from './read-floats';
+import type { ActivityRuntime, Attempt } from './runtime';
+import { defineStep, type Effort, perform } from './step';
+import { bytesOf, integersOf } from './typed-bytes';
+
+interface EmbedInput {
+  /** I32 `[samples, sequenceLength]`. */
+  readonly tokens: ArtifactRef;
+  readonly embedding: ArtifactRef;
+  readonly firstSequence: number;
+  readonly sequences: number;
+}
+
+const embedStep = defineStep({
+  name: 'embed-slice',
+  version: 1,
+  run: async ({ tokens, embedding, firstSequence, sequences }: EmbedInput, bench) => {
+    const sequenceLength = tokens.shape?.[1] as number;
+    const all = integersOf(await bench.read(tokens));
+    const slice = all.subarray(firstSequence * sequenceLength, (firstSequence + sequences) * sequenceLength);
+    const table = await readFloats(embedding, bench);
+    const shape = [sequences, sequenceLength, table.shape[1] as number];
+    return { hidden: await bench.write('activation', bytesOf(embed(slice, table)), { dtype: 'F32', shape }) };
+  },
+});
+
+/** The hidden states of one slice before the first layer: `[sequences, sequenceLength, hiddenSize]`. */
+export async function embedSlice(
+  input: { plan: ArtifactRef; table: ArtifactRef; tokens: ArtifactRef; slice: number },
+  runtime: ActivityRuntime,
+  attempt: Attempt,
+): Promise<{ hidden: ArtifactRef } & Effort> {
+  const { plan, architecture } = await viewModel(input.plan, runtime, attempt);
+  const table = await readDocument<TensorTable>(input.table, runtime, attempt);
+  const slice = plan.slices[input.slice] as ModelSlice;
+  const embedding = table[architecture.embedding] as ArtifactRef;
+  return perform(embedStep, { tokens: input.tokens, embedding, ...slice }, runtime, attempt);
+}
+
+type ModelSlice = { readonly firstSequence: number; readonly sequences: number };

@@ -1,0 +1,86 @@
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fingerprintFile } from '../engine/sources';
+import type { ArtifactRef, SourceTensor, TensorTable } from '../engine/spec';
+import { computationKey } from './identity';
+import { viewModel } from './model-view';
+import type { ActivityRuntime, Attempt } from './runtime';
+import { defineStep, type Effort, perform } from './step';
+
+export interface FetchedModel extends Effort {
+  /** Document: TensorTable, the identity of every tensor. */
+  readonly table: ArtifactRef;
+  /** Document: SHA-256 and size of every weight file. */
+  readonly files: ArtifactRef;
+  /** The model as a whole. */
+  readonly source: ArtifactRef;
+}
+
+/** One weight file, recognized by path, size and time as `make` and `rsync` do; every later read checks the content itself. */
+interface FileInput {
+  readonly directory: string;
+  readonly file: string;
+  readonly bytes: number;
+  readonly modified: string;
+  readonly tensors: readonly SourceTensor[];
+}
+
+const fingerprint = defineStep({
+  name: 'fetch-model',
+  version: 1,
+  run: async ({ directory, file, tensors }: FileInput, { attempt }) => {
+    const onProgress = ({ bytes }: { bytes: number }) => attempt.progress({ file, bytes });
+    return fingerprintFile(directory, file, tensors, { signal: attempt.signal, onProgress });
+  },
+});
+
+const keepTable = defineStep({
+  name: 'tensor-table',
+  version: 1,
+  run: async (input: { table: TensorTable; files: Record<string, { sha256: string; bytes: number }> }, bench) => ({
+    table: await bench.writeDocument(input.table),
+    files: await bench.writeDocument(input.files),
+  }),
+});
+
+/**
+ * Makes the model's weights available to every worker and gives each tensor its identity. A local directory is read where it
+ * lies: hashed, and scanned for NaN and Inf.
+ *
+ * @throws QuantloomError NonFiniteWeights naming the tensor.
+ */
+export async function fetchModel(
+  input: { plan: ArtifactRef },
+  runtime: ActivityRuntime,
+  attempt: Attempt,
+): Promise<FetchedModel> {
+  const { plan } = await viewModel(input.plan, runtime, attempt);
+  const byFile = new Map<string, SourceTensor[]>();
+  for (const tensor of Object.values(plan.tensors))
+    byFile.set(tensor.file, [...(byFile.get(tensor.file) ?? []), tensor]);
+  const table: Record<string, ArtifactRef> = {};
+  const files: Record<string, { sha256: string; bytes: number }> = {};
+  let seconds = 0;
+  let cached = true;
+  for (const [file, tensors] of [...byFile].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    const path = join(plan.directory, file);
+    const { size, mtimeNs } = await stat(path, { bigint: true });
+    const result = await perform(
+      fingerprint,
+      { directory: plan.directory, file, bytes: Number(size), modified: String(mtimeNs), tensors },
+      runtime,
+      attempt,
+    );
+    Object.assign(table, result.tensors);
+    files[file] = { sha256: result.sha256, bytes: Number(size) };
+    seconds += result.seconds;
+    cached &&= result.cached;
+  }
+  const source: ArtifactRef = {
+    kind: 'checkpoint',
+    sha256: computationKey('source-model', 1, { config: plan.config, table }),
+    bytes: plan.sourceBytes,
+    at: { file: plan.directory, offset: 0 },
+  };
+  return { ...(await perform(keepTable, { table, files }, runtime, attempt)), source, seconds, cached };
+}

@@ -1,0 +1,48 @@
+import { asActivity } from './as-activity';
+import { assembleCheckpoints } from './assemble-checkpoints';
+import { calibrateSlice } from './calibrate-slice';
+import { discardCheckpoints } from './discard-checkpoints';
+import { dropActivations } from './drop-activations';
+import { embedSlice } from './embed-slice';
+import { evaluate } from './evaluate';
+import { fetchModel } from './fetch-model';
+import { inspectModel } from './inspect-model';
+import { mergeHessian } from './merge-hessian';
+import { packLayer } from './pack-layer';
+import { publishCheckpoints } from './publish-checkpoints';
+import { quantizeLinears } from './quantize-linears';
+import type { ActivityRuntime } from './runtime';
+import { tokenizeCalibration } from './tokenize-calibration';
+import { verifyCheckpoints } from './verify-checkpoints';
+
+/** Every activity, bound to what its worker lends to it. Which queue runs which is decided in the workflows. */
+export function createActivities(runtime: ActivityRuntime) {
+  return {
+    assembleCheckpoints: asActivity(runtime, assembleCheckpoints),
+    calibrateSlice: asActivity(runtime, calibrateSlice),
+    discardCheckpoints: asActivity(runtime, discardCheckpoints),
+    dropActivations: asActivity(runtime, dropActivations),
+    embedSlice: asActivity(runtime, embedSlice),
+    evaluate: asActivity(runtime, evaluate),
+    fetchModel: asActivity(runtime, fetchModel),
+    inspectModel: asActivity(runtime, inspectModel),
+    mergeHessian: asActivity(runtime, mergeHessian),
+    packLayer: asActivity(runtime, packLayer),
+    publishCheckpoints: asActivity(runtime, publishCheckpoints),
+    quantizeLinears: asActivity(runtime, quantizeLinears),
+    tokenizeCalibration: asActivity(runtime, tokenizeCalibration),
+    verifyCheckpoints: asActivity(runtime, verifyCheckpoints),
+  };
+}
+
+export type Activities = ReturnType<typeof createActivities>;
+
+export type { AssembledCheckpoint, AssembleInput } from './assemble-checkpoints';
+export type { ActivationRefs, CalibratedSlice } from './calibrate-slice';
+export type { BlockOutline, InspectedModel } from './inspect-model';
+export type { MergedHessian, MergeInput } from './merge-hessian';
+export type { BlockHistory } from './pack-layer';
+export type { MeasuredPerplexity, PublishInput } from './publish-checkpoints';
+export type { QuantizedLinears } from './quantize-linears';
+export type { ActivityRuntime } from './runtime';
+export type { Effort } from './step';

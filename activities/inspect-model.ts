@@ -1,0 +1,84 @@
+import { planModel } from '../engine/planning';
+import { type ArtifactRef, parseQuantizationSpec, type QuantizationSpec, QuantloomError } from '../engine/spec';
+import type { ActivityRuntime, Attempt } from './runtime';
+import { defineStep, perform } from './step';
+
+/** What a workflow has to know of a block to put its work in order. */
+export interface BlockOutline {
+  readonly index: number;
+  readonly name: string;
+  readonly stages: readonly {
+    readonly name: string;
+    /** Linears to quantize after this stage; 0: nothing. */
+    readonly linears: number;
+    /** Whether a Hessian is needed for them. */
+    readonly calibrated: boolean;
+  }[];
+}
+
+export interface InspectedModel {
+  readonly spec: QuantizationSpec;
+  /** Document: JobPlan. */
+  readonly plan: ArtifactRef;
+  readonly modelName: string;
+  /** `gptq 4 bit g128`. */
+  readonly scheme: string;
+  readonly blocks: readonly BlockOutline[];
+  /** Slices of the calibration set; 0 when no linear needs calibration. */
+  readonly slices: number;
+  readonly calibrationTokens: number;
+  readonly parameters: number;
+  readonly sourceBytes: number;
+}
+
+const keepPlan = defineStep({
+  name: 'inspect-model',
+  version: 1,
+  run: async (plan: object, bench) => ({ plan: await bench.writeDocument(plan) }),
+});
+
+/**
+ * Reads shapes only: a valid spec becomes a plan, or the job is refused before any work.
+ *
+ * @throws QuantloomError InvalidSpecification naming the fields, PlanRefused listing every refusal.
+ */
+export async function inspectModel(
+  input: { spec: unknown },
+  runtime: ActivityRuntime,
+  attempt: Attempt,
+): Promise<InspectedModel> {
+  const spec = parseQuantizationSpec(input.spec);
+  const { plan, estimate } = await planModel(spec, { storeDirectory: runtime.storeDirectory });
+  if (estimate.refusals.length > 0) {
+    const reasons = estimate.refusals.map((refusal) => `${refusal.where}: ${refusal.message}`);
+    throw new QuantloomError('PlanRefused', reasons.join('\n'), { details: { refusals: estimate.refusals } });
+  }
+  const blocks = plan.blocks.map((block) => ({
+    index: block.index,
+    name: block.name,
+    stages: block.stages.map(({ stage, linears }) => {
+      const quantized = linears.filter((linear) => linear.recipe !== null);
+      return {
+        name: stage,
+        linears: quantized.length,
+        calibrated: quantized.some((linear) => linear.recipe?.method === 'gptq'),
+      };
+    }),
+  }));
+  return {
+    spec,
+    plan: (await perform(keepPlan, { ...plan, spec }, runtime, attempt)).plan,
+    modelName: plan.directory.split('/').at(-1) ?? plan.directory,
+    scheme: schemeOf(spec),
+    blocks,
+    slices: plan.slices.length,
+    calibrationTokens: estimate.calibrationTokens,
+    parameters: plan.parameters,
+    sourceBytes: plan.sourceBytes,
+  };
+}
+
+function schemeOf({ recipe }: QuantizationSpec): string {
+  const group = recipe.groupSize === -1 ? 'per channel' : `g${recipe.groupSize}`;
+  return `${recipe.method} ${recipe.bits} bit ${group}${recipe.symmetric ? '' : ' asymmetric'}`;
+}

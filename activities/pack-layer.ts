@@ -1,0 +1,98 @@
+import { formatOf, serializeSafetensors } from '../engine/checkpoints';
+import { parseQuantizedLinear } from '../engine/quantizers';
+import type { ArtifactRef, BlockReport, LinearReport, QuantizationSpec, Tensor, TensorTable } from '../engine/spec';
+import { readDocument, viewModel } from './model-view';
+import type { ActivityRuntime, Attempt } from './runtime';
+import { type Bench, defineStep, type Effort, perform, readingBench } from './step';
+
+export interface PackedLayer extends Effort {
+  /** By format: a complete safetensors file, a shard of the checkpoint as it will be published. */
+  readonly shards: Readonly<Record<string, ArtifactRef>>;
+  /** Document: BlockReport; null for the remainder. */
+  readonly report: ArtifactRef | null;
+}
+
+interface PackInput {
+  readonly format: QuantizationSpec['formats'][number];
+  readonly layout: string;
+  /** By module name. */
+  readonly quantized: Readonly<Record<string, ArtifactRef>>;
+  /** Tensors that stay as the source has them, by name. */
+  readonly kept: Readonly<Record<string, ArtifactRef>>;
+}
+
+const packStep = defineStep({
+  name: 'pack-layer',
+  version: 1,
+  run: async ({ format, layout, quantized, kept }: PackInput, bench) => {
+    const tensors = new Map<string, Tensor>();
+    for (const [name, ref] of Object.entries(quantized)) {
+      const linear = parseQuantizedLinear(await bench.read(ref));
+      for (const [tensor, value] of formatOf(format).encodeLinear(name, linear, layout)) tensors.set(tensor, value);
+    }
+    for (const [name, ref] of Object.entries(kept)) tensors.set(name, await readTensor(ref, bench));
+    return { shard: await bench.write('layer', serializeSafetensors(tensors)) };
+  },
+});
+
+async function readTensor(ref: ArtifactRef, bench: Bench): Promise<Tensor> {
+  return { dtype: ref.dtype as Tensor['dtype'], shape: ref.shape as readonly number[], data: await bench.read(ref) };
+}
+
+/** What the workflow knows of a block's history, for its report. */
+export type BlockHistory = Omit<BlockReport, 'linears' | 'index' | 'name'>;
+
+/**
+ * Stores a finished block in its final format, so that assembling the checkpoint is linking, not packing.
+ * Without `block`: the tensors that no block owns (embeddings, final norm, a head that is kept).
+ */
+export async function packLayer(
+  input: {
+    plan: ArtifactRef;
+    table: ArtifactRef;
+    block: number | null;
+    quantized: Readonly<Record<string, ArtifactRef>>;
+    /** Documents: LinearReport[], one per stage. */
+    reports: readonly ArtifactRef[];
+    history: BlockHistory | null;
+  },
+  runtime: ActivityRuntime,
+  attempt: Attempt,
+): Promise<PackedLayer> {
+  const { plan } = await viewModel(input.plan, runtime, attempt);
+  const table = await readDocument<TensorTable>(input.table, runtime, attempt);
+  const names = input.block === null ? plan.remainder : (plan.blocks[input.block]?.tensors ?? []);
+  const kept = Object.fromEntries(
+    names
+      .filter((name) => !(name.replace(/\.weight$/, '') in input.quantized))
+      .map((name) => [name, table[name] as ArtifactRef]),
+  );
+  const linears = plan.blocks.flatMap((block) => block.stages.flatMap((stage) => stage.linears));
+  const shards: Record<string, ArtifactRef> = {};
+  let seconds = 0;
+  let cached = true;
+  for (const format of plan.spec.formats) {
+    const layout = formatOf(format).layout(linears);
+    const packed = await perform(packStep, { format, layout, quantized: input.quantized, kept }, runtime, attempt);
+    shards[format] = packed.shard;
+    seconds += packed.seconds;
+    cached &&= packed.cached;
+  }
+  return { shards, report: await reportOf(input, plan.blocks, runtime, attempt), seconds, cached };
+}
+
+async function reportOf(
+  input: Parameters<typeof packLayer>[0],
+  blocks: readonly { readonly index: number; readonly name: string }[],
+  runtime: ActivityRuntime,
+  attempt: Attempt,
+): Promise<ArtifactRef | null> {
+  const block = input.block === null ? undefined : blocks[input.block];
+  if (!block || !input.history) return null;
+  const bench = readingBench(runtime, attempt);
+  const linears: LinearReport[] = [];
+  for (const reports of input.reports) linears.push(...(await bench.readDocument<LinearReport[]>(reports)));
+  const report: BlockReport = { index: block.index, name: block.name, linears, ...input.history };
+  const content = Buffer.from(JSON.stringify(report));
+  return { kind: 'document', sha256: await runtime.store.put(content), bytes: content.byteLength };
+}

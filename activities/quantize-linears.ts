@@ -1,0 +1,83 @@
+import { formatOf, weightSha256 } from '../engine/checkpoints';
+import { prepareHessian, quantizeLinear, serializeQuantizedLinear } from '../engine/quantizers';
+import type { ArtifactRef, LinearReport, Recipe, StagePlan, TensorTable } from '../engine/spec';
+import { readDocument, viewModel } from './model-view';
+import { readFloats } from './read-floats';
+import type { ActivityRuntime, Attempt } from './runtime';
+import { defineStep, type Effort, perform } from './step';
+import { floatsOf } from './typed-bytes';
+
+export interface QuantizedLinears extends Effort {
+  /** By module name. */
+  readonly linears: Readonly<Record<string, ArtifactRef>>;
+  /** Document: SignedReport[]. */
+  readonly reports: ArtifactRef;
+  /** Mean over the linears; null without a Hessian. */
+  readonly relativeError: number | null;
+}
+
+/** A report with the digest of the dequantized weight: what every reader of the checkpoint has to get. */
+export interface SignedReport extends LinearReport {
+  readonly weightSha256: string;
+}
+
+interface LinearsInput {
+  readonly hessian: ArtifactRef | null;
+  readonly linears: readonly { readonly name: string; readonly weight: ArtifactRef; readonly recipe: Recipe }[];
+  /** Smallest zero point that every format asked for can store. */
+  readonly minimumZero: 0 | 1;
+}
+
+const quantizeStep = defineStep({
+  name: 'quantize-linears',
+  version: 1,
+  run: async (
+    { hessian, linears, minimumZero }: LinearsInput,
+    bench,
+  ): Promise<Omit<QuantizedLinears, keyof Effort>> => {
+    const { signal } = bench.attempt;
+    const prepared = hessian ? await prepareHessian(floatsOf(await bench.read(hessian))) : null;
+    const quantized: Record<string, ArtifactRef> = {};
+    const reports: SignedReport[] = [];
+    for (const { name, weight, recipe } of linears) {
+      bench.attempt.progress({ linear: name });
+      const { data, shape } = await readFloats(weight, bench);
+      const [rows, columns] = shape as [number, number];
+      const { linear, report } = await quantizeLinear({
+        weight: data,
+        rows,
+        columns,
+        hessian: recipe.method === 'gptq' ? prepared : null,
+        recipe,
+        minimumZero,
+        name,
+        threads: bench.runtime.threads,
+        signal,
+      });
+      quantized[name] = await bench.write('quantized-linear', serializeQuantizedLinear(linear), { shape });
+      reports.push({ name, recipe, ...report, weightSha256: weightSha256(linear) });
+    }
+    const errors = reports.flatMap(({ relativeError }) => (relativeError === null ? [] : [relativeError]));
+    return {
+      linears: quantized,
+      reports: await bench.writeDocument(reports),
+      relativeError: errors.length > 0 ? errors.reduce((sum, error) => sum + error, 0) / errors.length : null,
+    };
+  },
+});
+
+/** Quantizes the linears that share one captured input, and so one Hessian and one factorization of it. */
+export async function quantizeLinears(
+  input: { plan: ArtifactRef; table: ArtifactRef; block: number; stage: string; hessian: ArtifactRef | null },
+  runtime: ActivityRuntime,
+  attempt: Attempt,
+): Promise<QuantizedLinears> {
+  const { plan } = await viewModel(input.plan, runtime, attempt);
+  const table = await readDocument<TensorTable>(input.table, runtime, attempt);
+  const stage = plan.blocks[input.block]?.stages.find(({ stage }) => stage === input.stage) as StagePlan;
+  const linears = stage.linears.flatMap(({ name, recipe }) =>
+    recipe ? [{ name, recipe, weight: table[`${name}.weight`] as ArtifactRef }] : [],
+  );
+  const minimumZero = Math.max(...plan.spec.formats.map((format) => formatOf(format).smallestZero)) as 0 | 1;
+  return perform(quantizeStep, { hessian: input.hessian, linears, minimumZero }, runtime, attempt);
+}

@@ -1,0 +1,19 @@
+import type { ArtifactStore } from '../engine/store/artifact-store';
+
+/** What a worker process lends to its activities. */
+export interface ActivityRuntime {
+  readonly store: ArtifactStore;
+  /** Directory of the store, for `df`-like checks; null when it is not a directory. */
+  readonly storeDirectory: string | null;
+  /** Threads for matrix products and kernels. */
+  readonly threads: number;
+  /** One structured line per event; goes to the worker's log. */
+  log(event: string, fields: Readonly<Record<string, unknown>>): void;
+}
+
+/** What an activity knows of the attempt that runs it. */
+export interface Attempt {
+  readonly signal: AbortSignal;
+  /** What it is doing, for the next heartbeat: tells slow from stalled. */
+  progress(details: Readonly<Record<string, unknown>>): void;
+}

@@ -1,0 +1,45 @@
+import { createHash } from 'node:crypto';
+import { open } from 'node:fs/promises';
+import { type ArtifactRef, QuantloomError } from '../engine/spec';
+
+/**
+ * Reads a tensor of the source model where it lies, and checks that it is still what was fetched.
+ *
+ * @throws QuantloomError SourceChanged.
+ */
+export async function readSourceTensor(ref: ArtifactRef): Promise<Uint8Array> {
+  const { file, offset } = ref.at as NonNullable<ArtifactRef['at']>;
+  const content = new Uint8Array(ref.bytes);
+  const handle = await open(file, 'r').catch((cause: unknown) => {
+    throw changed(`${file} cannot be read any more (${String(cause)})`, cause);
+  });
+  try {
+    let done = 0;
+    while (done < content.byteLength) {
+      const { bytesRead } = await handle.read(
+        content,
+        done,
+        Math.min(content.byteLength - done, 1 << 26),
+        offset + done,
+      );
+      if (bytesRead === 0)
+        throw changed(`${file} ends at byte ${offset + done}; a tensor was to end at ${offset + ref.bytes}`);
+      done += bytesRead;
+    }
+  } finally {
+    await handle.close();
+  }
+  const sha256 = createHash('sha256').update(content).digest('hex');
+  if (sha256 !== ref.sha256) {
+    throw changed(`the ${ref.bytes} bytes at ${offset} of ${file} have SHA-256 ${sha256}; they had ${ref.sha256}`);
+  }
+  return content;
+}
+
+function changed(what: string, cause?: unknown): QuantloomError {
+  return new QuantloomError(
+    'SourceChanged',
+    `The source model changed while it was being quantized: ${what}. Start the job again to quantize the model as it is now.`,
+    { cause },
+  );
+}

@@ -1,0 +1,33 @@
+import { loadClientConnectConfig } from '@temporalio/envconfig';
+import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
+import { logLine } from './worker-log';
+
+/** Installs the SDK's runtime, once per process and before anything else of the SDK: its log goes to ours. */
+export function installRuntime(): void {
+  Runtime.install({
+    logger: new DefaultLogger('WARN', ({ level, message, meta }) =>
+      logLine('temporal', { level, message, ...printable(meta) }),
+    ),
+    telemetryOptions: { logging: { filter: { core: 'WARN', other: 'ERROR' }, forward: {} } },
+  });
+}
+
+function printable(meta: object | undefined): Record<string, unknown> {
+  const entries = Object.entries(meta ?? {}).filter(([, value]) => value !== undefined && typeof value !== 'function');
+  return Object.fromEntries(
+    entries.map(([key, value]) => [key, value instanceof Error ? (value.stack ?? value.message) : value]),
+  );
+}
+
+/** Connects by TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS_* or Temporal's own configuration file. */
+export async function connectWorker(): Promise<{ connection: NativeConnection; namespace: string }> {
+  const { namespace, connectionOptions } = loadClientConnectConfig();
+  const { address, apiKey, tls, metadata } = connectionOptions;
+  const connection = await NativeConnection.connect({
+    ...(address ? { address } : {}),
+    ...(apiKey ? { apiKey } : {}),
+    ...(tls === undefined ? {} : { tls }),
+    ...(metadata ? { metadata: metadata as Record<string, string> } : {}),
+  });
+  return { connection, namespace: namespace ?? 'default' };
+}

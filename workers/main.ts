@@ -1,0 +1,40 @@
+import { parseArgs } from 'node:util';
+import { TASK_QUEUES } from '../engine/spec';
+import { connectWorker, installRuntime } from './connect';
+import { createControlWorker } from './control';
+import { createCpuWorker } from './cpu';
+import { createGpuWorker } from './gpu';
+import { readWorkerSettings } from './settings';
+import { shutDownWithParent } from './shutdown';
+import { logLine } from './worker-log';
+
+/** The process of one worker: `main.js --queue control|cpu|gpu`. Ends on SIGTERM, and when its stdin ends. */
+async function main(): Promise<void> {
+  const { values } = parseArgs({ options: { queue: { type: 'string' } } });
+  const queue = values.queue;
+  const settings = readWorkerSettings(process.env);
+  installRuntime();
+  const { connection, namespace } = await connectWorker();
+  const worker =
+    queue === 'control'
+      ? await createControlWorker(connection, namespace)
+      : queue === 'cpu'
+        ? await createCpuWorker(settings, connection, namespace)
+        : queue === 'gpu'
+          ? await createGpuWorker(settings, connection, namespace)
+          : null;
+  if (worker === null)
+    throw new Error(`--queue is "${queue}"; it must be one of ${Object.keys(TASK_QUEUES).join(', ')}`);
+  shutDownWithParent(worker);
+  process.stdout.write(`${JSON.stringify({ event: 'ready', queue })}\n`);
+  await worker.run();
+  await connection.close();
+}
+
+main().then(
+  () => process.exit(0),
+  (error: unknown) => {
+    logLine('worker-failed', { error: error instanceof Error ? (error.stack ?? error.message) : String(error) });
+    process.exit(1);
+  },
+);

@@ -1,0 +1,56 @@
+import { ActivityFailure, type ActivityOptions, proxyActivities, TimeoutFailure } from '@temporalio/workflow';
+import type { Activities } from '../activities';
+import { TASK_QUEUES } from '../engine/spec/job';
+
+/** A worker that dies while it runs an activity is not the activity's fault; one that dies this often is. */
+const LOSSES_BEFORE_REVIEW = 20;
+
+const OPTIONS: ActivityOptions = {
+  // Only a worker that is gone stops heartbeating; how long honest work may take is not ours to say.
+  startToCloseTimeout: '7 days',
+  heartbeatTimeout: '10 seconds',
+  retry: {
+    initialInterval: '1 second',
+    backoffCoefficient: 2,
+    maximumInterval: '30 seconds',
+    maximumAttempts: 4,
+    nonRetryableErrorTypes: ['PayloadsTooLarge'],
+  },
+};
+
+/** The activities as run by CPU workers; `summary` is what Temporal's UI shows for the call. */
+export function onCpu(summary: string): Activities {
+  return throughLosses(
+    proxyActivities<Activities>({ ...OPTIONS, taskQueue: TASK_QUEUES.cpu, summary: brief(summary) }),
+  );
+}
+
+/** The activities as run by the workers that have the devices for matrix products. */
+export function onGpu(summary: string): Activities {
+  return throughLosses(
+    proxyActivities<Activities>({ ...OPTIONS, taskQueue: TASK_QUEUES.gpu, summary: brief(summary) }),
+  );
+}
+
+/** Temporal takes 200 bytes. */
+function brief(summary: string): string {
+  return summary.length <= 190 ? summary : `${summary.slice(0, 189)}…`;
+}
+
+function throughLosses(activities: object): Activities {
+  return new Proxy(activities, {
+    get(target, name) {
+      const activity = Reflect.get(target, name) as (input: unknown) => Promise<unknown>;
+      return async (input: unknown) => {
+        for (let losses = 0; ; losses++) {
+          try {
+            return await activity(input);
+          } catch (error) {
+            const lost = error instanceof ActivityFailure && error.cause instanceof TimeoutFailure;
+            if (!lost || losses === LOSSES_BEFORE_REVIEW) throw error;
+          }
+        }
+      };
+    },
+  }) as Activities;
+}

@@ -1,0 +1,3 @@
+export { calibrateLayer } from './calibrate-layer';
+export { quantizeLayer } from './quantize-layer';
+export { quantizeModel } from './quantize-model';

@@ -1,0 +1,152 @@
+import { defineSearchAttributeKey, SearchAttributeType } from '@temporalio/common';
+import { setCurrentDetails, upsertSearchAttributes } from '@temporalio/workflow';
+import type { BlockOutline, InspectedModel } from '../activities';
+import type { JobPhase, LayerProgress, Progress } from '../engine/spec';
+import type { LayerResult } from './quantize-layer';
+
+const MODEL = defineSearchAttributeKey('QuantloomModel', SearchAttributeType.KEYWORD);
+const SCHEME = defineSearchAttributeKey('QuantloomScheme', SearchAttributeType.KEYWORD);
+const STAGE = defineSearchAttributeKey('QuantloomStage', SearchAttributeType.KEYWORD);
+const LAYERS_DONE = defineSearchAttributeKey('QuantloomLayersDone', SearchAttributeType.INT);
+const NEEDS_REVIEW = defineSearchAttributeKey('QuantloomNeedsReview', SearchAttributeType.BOOL);
+const PERPLEXITY_DELTA = defineSearchAttributeKey('QuantloomPerplexityDelta', SearchAttributeType.DOUBLE);
+
+type Mutable<T> = { -readonly [K in keyof T]: T[K] };
+
+/** What a job shows of itself: the answer of its Query, its search attributes, its page in Temporal's UI. */
+export class JobBoard {
+  private readonly state: Mutable<Progress>;
+
+  constructor(carried?: Progress) {
+    this.state = carried ?? {
+      phase: 'inspecting',
+      paused: false,
+      model: '',
+      scheme: '',
+      output: '',
+      layers: [],
+      layersDone: 0,
+      computed: 0,
+      cached: 0,
+      etaSeconds: null,
+      needsReview: null,
+      perplexity: null,
+      error: null,
+    };
+  }
+
+  get progress(): Progress {
+    return this.state;
+  }
+
+  inspected({ modelName, scheme, spec, blocks }: InspectedModel): void {
+    Object.assign(this.state, { model: modelName, scheme, output: spec.output, layers: blocks.map(waiting) });
+    upsertSearchAttributes([
+      { key: MODEL, value: modelName },
+      { key: SCHEME, value: scheme },
+      { key: LAYERS_DONE, value: 0 },
+      { key: NEEDS_REVIEW, value: false },
+    ]);
+  }
+
+  entered(phase: JobPhase): void {
+    this.state.phase = phase;
+    upsertSearchAttributes([{ key: STAGE, value: phase }]);
+    this.show();
+  }
+
+  counted({ cached }: { readonly cached: boolean }): void {
+    if (cached) this.state.cached += 1;
+    else this.state.computed += 1;
+  }
+
+  countedMany({ computed, cached }: { readonly computed: number; readonly cached: number }): void {
+    this.state.computed += computed;
+    this.state.cached += cached;
+  }
+
+  layerBegan(index: number): void {
+    this.layer(index, { state: 'running' });
+  }
+
+  layerDone(index: number, result: LayerResult, skipped: boolean): void {
+    const { relativeError, computed, cached, seconds } = result;
+    this.layer(index, { state: skipped ? 'skipped' : 'done', stage: '', relativeError, computed, cached, seconds });
+    this.state.computed += computed;
+    this.state.cached += cached;
+    this.state.layersDone += 1;
+    this.state.etaSeconds = this.estimate();
+    upsertSearchAttributes([{ key: LAYERS_DONE, value: this.state.layersDone }]);
+    this.show();
+  }
+
+  needsReview(review: NonNullable<Progress['needsReview']>): void {
+    this.state.needsReview = review;
+    if (review.layer !== null) this.layer(review.layer, { state: 'needs-review' });
+    upsertSearchAttributes([{ key: NEEDS_REVIEW, value: true }]);
+    this.show();
+  }
+
+  reviewed(): void {
+    const layer = this.state.needsReview?.layer ?? null;
+    this.state.needsReview = null;
+    if (layer !== null) this.layer(layer, { state: 'waiting' });
+    upsertSearchAttributes([{ key: NEEDS_REVIEW, value: false }]);
+    this.show();
+  }
+
+  paused(value: boolean): void {
+    this.state.paused = value;
+    this.show();
+  }
+
+  evaluated(perplexity: NonNullable<Progress['perplexity']>): void {
+    this.state.perplexity = perplexity;
+    const { original, quantized } = perplexity;
+    if (original === null || quantized === null) return;
+    upsertSearchAttributes([{ key: PERPLEXITY_DELTA, value: quantized - original }]);
+  }
+
+  private layer(index: number, change: Partial<LayerProgress>): void {
+    this.state.layers = this.state.layers.map((layer) => (layer.index === index ? { ...layer, ...change } : layer));
+  }
+
+  /** By the layers that had to be computed. */
+  private estimate(): number | null {
+    const timed = this.state.layers.filter(
+      ({ state, computed }) => (state === 'done' || state === 'skipped') && computed > 0,
+    );
+    if (timed.length === 0) return null;
+    const mean = timed.reduce((sum, { seconds }) => sum + seconds, 0) / timed.length;
+    return mean * (this.state.layers.length - this.state.layersDone);
+  }
+
+  private show(): void {
+    const { phase, paused, layers, layersDone, needsReview, model, scheme } = this.state;
+    const head = `**${model}** · ${scheme} · ${paused ? 'paused' : phase} · ${layersDone} of ${layers.length} layers`;
+    const review = needsReview ? [`> **Needs review:** ${needsReview.step}: ${needsReview.error}`] : [];
+    const rows = layers
+      .filter(({ state }) => state !== 'waiting')
+      .map(({ name, state, relativeError, seconds }) => {
+        const error = relativeError === null ? '' : relativeError.toExponential(2);
+        return `| ${name} | ${state} | ${error} | ${seconds.toFixed(1)} |`;
+      });
+    const table =
+      rows.length > 0 ? ['| layer | state | error | seconds |', '|---|---|---|---|', ...rows.slice(-100)] : [];
+    setCurrentDetails([head, ...review, '', ...table].join('\n'));
+  }
+}
+
+function waiting({ index, name }: BlockOutline): LayerProgress {
+  return {
+    index,
+    name,
+    state: 'waiting',
+    stage: '',
+    relativeError: null,
+    seconds: 0,
+    tokensPerSecond: null,
+    computed: 0,
+    cached: 0,
+  };
+}

@@ -1,0 +1,86 @@
+import { condition, defineQuery, defineSignal, setCurrentDetails, setHandler } from '@temporalio/workflow';
+import type { ActivationRefs, BlockOutline, CalibratedSlice, QuantizedLinears } from '../activities';
+import type { ArtifactRef, LayerProgress } from '../engine/spec';
+import { PROGRESS_QUERY } from '../engine/spec/job';
+import { onCpu, onGpu } from './activity-proxies';
+import { inWindow } from './in-window';
+import { LayerLedger } from './layer-ledger';
+
+export const layerProgress = defineQuery<LayerProgress>(PROGRESS_QUERY);
+export const setPaused = defineSignal<[boolean]>('setPaused');
+
+/** By module name. */
+export type QuantizedRefs = Readonly<Record<string, ArtifactRef>>;
+
+/** As many slices as a fleet can work on at once; Temporal allows 2,000 pending activities. */
+const SLICES_AT_ONCE = 200;
+
+/** The three moves that a layer's workflows are made of, with their books kept and pauses respected. */
+export interface LayerHands {
+  readonly ledger: LayerLedger;
+  /** Runs one stage on every slice; `gram` asks for XᵀX of the captured input too. */
+  runStage(
+    stage: string,
+    slices: readonly ActivationRefs[],
+    quantized: QuantizedRefs,
+    gram: boolean,
+  ): Promise<CalibratedSlice[]>;
+  mergeHessian(stage: string, slices: readonly CalibratedSlice[]): Promise<ArtifactRef>;
+  quantize(stage: string, hessian: ArtifactRef | null): Promise<QuantizedLinears>;
+}
+
+export function layerHands(input: { plan: ArtifactRef; table: ArtifactRef; block: BlockOutline }): LayerHands {
+  const { plan, table, block } = input;
+  const ledger = new LayerLedger(block);
+  let paused = false;
+  setHandler(layerProgress, () => ledger.progress());
+  setHandler(setPaused, (value) => {
+    paused = value;
+  });
+  return {
+    ledger,
+    async runStage(stage, slices, quantized, gram) {
+      await condition(() => !paused);
+      setCurrentDetails(ledger.begin(stage));
+      const results = await inWindow(
+        slices,
+        () => SLICES_AT_ONCE,
+        (activations, slice) =>
+          onGpu(`${block.name} · ${stage} · slice ${slice + 1} of ${slices.length}`).calibrateSlice({
+            plan,
+            table,
+            block: block.index,
+            stage,
+            activations,
+            quantized,
+            gram,
+          }),
+      );
+      ledger.calibrated(results);
+      return results;
+    },
+    async mergeHessian(stage, slices) {
+      const parts = slices.map(({ gram, tokens }) => ({ gram: gram as ArtifactRef, tokens }));
+      const merged = await onCpu(`${block.name} · ${stage} · Hessian`).mergeHessian({ parts });
+      ledger.merged(merged);
+      return merged.hessian;
+    },
+    async quantize(stage, hessian) {
+      await condition(() => !paused);
+      const result = await onCpu(`${block.name} · ${stage} · quantize`).quantizeLinears({
+        plan,
+        table,
+        block: block.index,
+        stage,
+        hessian,
+      });
+      ledger.quantized(result);
+      return result;
+    },
+  };
+}
+
+/** What the next stage starts from. */
+export function activationsOf(results: readonly CalibratedSlice[]): ActivationRefs[] {
+  return results.map(({ activations }) => activations);
+}

@@ -1,0 +1,105 @@
+import type {
+  ActivationRefs,
+  BlockHistory,
+  BlockOutline,
+  CalibratedSlice,
+  Effort,
+  MergedHessian,
+  QuantizedLinears,
+} from '../activities';
+import type { ArtifactRef, LayerProgress } from '../engine/spec';
+
+/** Keeps the books of one layer: what was computed, what came from the store, how long it took, how well it went. */
+export class LayerLedger {
+  /** Documents: LinearReport[], one per quantized stage. */
+  readonly reports: ArtifactRef[] = [];
+  private readonly started = Date.now();
+  private readonly seconds: Record<string, number> = {};
+  private readonly errors: number[] = [];
+  private readonly transient = new Set<string>();
+  private readonly stagesBegun: string[] = [];
+  private computed = 0;
+  private cached = 0;
+  private calibrationTokens = 0;
+  private nonFiniteSequences = 0;
+  private tokensComputed = 0;
+
+  constructor(private readonly block: BlockOutline) {}
+
+  /** Marks a stage as begun; returns what Temporal's UI shows of the layer now. */
+  begin(stage: string): string {
+    const done = this.stagesBegun.map((name) => `- ${name}: done`);
+    this.stagesBegun.push(stage);
+    return [`**${this.block.name}**`, ...done, `- ${stage}: running`].join('\n');
+  }
+
+  calibrated(slices: readonly CalibratedSlice[]): void {
+    for (const slice of slices) {
+      this.count('calibrate-slice', slice);
+      for (const { sha256 } of Object.values(slice.activations)) this.transient.add(sha256);
+      if (slice.gram) this.transient.add(slice.gram.sha256);
+      if (!slice.cached) this.tokensComputed += slice.tokens;
+    }
+    const nonFinite = sum(slices.map(({ nonFiniteSequences }) => nonFiniteSequences));
+    this.nonFiniteSequences = Math.max(this.nonFiniteSequences, nonFinite);
+  }
+
+  merged(hessian: MergedHessian): void {
+    this.count('merge-hessian', hessian);
+    this.calibrationTokens = hessian.tokens;
+  }
+
+  quantized(linears: QuantizedLinears): void {
+    this.count('quantize-linears', linears);
+    this.reports.push(linears.reports);
+    if (linears.relativeError !== null) this.errors.push(linears.relativeError);
+  }
+
+  packed(layer: Effort): void {
+    this.count('pack-layer', layer);
+  }
+
+  /** Activations and partial Hessians of this layer that are not among those to keep. */
+  intermediates(keep: readonly ActivationRefs[]): string[] {
+    const kept = new Set(keep.flatMap((refs) => Object.values(refs).map(({ sha256 }) => sha256)));
+    return [...this.transient].filter((sha256) => !kept.has(sha256));
+  }
+
+  history(skipped: boolean): BlockHistory {
+    const { calibrationTokens, nonFiniteSequences, seconds, computed, cached } = this;
+    return { calibrationTokens, nonFiniteSequences, seconds, computed, cached, skipped };
+  }
+
+  totals(): Pick<LayerProgress, 'relativeError' | 'computed' | 'cached' | 'seconds'> {
+    return {
+      relativeError: this.errors.length > 0 ? sum(this.errors) / this.errors.length : null,
+      computed: this.computed,
+      cached: this.cached,
+      seconds: (Date.now() - this.started) / 1000,
+    };
+  }
+
+  progress(): LayerProgress {
+    const totals = this.totals();
+    const stages = Math.max(this.block.stages.length, 1);
+    return {
+      index: this.block.index,
+      name: this.block.name,
+      state: 'running',
+      stage: this.stagesBegun.at(-1) ?? '',
+      // A token counts as done when it went through every stage of the layer.
+      tokensPerSecond: this.tokensComputed > 0 ? this.tokensComputed / stages / Math.max(totals.seconds, 1e-3) : null,
+      ...totals,
+    };
+  }
+
+  private count(activity: string, { cached, seconds }: Effort): void {
+    if (cached) this.cached += 1;
+    else this.computed += 1;
+    this.seconds[activity] = (this.seconds[activity] ?? 0) + seconds;
+  }
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
+}

@@ -1,0 +1,100 @@
+import type { ActivationRefs, BlockOutline } from '../activities';
+import type { ArtifactRef, QuantizationSpec } from '../engine/spec';
+import { onCpu } from './activity-proxies';
+import { captureHessians } from './capture-hessians';
+import { activationsOf, type LayerHands, layerHands, type QuantizedRefs } from './layer-hands';
+
+export interface LayerInput {
+  /** Documents: JobPlan, TensorTable. */
+  readonly plan: ArtifactRef;
+  readonly table: ArtifactRef;
+  readonly block: BlockOutline;
+  readonly order: QuantizationSpec['order'];
+  /** What the layer before left behind, by slice; empty when nothing is calibrated here. */
+  readonly activations: readonly ActivationRefs[];
+  /** The last linears of the layer before: this layer's first stage applies them. */
+  readonly applied: QuantizedRefs;
+  /** By stage, when they were captured before (order `independent`). */
+  readonly hessians: Readonly<Record<string, ArtifactRef>>;
+  /** Keep the layer in 16 bit. */
+  readonly skip: boolean;
+  /** SHA-256 of artifacts that no layer reads any more. */
+  readonly retired: readonly string[];
+}
+
+export interface LayerResult {
+  /** By slice: what the next layer starts from. */
+  readonly activations: readonly ActivationRefs[];
+  readonly applied: QuantizedRefs;
+  /** By format: the layer as it will be published. */
+  readonly shards: Readonly<Record<string, ArtifactRef>>;
+  /** Document: BlockReport. */
+  readonly report: ArtifactRef;
+  readonly relativeError: number | null;
+  readonly computed: number;
+  readonly cached: number;
+  readonly seconds: number;
+}
+
+type Solved = Pick<LayerResult, 'activations' | 'applied'> & { readonly quantized: QuantizedRefs };
+
+/** Quantizes one layer and packs it in its final format. */
+export async function quantizeLayer(input: LayerInput): Promise<LayerResult> {
+  const hands = layerHands(input);
+  const { ledger } = hands;
+  const solve = input.activations.length === 0 ? solveOnly : input.order === 'stage' ? stageByStage : layerAtOnce;
+  const { activations, applied, quantized } = await solve(input, hands);
+
+  const { plan, table, block } = input;
+  const packed = await onCpu(`${block.name} · pack`).packLayer({
+    plan,
+    table,
+    block: block.index,
+    quantized,
+    reports: ledger.reports,
+    history: ledger.history(input.skip),
+  });
+  ledger.packed(packed);
+  const retired = [...input.retired, ...ledger.intermediates([...input.activations, ...activations])];
+  if (retired.length > 0) await onCpu(`${block.name} · drop activations`).dropActivations({ sha256s: retired });
+  const report = packed.report as ArtifactRef;
+  return { activations, applied, shards: packed.shards, report, ...ledger.totals() };
+}
+
+/** True-sequential: what a stage captures is quantized before the next stage runs, so every FLOP is done once. */
+async function stageByStage({ block, skip, ...input }: LayerInput, hands: LayerHands): Promise<Solved> {
+  let { activations, applied } = input;
+  let quantized: QuantizedRefs = {};
+  for (const { name, linears, calibrated } of block.stages) {
+    const wanted = linears > 0 && !skip;
+    const slices = await hands.runStage(name, activations, applied, wanted && calibrated);
+    const hessian = wanted && calibrated ? await hands.mergeHessian(name, slices) : null;
+    applied = wanted ? (await hands.quantize(name, hessian)).linears : {};
+    quantized = { ...quantized, ...applied };
+    activations = activationsOf(slices);
+  }
+  return { activations, applied, quantized };
+}
+
+/** The whole layer is captured with its own original weights; then the activations pass through the quantized ones. */
+async function layerAtOnce(input: LayerInput, hands: LayerHands): Promise<Solved> {
+  const { block, applied, skip } = input;
+  const captured = await captureHessians(hands, block, input.activations, applied);
+  if (skip) return { activations: captured.activations, applied: {}, quantized: {} };
+  const { quantized } = await solveOnly({ ...input, hessians: captured.hessians }, hands);
+  let activations = captured.afterFirstStage;
+  for (const { name } of block.stages.slice(1)) {
+    activations = activationsOf(await hands.runStage(name, activations, quantized, false));
+  }
+  return { activations, applied: quantized, quantized };
+}
+
+/** No activations: the Hessians are there already, or none is needed. */
+async function solveOnly({ block, hessians, skip }: LayerInput, hands: LayerHands): Promise<Solved> {
+  let quantized: QuantizedRefs = {};
+  for (const { name, linears } of skip ? [] : block.stages) {
+    if (linears === 0) continue;
+    quantized = { ...quantized, ...(await hands.quantize(name, hessians[name] ?? null)).linears };
+  }
+  return { activations: [], applied: quantized, quantized };
+}

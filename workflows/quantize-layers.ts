@@ -1,0 +1,143 @@
+import { ChildWorkflowCancellationType, ParentClosePolicy, startChild, workflowInfo } from '@temporalio/workflow';
+import type { ActivationRefs, BlockOutline } from '../activities';
+import type { ArtifactRef } from '../engine/spec';
+import { layerWorkflowId } from '../engine/spec/job';
+import { calibrateLayer } from './calibrate-layer';
+import { inWindow } from './in-window';
+import type { Job } from './job';
+import type { QuantizedRefs } from './layer-hands';
+import { type LayerInput, type LayerResult, quantizeLayer } from './quantize-layer';
+import type { PreparedModel } from './quantize-model';
+
+/** Where the chain of layers stands. */
+export interface LayersSoFar {
+  /** By slice: what the next layer starts from. */
+  readonly activations: readonly ActivationRefs[];
+  readonly applied: QuantizedRefs;
+  /** SHA-256 of what the last layer started from: kept for one layer more, then dropped. */
+  readonly retired: readonly string[];
+  readonly finished: readonly FinishedLayer[];
+}
+
+export type FinishedLayer = Pick<LayerResult, 'shards' | 'report' | 'relativeError'>;
+
+type CarryOn = (soFar: LayersSoFar) => Promise<never>;
+
+/**
+ * Quantizes all layers. Where each needs what the one before leaves behind, one after another; else as many at once as the
+ * operator allows. When the history grows long, `carryOn` continues the job as new.
+ */
+export function quantizeLayers(
+  model: PreparedModel,
+  start: LayersSoFar,
+  job: Job,
+  carryOn: CarryOn,
+): Promise<readonly FinishedLayer[]> {
+  const chained = model.slices > 0 && model.spec.order !== 'independent';
+  return (chained ? oneAfterAnother : manyAtOnce)(model, start, job, carryOn);
+}
+
+async function oneAfterAnother(model: PreparedModel, start: LayersSoFar, job: Job, carryOn: CarryOn) {
+  let soFar = start;
+  for (const block of model.blocks.slice(start.finished.length)) {
+    if (workflowInfo().continueAsNewSuggested) await carryOn(soFar);
+    const { activations, applied, retired } = soFar;
+    const result = await solve(model, block, { activations, applied, hessians: {}, retired }, job);
+    soFar = {
+      activations: result.activations,
+      applied: result.applied,
+      retired: hashesOf(activations, result.activations),
+      finished: [...soFar.finished, finished(result)],
+    };
+  }
+  return soFar.finished;
+}
+
+async function manyAtOnce(model: PreparedModel, start: LayersSoFar, job: Job, carryOn: CarryOn) {
+  let { activations, retired } = start;
+  job.operator.setLayersAtOnce(model.spec.concurrency);
+
+  /** Layers that are ready to be solved, in order; ends early when the history has grown long. */
+  async function* ready() {
+    for (const block of model.blocks.slice(start.finished.length)) {
+      if (workflowInfo().continueAsNewSuggested) return;
+      if (activations.length === 0) {
+        yield { block, hessians: {} };
+        continue;
+      }
+      const given = activations;
+      const calibrated = await calibrate(model, block, given, retired, job);
+      activations = calibrated.activations;
+      retired = hashesOf(given, activations);
+      yield { block, hessians: calibrated.hessians };
+    }
+  }
+
+  const results = await inWindow(
+    ready(),
+    () => job.operator.concurrency,
+    ({ block, hessians }) => solve(model, block, { activations: [], applied: {}, hessians, retired: [] }, job),
+  );
+  const all = [...start.finished, ...results.map(finished)];
+  if (all.length < model.blocks.length) await carryOn({ activations, applied: {}, retired, finished: all });
+  return all;
+}
+
+/** Has one layer quantized by a workflow of its own, as often as the operator asks. */
+async function solve(
+  { plan, table, spec }: PreparedModel,
+  block: BlockOutline,
+  given: Pick<LayerInput, 'activations' | 'applied' | 'hessians' | 'retired'>,
+  { board, operator }: Job,
+): Promise<LayerResult> {
+  const result = await operator.reviewed(block.name, block.index, async () => {
+    board.layerBegan(block.index);
+    const skip = operator.skips(block.index);
+    const layer = await startChild(quantizeLayer, {
+      ...childOptions(layerWorkflowId(workflowInfo().workflowId, block.index), block.name),
+      args: [{ plan, table, block, order: spec.order, skip, ...given }],
+    });
+    return operator.attend<LayerResult>(layer);
+  });
+  board.layerDone(block.index, result, operator.skips(block.index));
+  return result;
+}
+
+async function calibrate(
+  { plan, table }: PreparedModel,
+  block: BlockOutline,
+  activations: readonly ActivationRefs[],
+  retired: readonly string[],
+  { board, operator }: Job,
+) {
+  const result = await operator.reviewed(`${block.name} (calibration)`, block.index, async () => {
+    const layer = await startChild(calibrateLayer, {
+      ...childOptions(`${workflowInfo().workflowId}/calibrate-${block.index}`, `${block.name}: Hessians`),
+      args: [{ plan, table, block, activations, retired }],
+    });
+    return operator.attend<Awaited<ReturnType<typeof calibrateLayer>>>(layer);
+  });
+  board.countedMany(result);
+  return result;
+}
+
+function childOptions(workflowId: string, staticSummary: string) {
+  return {
+    workflowId,
+    staticSummary,
+    parentClosePolicy: ParentClosePolicy.REQUEST_CANCEL,
+    cancellationType: ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
+  };
+}
+
+function finished({ shards, report, relativeError }: LayerResult): FinishedLayer {
+  return { shards, report, relativeError };
+}
+
+/** Artifacts of `given` that are not passed on. */
+function hashesOf(given: readonly ActivationRefs[], passedOn: readonly ActivationRefs[]): string[] {
+  const all = (slices: readonly ActivationRefs[]) =>
+    slices.flatMap((refs) => Object.values<ArtifactRef>(refs).map(({ sha256 }) => sha256));
+  const kept = new Set(all(passedOn));
+  return all(given).filter((sha256) => !kept.has(sha256));
+}
