@@ -1,10 +1,10 @@
-import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
+import { packageRoot } from '../sources';
 
 /** The text that ships with the demo model and that it was not trained on. */
 export async function demoHeldOutText(): Promise<string> {
-  return readFile(assetFile('assets/demo-model/held-out.txt'), 'utf8');
+  return readFile(path.join(packageRoot(), 'assets/demo-model/held-out.txt'), 'utf8');
 }
 
 /**
@@ -14,12 +14,4 @@ export async function demoHeldOutText(): Promise<string> {
 export async function demoCalibrationText(): Promise<string> {
   const text = await demoHeldOutText();
   return text.slice(text.indexOf('\n', text.length / 4) + 1);
-}
-
-/** The package's assets lie at its root; this file one level deeper when it has been compiled. */
-function assetFile(name: string): string {
-  for (let directory = __dirname; ; directory = path.dirname(directory)) {
-    const file = path.join(directory, name);
-    if (existsSync(file) || directory === path.dirname(directory)) return file;
-  }
 }

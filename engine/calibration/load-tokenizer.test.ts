@@ -27,7 +27,7 @@ describe('loadTokenizer', () => {
   });
   afterAll(() => rm(directory, { recursive: true }));
 
-  test.each(['demo', 'digits', 'llama3', 'metaspace'])(
+  test.each(['demo', 'digits', 'llama3', 'metaspace', 'llama2'])(
     '%s: the ids of hard texts are those of transformers',
     async (name) => {
       const tokenizer = await loadTokenizer(directoryOf(name));
@@ -38,7 +38,7 @@ describe('loadTokenizer', () => {
     },
   );
 
-  test.each(['demo', 'digits', 'llama3', 'metaspace'])(
+  test.each(['demo', 'digits', 'llama3', 'metaspace', 'llama2'])(
     '%s: half a megabyte, encoded in pieces where it may be, has the ids of transformers',
     async (name) => {
       const tokens = await (await loadTokenizer(directoryOf(name))).encode(await demoHeldOutText());

@@ -3,7 +3,7 @@ import path from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Tokenizer } from '@huggingface/tokenizers';
 import { QuantloomError } from '../spec';
-import { allowsCutting, piecesOf, type TokenizerLayout } from './safe-boundaries';
+import { type Cut, cutFor, piecesOf, type TokenizerLayout } from './safe-boundaries';
 import { withUnicodeDigits } from './unicode-digits';
 
 type Json = Readonly<Record<string, unknown>>;
@@ -24,9 +24,6 @@ export interface TextTokenizer {
   /** Ids are below this. */
   readonly vocabularySize: number;
 }
-
-/** About 50 ms of encoding. */
-const PIECE_CHARACTERS = 1 << 16;
 
 /**
  * Loads tokenizer.json of a model's directory; tokenizer_config.json and config.json are asked for the token that ends a text, and
@@ -58,17 +55,18 @@ export async function loadTokenizer(directory: string): Promise<TextTokenizer> {
       { cause: error, details: { file } },
     );
   }
+  const cut = cutFor(layout as TokenizerLayout, config);
   return {
-    encode: (text) => encode(tokenizer, text, allowsCutting(layout as TokenizerLayout, config)),
+    encode: (text) => encode(tokenizer, text, cut),
     decode: (tokens, { skipSpecialTokens = false } = {}) => decode(tokenizer, tokens, skipSpecialTokens),
     endOfText: endOfText(tokenizer, config, modelConfig),
     vocabularySize: Math.max(...tokenizer.get_vocab().values()) + 1,
   };
 }
 
-async function encode(tokenizer: Tokenizer, text: string, cut: boolean): Promise<Int32Array> {
+async function encode(tokenizer: Tokenizer, text: string, cut: Cut | null): Promise<Int32Array> {
   const parts: number[][] = [];
-  for (const piece of cut ? piecesOf(text, PIECE_CHARACTERS) : [text]) {
+  for (const piece of cut ? piecesOf(text, cut) : [text]) {
     if (parts.length > 0) await nextTurn();
     const ids: readonly (number | null | undefined)[] = tokenizer.encode(piece, { add_special_tokens: false }).ids;
     // transformers leaves out what the vocabulary has no token for.

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { Tokenizer } from '@huggingface/tokenizers';
 import fc from 'fast-check';
-import { allowsCutting, piecesOf, type TokenizerLayout } from './safe-boundaries';
+import { type Cut, cutFor, piecesOf, type TokenizerLayout } from './safe-boundaries';
 
 const layoutOf = (name: string): TokenizerLayout =>
   JSON.parse(readFileSync(path.join(__dirname, 'fixtures', name, 'tokenizer.json'), 'utf8'));
@@ -10,12 +10,15 @@ const demo: TokenizerLayout = JSON.parse(
   readFileSync(path.join(__dirname, '../../assets/demo-model/tokenizer.json'), 'utf8'),
 );
 
-describe('allowsCutting', () => {
-  test('byte-level tokenizers of the known kinds may be fed in pieces, SentencePiece-type ones not', () => {
-    expect(allowsCutting(demo, {})).toBe(true);
-    expect(allowsCutting(layoutOf('digits'), {})).toBe(true);
-    expect(allowsCutting(layoutOf('llama3'), {})).toBe(true);
-    expect(allowsCutting(layoutOf('metaspace'), {})).toBe(false);
+describe('cutFor', () => {
+  test.each(['digits', 'llama3', 'metaspace', 'llama2'])('%s: texts may be cut', (name) => {
+    expect(cutFor(layoutOf(name), {})).not.toBeNull();
+  });
+
+  test('letters that a token has before a space are no place to cut', () => {
+    const layout = layoutOf('llama2');
+    const { boundary } = cutFor({ ...layout, model: { ...layout.model, vocab: { 'e▁': 1, 'of▁the': 2 } } }, {}) as Cut;
+    expect('the off of and then'.match(boundary)).toEqual(['d']);
   });
 
   test.each<[string, TokenizerLayout]>([
@@ -35,52 +38,58 @@ describe('allowsCutting', () => {
     ['changes the text first', { ...demo, normalizer: { type: 'Prepend', prepend: '▁' } }],
     ['has a token that spans words', { ...demo, added_tokens: [{ content: 'two words' }] }],
     ['has a token that eats the space after it', { ...demo, added_tokens: [{ content: 'mask', rstrip: true }] }],
+    ['has a token that eats the space before it', { ...demo, added_tokens: [{ content: 'mask', lstrip: true }] }],
+    ['merges over the whole text and puts no space before', { ...layoutOf('llama2'), normalizer: null }],
     ['is no BPE', { ...demo, model: { type: 'Unigram' } }],
   ])('a tokenizer that %s gets the whole text', (_, layout) => {
-    expect(allowsCutting(layout, {})).toBe(false);
+    expect(cutFor(layout, {})).toBeNull();
   });
 });
 
 describe('piecesOf', () => {
-  test('cuts between a letter and a space or line break only', () => {
-    expect([...piecesOf('one two, three\nfour 5 six', 3)]).toEqual(['one', ' two, three', '\nfour', ' 5 six']);
-    expect([...piecesOf('短い文字列には空白がない', 3)]).toEqual(['短い文字列には空白がない']);
-    expect([...piecesOf('', 3)]).toEqual(['']);
+  test('cuts behind a letter, not before the size asked for', () => {
+    const cut = { ...(cutFor(demo, {}) as Cut), characters: 3 };
+    expect([...piecesOf('one two, three\nfour 5 six', cut)]).toEqual(['one', ' two, three', '\nfour', ' 5 six']);
+    expect([...piecesOf('短い文字列には空白がない', cut)]).toEqual(['短い文字列には空白がない']);
+    expect([...piecesOf('', cut)]).toEqual(['']);
   });
 
-  test.each(['digits', 'llama3'])('%s: pieces encode to the tokens of the whole, for any text and any size', (name) => {
-    const tokenizer = new Tokenizer(layoutOf(name), {});
-    const encode = (text: string) => tokenizer.encode(text, { add_special_tokens: false }).ids;
-    const part = fc.oneof(
-      fc.constantFrom(
-        ' ',
-        '  ',
-        '\n',
-        '\r\n',
-        '\t',
-        "'s",
-        "'t",
-        'a',
-        'the',
-        'Zürich',
-        '.',
-        '...',
-        '12',
-        '<|endoftext|>',
-        'é',
-        '\u00a0',
-        '語',
-      ),
-      fc.string({ unit: 'binary', maxLength: 4 }),
-    );
-    fc.assert(
-      fc.property(fc.array(part, { maxLength: 40 }), fc.integer({ min: 1, max: 20 }), (parts, size) => {
-        const text = parts.join('');
-        const pieces = [...piecesOf(text, size)];
-        expect(pieces.join('')).toBe(text);
-        expect(pieces.flatMap((piece) => encode(piece))).toEqual(encode(text));
-      }),
-      { numRuns: 500, seed: 1 },
-    );
-  });
+  test.each(['digits', 'llama3', 'metaspace', 'llama2'])(
+    '%s: pieces encode to the tokens of the whole, for any text and any size',
+    (name) => {
+      const layout = layoutOf(name);
+      const tokenizer = new Tokenizer(layout, {});
+      const encode = (text: string) => tokenizer.encode(text, { add_special_tokens: false }).ids;
+      const part = fc.oneof(
+        fc.constantFrom(
+          ' ',
+          '  ',
+          '\n',
+          '\r\n',
+          '\t',
+          "'s",
+          "'t",
+          'a',
+          'the',
+          'Zürich',
+          '.',
+          '...',
+          '12',
+          '<|endoftext|>',
+          'é',
+          '\u00a0',
+          '語',
+        ),
+        fc.string({ unit: 'binary', maxLength: 4 }),
+      );
+      fc.assert(
+        fc.property(fc.array(part, { maxLength: 40 }), fc.integer({ min: 1, max: 20 }), (parts, size) => {
+          const text = parts.join('');
+          const pieces = [...piecesOf(text, { ...(cutFor(layout, {}) as Cut), characters: size })];
+          expect(pieces.flatMap((piece) => encode(piece))).toEqual(encode(text));
+        }),
+        { numRuns: 300, seed: 1 },
+      );
+    },
+  );
 });

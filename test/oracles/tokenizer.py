@@ -1,4 +1,4 @@
-"""Writes engine/calibration/fixtures: three small tokenizers, and the token ids that transformers gives for hard texts.
+"""Writes engine/calibration/fixtures: four small tokenizers, and the token ids that transformers gives for hard texts.
 
 Run from the repository root:  python test/oracles/tokenizer.py
 With model directories and text files, prints the number and the SHA-256 (int32, little-endian) of each text's ids instead:
@@ -55,8 +55,8 @@ def load(directory):
     return PreTrainedTokenizerFast(tokenizer_file=os.path.join(directory, "tokenizer.json"))
 
 
-def train(name, pre_tokenizer, normalizer=None, byte_level=True):
-    """A tokenizer with 256 byte tokens and about 250 merges."""
+def train(name, pre_tokenizer=None, normalizer=None, byte_level=True):
+    """A tokenizer with 256 byte tokens and about 250 merges; trained on words, whatever it does with spaces later."""
     if byte_level:
         tokenizer = Tokenizer(models.BPE())
         tokenizer.decoder = decoders.ByteLevel()
@@ -65,8 +65,8 @@ def train(name, pre_tokenizer, normalizer=None, byte_level=True):
         tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=False))
         tokenizer.decoder = decoders.Metaspace()
         alphabet = []
-    tokenizer.pre_tokenizer = pre_tokenizer
-    if normalizer is not None:
+    tokenizer.pre_tokenizer = pre_tokenizer if pre_tokenizer is not None else pre_tokenizers.Metaspace()
+    if normalizer is not None and byte_level:
         tokenizer.normalizer = normalizer
     trainer = trainers.BpeTrainer(
         vocab_size=520,
@@ -75,6 +75,9 @@ def train(name, pre_tokenizer, normalizer=None, byte_level=True):
         show_progress=False,
     )
     tokenizer.train_from_iterator([open(HELD_OUT, encoding="utf-8").read()[:200000]], trainer)
+    if pre_tokenizer is None:
+        tokenizer.pre_tokenizer = None
+        tokenizer.normalizer = normalizer
     tokenizer.post_processor = processors.TemplateProcessing(single="<|begin|> $A", special_tokens=[("<|begin|>", 1)])
     directory = f"{FIXTURES}/{name}"
     os.makedirs(directory, exist_ok=True)
@@ -98,7 +101,12 @@ def write_fixtures():
             ),
             normalizer=normalizers.NFC(),
         ),
-        "metaspace": train("metaspace", pre_tokenizers.Metaspace(), byte_level=False),
+        "metaspace": train("metaspace", pre_tokenizers.Metaspace(prepend_scheme="first", split=False), byte_level=False),
+        "llama2": train(
+            "llama2",
+            normalizer=normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")]),
+            byte_level=False,
+        ),
     }
     held_out = open(HELD_OUT, encoding="utf-8", newline="").read()
     fixture = {"texts": TEXTS, "tokenizers": {}}
