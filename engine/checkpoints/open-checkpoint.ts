@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { access, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { decodeFloats } from '../numbers';
 import type { QuantizedLinear } from '../quantizers/quantized-linear';
@@ -108,8 +108,19 @@ export async function openCheckpoint(directory: string): Promise<CheckpointReade
   }
 }
 
+/** config.json; AutoGPTQ's first versions put the quantization_config into a file of its own. */
 async function readConfig(directory: string): Promise<Readonly<Record<string, unknown>>> {
-  const path = join(directory, 'config.json');
+  const config = await readObject(join(directory, 'config.json'));
+  if (config.quantization_config) return config;
+  const own = join(directory, 'quantize_config.json');
+  const exists = await access(own).then(
+    () => true,
+    () => false,
+  );
+  return exists ? { ...config, quantization_config: { quant_method: 'gptq', ...(await readObject(own)) } } : config;
+}
+
+async function readObject(path: string): Promise<Readonly<Record<string, unknown>>> {
   try {
     const config: unknown = JSON.parse(await readFile(path, 'utf8'));
     if (typeof config === 'object' && config !== null && !Array.isArray(config))

@@ -1,0 +1,98 @@
+import { parseQuantizationSpec, RecipeSchema } from '../spec';
+import { createManifest, type ManifestInput } from './create-manifest';
+import { modelCard } from './model-card';
+
+const SHA = 'cd'.repeat(32);
+const LINEAR = { rows: 64, columns: 64, weightSha256: null };
+
+function card(fields: Partial<ManifestInput> = {}, licence?: string): string {
+  const manifest = createManifest({
+    quantloom: '0.1.0',
+    format: 'gptq',
+    layout: 'gptq',
+    source: { architecture: 'llama', configSha256: SHA, files: [] },
+    spec: parseQuantizationSpec({ model: '/models/tiny', output: '/out' }),
+    linears: {
+      'model.layers.0.mlp.up_proj': { ...LINEAR, recipe: RecipeSchema.parse({ groupSize: 64 }) },
+      'model.layers.1.mlp.up_proj': { ...LINEAR, recipe: RecipeSchema.parse({ groupSize: 64 }) },
+      'model.layers.0.mlp.down_proj': { ...LINEAR, recipe: null },
+    },
+    calibration: null,
+    reports: [],
+    bitsPerWeight: 4.4375,
+    perplexity: null,
+    versions: {},
+    files: [],
+    run: { job: null, started: '2026-01-01T00:00:00Z', seconds: 1, computed: 1, cached: 0 },
+    ...fields,
+  });
+  return modelCard({ manifest, sourceWeightBytes: 2_000_000, weightBytes: 500_000, licence });
+}
+
+it('begins with the front matter that the hub reads', () => {
+  expect(card({}, 'apache-2.0').split('---')[1]?.trim().split('\n')).toEqual([
+    'base_model: "tiny"',
+    'base_model_relation: quantized',
+    'quantized_by: quantloom',
+    'pipeline_tag: text-generation',
+    'license: apache-2.0',
+    'tags:',
+    '- quantloom',
+    '- gptq',
+    '- llama',
+    '- 4-bit',
+  ]);
+});
+
+it('shows the recipe and the sizes', () => {
+  const text = card();
+  expect(text).toContain('| 2 (`mlp.up_proj`) | gptq | 4 | 64 | yes | static | search | 3 |');
+  expect(text).toContain('| 1 (`mlp.down_proj`) | kept | 16 | - | - | - | - | - |');
+  expect(text).toContain('- weight files: 500 kB (source: 2 MB; 25.0 %)');
+  expect(text).toContain('- 4.438 bits per quantized weight');
+});
+
+it('says nothing about what was not measured', () => {
+  const text = card();
+  expect(text).not.toContain('Perplexity');
+  expect(text).not.toContain('Calibration');
+  expect(text).not.toContain('license');
+});
+
+it('shows the perplexities that were measured', () => {
+  const perplexity = { original: null, quantized: 26.6512, textSha256: SHA, context: 512, scoredTokens: 16352 };
+  const text = card({ perplexity });
+  expect(text).toContain('| this checkpoint | 26.6512 |');
+  expect(text).not.toContain('| source |');
+  expect(card({ perplexity: { ...perplexity, original: 24.94 } })).toContain('| source | 24.9400 |');
+});
+
+it('holds no path of the machine that wrote it', () => {
+  expect(card()).not.toMatch(/\/models|\/out/);
+});
+
+it.each([
+  ['planar', { layout: 'gptq_p' }, 'transformers cannot load the planar layout'],
+  [
+    'mixed',
+    {
+      linears: {
+        a: { ...LINEAR, recipe: RecipeSchema.parse({}) },
+        b: { ...LINEAR, recipe: RecipeSchema.parse({ bits: 8 }) },
+      },
+    },
+    'transformers cannot load settings that differ between modules',
+  ],
+  [
+    'with a quantized head',
+    { linears: { lm_head: { ...LINEAR, recipe: RecipeSchema.parse({}) } } },
+    'a quantized head',
+  ],
+  [
+    'v1 asymmetric',
+    { linears: { a: { ...LINEAR, recipe: RecipeSchema.parse({ symmetric: false }) } } },
+    'GPTQModel refuses asymmetric files',
+  ],
+] as const)('says who cannot load it: %s', (_, fields, message) => {
+  expect(card(fields as Partial<ManifestInput>)).toContain(message);
+});
