@@ -1,6 +1,6 @@
-import { formatOf, weightSha256 } from '../engine/checkpoints';
+import { formatOf, type SignedReport, weightSha256 } from '../engine/checkpoints';
 import { prepareHessian, quantizeLinear, serializeQuantizedLinear } from '../engine/quantizers';
-import type { ArtifactRef, LinearReport, Recipe, StagePlan, TensorTable } from '../engine/spec';
+import type { ArtifactRef, Recipe, StagePlan, TensorTable } from '../engine/spec';
 import { readDocument, viewModel } from './model-view';
 import { readFloats } from './read-floats';
 import type { ActivityRuntime, Attempt } from './runtime';
@@ -14,11 +14,6 @@ export interface QuantizedLinears extends Effort {
   readonly reports: ArtifactRef;
   /** Mean over the linears; null without a Hessian. */
   readonly relativeError: number | null;
-}
-
-/** A report with the digest of the dequantized weight: what every reader of the checkpoint has to get. */
-export interface SignedReport extends LinearReport {
-  readonly weightSha256: string;
 }
 
 interface LinearsInput {

@@ -3,10 +3,18 @@ import { gptq, gptqV2 } from './gptq/gptq-format';
 
 export { createManifest, type ManifestInput } from './create-manifest';
 export { dequantizeLinear, weightSha256 } from './dequantize-linear';
+export {
+  type CheckpointDescription,
+  completeManifest,
+  describeCheckpoint,
+  type SignedReport,
+} from './describe-checkpoint';
 export type { CheckpointContext, CheckpointFormat, FormatName } from './format';
 export { MANIFEST_FILE, type Manifest, ManifestSchema, parseManifest, serializeManifest } from './manifest';
 export { modelCard } from './model-card';
 export { type CheckpointReader, openCheckpoint } from './open-checkpoint';
+export { describeFile, type OutputFile } from './output-file';
+export { publishDirectory } from './publish-directory';
 export {
   layoutSafetensors,
   parseSafetensors,
@@ -19,6 +27,7 @@ export {
 } from './safetensors';
 export type { VerificationCheck } from './verification/check';
 export { requireVerified, type VerificationResult, verifyCheckpoint } from './verify-checkpoint';
+export { shardName, writeShardIndex } from './write-shard-index';
 
 /** Every format that can be written. */
 export const CHECKPOINT_FORMATS: Readonly<Record<FormatName, CheckpointFormat>> = {
