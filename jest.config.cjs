@@ -1,5 +1,6 @@
 /** Unit tests lie beside the code; test/ holds integration, replay, e2e and chaos. */
 module.exports = {
+  globalSetup: '<rootDir>/test/global-setup.ts',
   testEnvironment: '<rootDir>/test/jest-environment.cjs',
   transform: {
     '^.+\\.[jt]sx?$': [
@@ -8,7 +9,9 @@ module.exports = {
     ],
   },
   // Packages that are published as ES modules only.
-  transformIgnorePatterns: ['/node_modules/(?!(@huggingface/tokenizers|env-paths|pretty-bytes|is-safe-filename)/)'],
+  transformIgnorePatterns: [
+    '/node_modules/(?!(@huggingface/tokenizers|onnx-buf|env-paths|pretty-bytes|is-safe-filename)/)',
+  ],
   testMatch: ['<rootDir>/{engine,activities,workflows,workers,cli,test}/**/*.test.ts'],
   maxWorkers: 2,
 };

@@ -14,18 +14,14 @@ export interface RotaryTable {
  * Inverse frequencies and angles are rounded to float32 after every step, as the model's trainers and the usual runtimes do:
  * at position 8000 a float64 angle differs by 5e-4 from theirs.
  */
-export function rotaryTable(
-  scaling: RotaryScaling,
-  headSize: number,
-  positions: { readonly first: number; readonly count: number },
-): RotaryTable {
+export function rotaryTable(scaling: RotaryScaling, headSize: number, positions: number): RotaryTable {
   const pairs = headSize / 2;
   const frequencies = inverseFrequencies(scaling, headSize);
-  const cos = new Float32Array(positions.count * pairs);
-  const sin = new Float32Array(positions.count * pairs);
-  for (let p = 0; p < positions.count; p++) {
+  const cos = new Float32Array(positions * pairs);
+  const sin = new Float32Array(positions * pairs);
+  for (let p = 0; p < positions; p++) {
     for (let i = 0; i < pairs; i++) {
-      const angle = Math.fround((positions.first + p) * (frequencies[i] as number));
+      const angle = Math.fround(p * (frequencies[i] as number));
       cos[p * pairs + i] = Math.cos(angle);
       sin[p * pairs + i] = Math.sin(angle);
     }

@@ -1,10 +1,20 @@
-import { type InferenceSession, Tensor } from 'onnxruntime-node';
 import type { ModelShape, Stage } from '../models/architecture';
-import { type FloatTensor, QuantloomError } from '../spec';
-import { activationFeatures, linearRole } from './decoder-graph';
+import type { FloatTensor } from '../spec';
+import { activationFeatures } from './decoder-graph';
 import { GramSum } from './gram';
-import { rotaryTable } from './rotary-table';
 import { type SessionOptions, sessionFor } from './session-pool';
+import {
+  activationFeeds,
+  type Feeds,
+  type FloatTensors,
+  floatFeed,
+  type Layout,
+  layoutOf,
+  linearFeeds,
+  positionIds,
+  rotaryFeeds,
+  weightFeed,
+} from './stage-feeds';
 import { newName, stageGraph, stageGraphKey } from './stage-graph';
 import { stageTemporaryBytesPerSequence } from './stage-memory';
 
@@ -19,9 +29,9 @@ export interface StageRunnerOptions extends SessionOptions {
 export interface StageRun {
   readonly stage: Stage;
   /** Those of `stage.reads`, `[batch, sequence, features]`. Others are ignored. */
-  readonly activations: ReadonlyMap<string, FloatTensor>;
+  readonly activations: FloatTensors;
   /** By tensor name: weights `[rows, columns]` and biases of `stage.applies`, and `stage.parameters`. Others are ignored. */
-  readonly weights: ReadonlyMap<string, FloatTensor>;
+  readonly weights: FloatTensors;
   /** Compute XᵀX of the captured input. */
   readonly gram: boolean;
   /** Tokens that are run at once, rounded down to whole sequences, at least one. Default 4096, less if memory says so. */
@@ -58,26 +68,27 @@ const DEFAULT_TEMPORARY_BYTES = 256 * 2 ** 20;
 /** Enough rows for MLAS's full speed; more would only cost memory. */
 const DEFAULT_BATCH_TOKENS = 4096;
 
-interface Layout {
-  readonly sequences: number;
-  readonly sequenceLength: number;
-}
-
 /** Runs the stages of a model of one shape. Sessions are shared by all runners of the process, so runners are cheap. */
 export function createStageRunner(options: StageRunnerOptions): StageRunner {
   return { run: (input) => runStage(input, options) };
 }
 
 async function runStage(input: StageRun, options: StageRunnerOptions): Promise<StageResult> {
-  const { stage, gram } = input;
-  const layout = layoutOf(input, options.shape);
+  const { stage, activations, gram } = input;
+  const { architecture, shape } = options;
+  const layout = layoutOf(stage, activations, shape);
   const { sequences, sequenceLength } = layout;
-  const graph = { architecture: options.architecture, stage, shape: options.shape, gram, sequenceLength };
+  const graph = { architecture, stage, shape, gram, sequenceLength };
   const session = await sessionFor(stageGraphKey(graph), options, () => stageGraph(graph));
-  const constants = { ...weightFeeds(input), ...rotaryFeeds(stage, options.shape, sequenceLength) };
-  const outputs = stage.changes.map((name) => {
-    const features = activationFeatures(name, options.shape);
-    return { name, features, data: new Float32Array(sequences * sequenceLength * features) };
+  const constants = constantFeeds(input, shape, sequenceLength);
+  const feedsOf = (chosen: readonly number[]): Feeds => ({
+    ...constants,
+    ...activationFeeds(stage, activations, chosen, sequenceLength),
+    ...(stage.name === 'attention' ? { positionIds: positionIds(chosen.length, 0, sequenceLength) } : {}),
+  });
+  const changed = stage.changes.map((name) => {
+    const stride = sequenceLength * activationFeatures(name, shape);
+    return { name, stride, data: new Float32Array(sequences * stride) };
   });
   const sum = gram ? new GramSum(stage.captures[0]?.columns as number) : null;
   const perBatch = sequencesPerBatch(input, options, layout);
@@ -85,76 +96,44 @@ async function runStage(input: StageRun, options: StageRunnerOptions): Promise<S
   let finiteSequences = 0;
   for (let first = 0; first < sequences; first += perBatch) {
     input.signal?.throwIfAborted();
-    const count = Math.min(perBatch, sequences - first);
-    const feeds = { ...constants, ...activationFeeds(input, { first, count, sequenceLength }) };
-    const fetches: Record<string, Tensor> = gramFetches(sum);
-    for (const { name, features, data } of outputs) {
-      const [start, length] = [first * sequenceLength * features, count * sequenceLength * features];
-      fetches[newName(name)] = floats(data.subarray(start, start + length), [count * sequenceLength, features]);
+    const batch = Array.from({ length: Math.min(perBatch, sequences - first) }, (_, i) => first + i);
+    const tokens = batch.length * sequenceLength;
+    const energy = new Float32Array(tokens);
+    const fetches: Feeds = { energy: floatFeed(energy, [tokens]), ...gramFetches(sum) };
+    for (const { name, stride, data } of changed) {
+      const rows = data.subarray(first * stride, (first + batch.length) * stride);
+      fetches[newName(name)] = floatFeed(rows, [tokens, stride / sequenceLength]);
     }
-    const finite = await energiesAreFinite(session, feeds, fetches, count);
-    const kept = finite.flatMap((keep, i) => (keep ? [first + i] : []));
-    finiteSequences += kept.length;
-    if (sum === null || kept.length === 0) continue;
-    if (kept.length < count) await rerunFinite(session, input, { ...constants }, kept, sequenceLength, sum);
+    await session.run(feedsOf(batch), fetches);
+
+    const finite = batch.filter((_, i) =>
+      energy.subarray(i * sequenceLength, (i + 1) * sequenceLength).every(Number.isFinite),
+    );
+    finiteSequences += finite.length;
+    if (sum === null || finite.length === 0) continue;
+    // Rare enough that XᵀX without the spoilt sequences may cost a second run.
+    if (finite.length < batch.length) await session.run(feedsOf(finite), gramFetches(sum));
     sum.add();
   }
 
-  const activations = new Map<string, FloatTensor>();
-  for (const name of stage.leaves) {
-    const output = outputs.find((candidate) => candidate.name === name);
-    activations.set(
-      name,
-      output === undefined
-        ? (input.activations.get(name) as FloatTensor)
-        : { shape: [sequences, sequenceLength, output.features], data: output.data },
-    );
+  const left = new Map(stage.leaves.map((name) => [name, activations.get(name) as FloatTensor]));
+  for (const { name, stride, data } of changed) {
+    left.set(name, { shape: [sequences, sequenceLength, stride / sequenceLength], data });
   }
   return {
-    activations,
+    activations: left,
     gram: sum?.matrix() ?? null,
     tokens: finiteSequences * sequenceLength,
     nonFiniteSequences: sequences - finiteSequences,
   };
 }
 
-/** Computes XᵀX of a sub-batch again without the sequences that spoil it. Rare, so the other outputs are computed for nothing. */
-async function rerunFinite(
-  session: InferenceSession,
-  input: StageRun,
-  constants: Record<string, Tensor>,
-  kept: readonly number[],
-  sequenceLength: number,
-  sum: GramSum,
-): Promise<void> {
-  const feeds: Record<string, Tensor> = { ...constants };
-  for (const name of input.stage.reads) {
-    const { data, shape } = input.activations.get(name) as FloatTensor;
-    const features = shape[2] as number;
-    const stride = sequenceLength * features;
-    const chosen = new Float32Array(kept.length * stride);
-    kept.forEach((sequence, i) => {
-      chosen.set(data.subarray(sequence * stride, (sequence + 1) * stride), i * stride);
-    });
-    feeds[name] = floats(chosen, [kept.length * sequenceLength, features]);
+function constantFeeds({ stage, weights }: StageRun, shape: ModelShape, sequenceLength: number): Feeds {
+  const feeds = linearFeeds(stage.applies, weights);
+  for (const [role, name] of Object.entries(stage.parameters)) {
+    feeds[role] = weightFeed(weights, name, [shape.hiddenSize]);
   }
-  if ('cos' in feeds) feeds.positionIds = positionIds(kept.length, sequenceLength);
-  await session.run(feeds, gramFetches(sum));
-}
-
-async function energiesAreFinite(
-  session: InferenceSession,
-  feeds: Record<string, Tensor>,
-  fetches: Record<string, Tensor>,
-  sequences: number,
-): Promise<readonly boolean[]> {
-  const tokens = (Object.values(feeds).length > 0 ? feeds.hidden?.dims[0] : 0) as number;
-  const energy = new Float32Array(tokens);
-  await session.run(feeds, { ...fetches, energy: floats(energy, [tokens]) });
-  const sequenceLength = tokens / sequences;
-  return Array.from({ length: sequences }, (_, i) =>
-    energy.subarray(i * sequenceLength, (i + 1) * sequenceLength).every(Number.isFinite),
-  );
+  return stage.name === 'attention' ? { ...feeds, ...rotaryFeeds(shape, sequenceLength) } : feeds;
 }
 
 function sequencesPerBatch(input: StageRun, options: StageRunnerOptions, { sequenceLength }: Layout): number {
@@ -164,82 +143,7 @@ function sequencesPerBatch(input: StageRun, options: StageRunnerOptions, { seque
   return Math.max(1, Math.floor(Math.min(byMemory, byTokens)));
 }
 
-function layoutOf({ stage, activations }: StageRun, shape: ModelShape): Layout {
-  const [sequences, sequenceLength] = activations.get(stage.reads[0] as string)?.shape ?? [];
-  for (const name of stage.reads) {
-    const found = activations.get(name);
-    const expected = [sequences, sequenceLength, activationFeatures(name, shape)];
-    if (found !== undefined && found.shape.length === 3 && found.shape.every((size, i) => size === expected[i]))
-      continue;
-    throw new QuantloomError(
-      'UnsupportedInput',
-      `Stage "${stage.name}" needs the activation "${name}" of shape [${expected.map((size) => size ?? '?').join(', ')}], ${
-        found === undefined ? 'which was not given' : `but it is [${found.shape.join(', ')}]`
-      }.`,
-      { details: { stage: stage.name, activation: name } },
-    );
-  }
-  return { sequences: sequences as number, sequenceLength: sequenceLength as number };
-}
-
-function weightFeeds({ stage, weights }: StageRun): Record<string, Tensor> {
-  const feeds: Record<string, Tensor> = {};
-  for (const { name, rows, columns, bias } of stage.applies) {
-    const role = linearRole(name);
-    feeds[`${role}.weight`] = weightTensor(weights, `${name}.weight`, [rows, columns]);
-    if (bias) feeds[`${role}.bias`] = weightTensor(weights, `${name}.bias`, [rows]);
-  }
-  for (const [role, name] of Object.entries(stage.parameters)) feeds[role] = weightTensor(weights, name);
-  return feeds;
-}
-
-function weightTensor(
-  weights: ReadonlyMap<string, FloatTensor>,
-  name: string,
-  expected: readonly number[] | undefined = weights.get(name)?.shape,
-): Tensor {
-  const found = weights.get(name);
-  if (found !== undefined && String(found.shape) === String(expected)) return floats(found.data, found.shape);
-  throw new QuantloomError(
-    'InvalidModel',
-    `The tensor ${name} ${found === undefined ? 'is missing' : `has shape [${found.shape.join(', ')}]; expected [${expected?.join(', ')}]`}.`,
-    { details: { tensor: name } },
-  );
-}
-
-function rotaryFeeds(stage: Stage, shape: ModelShape, sequenceLength: number): Record<string, Tensor> {
-  if (stage.name !== 'attention') return {};
-  const { cos, sin } = rotaryTable(shape.rotary, shape.headSize, { first: 0, count: sequenceLength });
-  const dims = [sequenceLength, shape.headSize / 2];
-  return { cos: floats(cos, dims), sin: floats(sin, dims) };
-}
-
-function activationFeeds(
-  { stage, activations }: StageRun,
-  batch: { first: number; count: number; sequenceLength: number },
-): Record<string, Tensor> {
-  const { first, count, sequenceLength } = batch;
-  const feeds: Record<string, Tensor> = {};
-  for (const name of stage.reads) {
-    const { data, shape } = activations.get(name) as FloatTensor;
-    const stride = sequenceLength * (shape[2] as number);
-    const rows = data.subarray(first * stride, (first + count) * stride);
-    feeds[name] = floats(rows, [count * sequenceLength, shape[2] as number]);
-  }
-  if (stage.name === 'attention') feeds.positionIds = positionIds(count, sequenceLength);
-  return feeds;
-}
-
-function gramFetches(sum: GramSum | null): Record<string, Tensor> {
+function gramFetches(sum: GramSum | null): Feeds {
   const targets = sum?.targets() ?? [];
-  return Object.fromEntries(targets.map(({ name, data, shape }) => [name, floats(data, shape)]));
-}
-
-function positionIds(sequences: number, sequenceLength: number): Tensor {
-  const ids = BigInt64Array.from({ length: sequences * sequenceLength }, (_, i) => BigInt(i % sequenceLength));
-  return new Tensor('int64', ids, [sequences, sequenceLength]);
-}
-
-function floats(data: Float32Array, shape: readonly number[]): Tensor {
-  return new Tensor('float32', data, shape);
+  return Object.fromEntries(targets.map(({ name, data, shape }) => [name, floatFeed(data, shape)]));
 }

@@ -1,0 +1,10 @@
+import type { FloatTensor } from '../spec';
+
+/** What an evaluation needs of a checkpoint, quantized or not: the dense model that it stands for. */
+export interface DenseReader {
+  /** config.json. */
+  readonly config: Readonly<Record<string, unknown>>;
+  has(tensor: string): boolean;
+  /** In float32; not kept by the reader. */
+  float(tensor: string): Promise<FloatTensor>;
+}
