@@ -1,5 +1,5 @@
-import { roundHalfEven, roundToFloat16 } from '../numbers';
-import { type CodeGrid, SMALLEST_SCALE } from './code-grid';
+import { roundToFloat16 } from '../numbers/float16';
+import { type CodeGrid, nearestCode, roundSmall, SMALLEST_SCALE } from './code-grid';
 
 /** How far a range may be clipped: p = 1 - step / SHRINK for step = 0 .. STEPS - 1. */
 const STEPS = 70;
@@ -73,9 +73,7 @@ export function findScale(problem: ScaleProblem, row: number, group: number): vo
     // The sum only grows, so a candidate that is already behind is left early.
     for (let i = 0; problem.search && i < length && error < bestError; i++) {
       const w = weights[offset + i] as number;
-      let code = roundHalfEven(w / scale) + zero;
-      code = code < 0 ? 0 : Math.min(code, grid.levels);
-      const difference = (code - zero) * scale - w;
+      const difference = (nearestCode(w / scale, zero, grid.levels) - zero) * scale - w;
       error += difference * difference * (importance[first + i] as number);
     }
     if (step === 0 || error < bestError) {
@@ -91,14 +89,14 @@ export function findScale(problem: ScaleProblem, row: number, group: number): vo
 
 function scaleOf(low: number, high: number, grid: CodeGrid): number {
   const scale = float16Scale((high - low) / grid.levels);
-  if (grid.symmetric || roundHalfEven(-low / scale) >= grid.minimumZero) return scale;
+  if (grid.symmetric || roundSmall(-low / scale) >= grid.minimumZero) return scale;
   // The zero point has to move up, which costs codes at the top: stretch the rest over the range.
   return float16Scale(high / (grid.levels - grid.minimumZero));
 }
 
 function zeroOf(low: number, scale: number, grid: CodeGrid): number {
   if (grid.symmetric) return (grid.levels + 1) / 2;
-  return Math.min(grid.levels, Math.max(grid.minimumZero, roundHalfEven(-low / scale)));
+  return Math.min(grid.levels, Math.max(grid.minimumZero, roundSmall(-low / scale)));
 }
 
 function float16Scale(scale: number): number {

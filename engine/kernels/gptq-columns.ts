@@ -1,5 +1,4 @@
-import { roundHalfEven } from '../numbers';
-import type { CodeGrid } from './code-grid';
+import { type CodeGrid, nearestCode } from './code-grid';
 import { findScale, type ScaleProblem } from './find-scale';
 import { subtractProduct } from './subtract-product';
 
@@ -84,8 +83,7 @@ function quantizeBatch(
     const scale = scales[group] as number;
     const zero = zeros[group] as number;
     const w = weights[offset + i] as number;
-    let code = roundHalfEven(w / scale) + zero;
-    code = code < 0 ? 0 : code > levels ? levels : code;
+    const code = nearestCode(w / scale, zero, levels);
     codes[offset + i] = code;
     const error = (w - (code - zero) * scale) / (u[i * batch + i] as number);
     errors[row * batch + i] = error;

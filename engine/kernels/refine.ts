@@ -1,5 +1,5 @@
-import { roundHalfEven, roundToFloat16 } from '../numbers';
-import { type CodeGrid, SMALLEST_SCALE } from './code-grid';
+import { roundToFloat16 } from '../numbers/float16';
+import { type CodeGrid, nearestCode, SMALLEST_SCALE } from './code-grid';
 import { subtractProduct } from './subtract-product';
 
 /** A quantization of some rows that is to be improved in place. Groups are contiguous. */
@@ -178,8 +178,8 @@ function refineCodesOfRow(state: State, row: number, start: number, stop: number
     const scale = scales[group] as number;
     const zero = zeros[group] as number;
     const step = steps[offset + column] as number;
-    let better = roundHalfEven((step * scale + (gradient[offset + column] as number) / curvature) / scale);
-    better = better < -zero ? -zero : better > levels - zero ? levels - zero : better;
+    const target = step * scale + (gradient[offset + column] as number) / curvature;
+    const better = nearestCode(target / scale, zero, levels) - zero;
     if (better === step) continue;
     steps[offset + column] = better;
     const change = (better - step) * scale;

@@ -1,5 +1,4 @@
-import { roundHalfEven } from '../numbers';
-import type { CodeGrid } from './code-grid';
+import { type CodeGrid, nearestCode } from './code-grid';
 
 /** Weights with the scales that are already chosen for them. */
 export interface RoundingProblem {
@@ -26,8 +25,7 @@ export function roundToNearest(problem: RoundingProblem): void {
     for (let column = 0; column < columns; column++) {
       const group = row * groups + Math.floor(column / groupSize);
       const at = row * columns + column;
-      const code = roundHalfEven((weights[at] as number) / (scales[group] as number)) + (zeros[group] as number);
-      codes[at] = code < 0 ? 0 : code > levels ? levels : code;
+      codes[at] = nearestCode((weights[at] as number) / (scales[group] as number), zeros[group] as number, levels);
     }
   }
 }

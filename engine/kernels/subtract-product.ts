@@ -15,28 +15,45 @@ const DEPTH = 128;
  * the same sequence of operations whatever m and n are, so that splitting rows between workers changes no bit.
  */
 export function subtractProduct(c: MatrixView, a: MatrixView, b: MatrixView, m: number, n: number, k: number): void {
+  const { data: z, offset: zOffset, stride: zs } = c;
+  const { data: x, offset: xOffset, stride: xs } = a;
+  const { data: y, offset: yOffset, stride: ys } = b;
   for (let start = 0; start < k; start += DEPTH) {
     const depth = Math.min(DEPTH, k - start);
+    const x0 = xOffset + start;
+    const y0 = yOffset + start;
     let i = 0;
     for (; i + 3 <= m; i += 3) {
       let j = 0;
-      for (; j + 3 <= n; j += 3) tile(c, a, b, i, j, start, depth);
-      for (; j < n; j++) for (let row = i; row < i + 3; row++) single(c, a, b, row, j, start, depth);
+      for (; j + 3 <= n; j += 3) tile(z, zOffset + i * zs + j, zs, x, x0 + i * xs, xs, y, y0 + j * ys, ys, depth);
+      for (; j < n; j++) {
+        for (let row = i; row < i + 3; row++)
+          single(z, zOffset + row * zs + j, x, x0 + row * xs, y, y0 + j * ys, depth);
+      }
     }
-    for (; i < m; i++) for (let j = 0; j < n; j++) single(c, a, b, i, j, start, depth);
+    for (; i < m; i++) {
+      for (let j = 0; j < n; j++) single(z, zOffset + i * zs + j, x, x0 + i * xs, y, y0 + j * ys, depth);
+    }
   }
 }
 
-/** Nine sums at once: three rows of A against three of B, each value loaded once for three products. */
-function tile(c: MatrixView, a: MatrixView, b: MatrixView, i: number, j: number, start: number, depth: number): void {
-  const x = a.data;
-  const y = b.data;
-  const x0 = a.offset + i * a.stride + start;
-  const x1 = x0 + a.stride;
-  const x2 = x1 + a.stride;
-  const y0 = b.offset + j * b.stride + start;
-  const y1 = y0 + b.stride;
-  const y2 = y1 + b.stride;
+/** Nine sums at once: three rows of A (x) against three of B (y), each value loaded once for three products. */
+function tile(
+  z: Float64Array,
+  z0: number,
+  zs: number,
+  x: Float64Array,
+  x0: number,
+  xs: number,
+  y: Float64Array,
+  y0: number,
+  ys: number,
+  depth: number,
+): void {
+  const x1 = x0 + xs;
+  const x2 = x1 + xs;
+  const y1 = y0 + ys;
+  const y2 = y1 + ys;
   let s00 = 0;
   let s01 = 0;
   let s02 = 0;
@@ -63,10 +80,8 @@ function tile(c: MatrixView, a: MatrixView, b: MatrixView, i: number, j: number,
     s12 += a1 * b2;
     s22 += a2 * b2;
   }
-  const z = c.data;
-  const z0 = c.offset + i * c.stride + j;
-  const z1 = z0 + c.stride;
-  const z2 = z1 + c.stride;
+  const z1 = z0 + zs;
+  const z2 = z1 + zs;
   z[z0] = (z[z0] as number) - s00;
   z[z0 + 1] = (z[z0 + 1] as number) - s01;
   z[z0 + 2] = (z[z0 + 2] as number) - s02;
@@ -78,11 +93,16 @@ function tile(c: MatrixView, a: MatrixView, b: MatrixView, i: number, j: number,
   z[z2 + 2] = (z[z2 + 2] as number) - s22;
 }
 
-function single(c: MatrixView, a: MatrixView, b: MatrixView, i: number, j: number, start: number, depth: number): void {
-  const x0 = a.offset + i * a.stride + start;
-  const y0 = b.offset + j * b.stride + start;
+function single(
+  z: Float64Array,
+  z0: number,
+  x: Float64Array,
+  x0: number,
+  y: Float64Array,
+  y0: number,
+  depth: number,
+): void {
   let sum = 0;
-  for (let p = 0; p < depth; p++) sum += (a.data[x0 + p] as number) * (b.data[y0 + p] as number);
-  const z0 = c.offset + i * c.stride + j;
-  c.data[z0] = (c.data[z0] as number) - sum;
+  for (let p = 0; p < depth; p++) sum += (x[x0 + p] as number) * (y[y0 + p] as number);
+  z[z0] = (z[z0] as number) - sum;
 }

@@ -118,7 +118,7 @@ async function ordered(
   const identity = Int32Array.from({ length: columns }, (_, i) => i);
   const shared = { hessian: values, dead, outerOrder: identity, solveOrder: identity, factor: null };
   if (recipe.actOrder === 'none' || !METHODS[recipe.method].needsHessian) return shared;
-  const diagonal = (column: number) => values[column * columns + column] as number;
+  const diagonal = (column: number) => (dead[column] ? 0 : (values[column * columns + column] as number));
   const falling = identity.slice().sort((a, b) => diagonal(b) - diagonal(a) || a - b);
   if (recipe.actOrder === 'static') return { ...shared, solveOrder: falling };
 

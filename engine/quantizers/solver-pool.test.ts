@@ -1,0 +1,99 @@
+/** The pool needs compiled files: these tests compile the engine's solver to a temporary folder and run it in child processes. */
+import { execFile } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import { promisify } from 'node:util';
+import { transformFileSync } from '@swc/core';
+
+const root = join(__dirname, '..', '..');
+let compiled: string;
+
+beforeAll(() => {
+  // Inside node_modules, so that the compiled files find the packages.
+  const cache = join(root, 'node_modules', '.cache');
+  mkdirSync(cache, { recursive: true });
+  compiled = mkdtempSync(join(cache, 'solver-pool-test-'));
+  for (const folder of ['kernels', 'numbers', 'quantizers', 'spec']) compile(join(root, 'engine', folder));
+});
+
+afterAll(() => rmSync(compiled, { recursive: true, force: true }));
+
+function compile(folder: string): void {
+  for (const name of readdirSync(folder)) {
+    if (!name.endsWith('.ts') || name.endsWith('.test.ts')) continue;
+    const { code } = transformFileSync(join(folder, name), {
+      jsc: { target: 'es2023', parser: { syntax: 'typescript' } },
+      module: { type: 'commonjs' },
+    });
+    const target = join(compiled, relative(root, folder), name.replace(/\.ts$/, '.js'));
+    mkdirSync(dirname(target), { recursive: true });
+    writeFileSync(target, code);
+  }
+}
+
+/** Runs the body of an async function with `engine`, `problem` and `recipe` at hand; it must exit by itself. Returns its JSON. */
+async function inChildProcess(body: string): Promise<Record<string, unknown>> {
+  const script = `
+    const engine = require(${JSON.stringify(join(compiled, 'engine', 'quantizers'))});
+    const [rows, columns] = [300, 96];
+    const weight = Float32Array.from({ length: rows * columns }, (_, i) => Math.sin(i * i));
+    const hessian = new Float64Array(columns * columns);
+    for (let i = 0; i < columns; i++) for (let j = 0; j < columns; j++) hessian[i * columns + j] = 0.9 ** Math.abs(i - j);
+    const recipe = { method: 'gptq', bits: 4, groupSize: 32, symmetric: true, actOrder: 'static', damping: 0.01, scales: 'search', refinements: 3 };
+    const problem = { weight, rows, columns, hessian, recipe, minimumZero: 0 };
+    (async () => { ${body} })().then((result) => console.log(JSON.stringify(result)));
+  `;
+  const { stdout } = await promisify(execFile)(process.execPath, ['-e', script], { timeout: 60_000 });
+  return JSON.parse(stdout);
+}
+
+test('the bytes do not depend on the number of threads, and the process exits by itself', async () => {
+  const result = await inChildProcess(`
+    const { createHash } = require('node:crypto');
+    const hashes = [];
+    for (const threads of [0, 1, 2, 3]) {
+      const { linear, report } = await engine.quantizeLinear({ ...problem, threads });
+      const bytes = engine.serializeQuantizedLinear(linear);
+      hashes.push(createHash('sha256').update(bytes).update(JSON.stringify(report)).digest('hex'));
+    }
+    return { hashes };
+  `);
+  expect(new Set(result.hashes as string[]).size).toBe(1);
+  expect(result.hashes).toHaveLength(4);
+});
+
+test('the event loop turns while threads solve', async () => {
+  const result = await inChildProcess(`
+    let turns = 0;
+    let solving = true;
+    (function turn() { turns++; if (solving) setImmediate(turn); })();
+    await engine.quantizeLinear({ ...problem, threads: 2 });
+    solving = false;
+    return { turns };
+  `);
+  // One turn per block of rows would be seven.
+  expect(result.turns).toBeGreaterThan(100);
+});
+
+test('an abort ends a running task with the signal’s reason, and the pool goes on', async () => {
+  const result = await inChildProcess(`
+    const controller = new AbortController();
+    const hours = { ...problem, recipe: { ...recipe, refinements: 20 }, rows: 30000, weight: new Float32Array(30000 * columns).fill(0.3) };
+    const aborted = engine.quantizeLinear({ ...hours, threads: 2, signal: controller.signal }).catch((error) => error.message);
+    setTimeout(() => controller.abort(new Error('stopped by the operator')), 200);
+    const message = await aborted;
+    const { report } = await engine.quantizeLinear({ ...problem, threads: 2 });
+    return { message, rung: report.rung };
+  `);
+  expect(result).toEqual({ message: 'stopped by the operator', rung: 'as-asked' });
+});
+
+test('errors keep their code across threads', async () => {
+  const result = await inChildProcess(`
+    problem.weight[250 * columns + 3] = NaN;
+    const error = await engine.quantizeLinear({ ...problem, threads: 2, name: 'k_proj' }).catch((error) => error);
+    return { name: error.name, code: error.code, message: error.message };
+  `);
+  expect(result).toMatchObject({ name: 'QuantloomError', code: 'NonFiniteWeights' });
+  expect(result.message).toContain('k_proj is NaN at row 250, column 3');
+});
