@@ -119,7 +119,7 @@ function joinStack(options: EmbeddedStackOptions, host: LockHolder, ports: Stack
   let own: EmbeddedStack | null = null;
   const watch = async () => {
     while (!leaving.signal.aborted) {
-      await delay(GUEST_POLL_MS, undefined, { signal: leaving.signal, ref: false }).catch(() => {});
+      await delay(GUEST_POLL_MS, undefined, { signal: leaving.signal }).catch(() => {});
       if (leaving.signal.aborted) return;
       const lock = acquireStackLock(stackFiles(options.home).lock, options.purpose);
       if (!lock) continue;
