@@ -32,9 +32,8 @@ export class GptqWeights {
   constructor(private readonly raw: RawGptqLinear) {
     const { N, G, bits } = raw;
     const planar = raw.checkpointFormat === 'gptq_p' || (bits > 4 && bits < 8);
-    this.codes = { bytes: raw.qweight, bits, planar, wordIndex: (lane, word) => word * N + lane };
-    const zeroWords = (N / 32) * bits;
-    const zeros: PackedLanes = { bytes: raw.qzeros, bits, planar, wordIndex: (lane, word) => lane * zeroWords + word };
+    this.codes = { words: wordsOf(raw.qweight), bits, planar, laneStride: 1, wordStride: N };
+    const zeros = { words: wordsOf(raw.qzeros), bits, planar, laneStride: (N / 32) * bits, wordStride: 1 };
     this.storedZeros = Uint8Array.from({ length: G * N }, (_, at) => fieldAt(zeros, Math.floor(at / N), at % N));
     this.scales = Float32Array.from({ length: G * N }, (_, at) => halfFloat(raw.scales.readUInt16LE(2 * at)));
     this.zeroOffset = this.findZeroOffset();
@@ -43,11 +42,13 @@ export class GptqWeights {
   /** `W[row, :]`, `(code - zero) * scale`. */
   row(row: number): Float32Array {
     const { K, N, bits, groupOf } = this.raw;
+    const { codes, scales, storedZeros, zeroOffset } = this;
+    const largest = (1 << bits) - 1;
     const weights = new Float32Array(K);
     for (let column = 0; column < K; column++) {
       const at = (groupOf[column] as number) * N + row;
-      const zero = ((this.storedZeros[at] as number) + this.zeroOffset) % 2 ** bits;
-      weights[column] = (fieldAt(this.codes, row, column) - zero) * (this.scales[at] as number);
+      const zero = ((storedZeros[at] as number) + zeroOffset) & largest;
+      weights[column] = (fieldAt(codes, row, column) - zero) * (scales[at] as number);
     }
     return weights;
   }
@@ -60,4 +61,9 @@ export class GptqWeights {
     if (uniform && first === 2 ** (bits - 1) - 1) return 1;
     return checkpointFormat === 'gptq' ? 1 : 0;
   }
+}
+
+/** The little-endian words of a tensor, in aligned memory of their own. */
+function wordsOf(bytes: Buffer): Uint32Array {
+  return new Uint32Array(new Uint8Array(bytes).buffer);
 }

@@ -5,28 +5,28 @@
  * A lane is the sequence of codes that are packed together: a column of qweight, a row of qzeros.
  */
 export interface PackedLanes {
-  readonly bytes: Buffer;
+  readonly words: Uint32Array;
   readonly bits: number;
   /** True for `gptq_p`: each block of 32 codes is split into planes of 8, 4, 2 and 1 bits. */
   readonly planar: boolean;
-  /** Index of word `w` of lane `l` in the tensor. */
-  readonly wordIndex: (lane: number, word: number) => number;
+  /** Word `w` of lane `l` is `words[l * laneStride + w * wordStride]`. */
+  readonly laneStride: number;
+  readonly wordStride: number;
 }
 
 /** Code `index` of a lane. */
 export function fieldAt(packed: PackedLanes, lane: number, index: number): number {
-  const { bits, planar } = packed;
-  if (!planar) return bitsAt(packed, lane, 0, index * bits, bits);
+  const { bits } = packed;
+  if (!packed.planar) return bitsAt(packed, lane, 0, index * bits, bits);
   // The planes of b bits are the binary digits of b, the highest first: 5 = 4 + 1, 7 = 4 + 2 + 1.
-  const block = Math.floor(index / 32);
-  const inBlock = index % 32;
+  const firstWord = (index >>> 5) * bits;
+  const inBlock = index & 31;
   let code = 0;
   let bitsDone = 0;
-  for (const width of [8, 4, 2, 1]) {
+  for (let width = 8; width >= 1; width >>>= 1) {
     if ((bits & width) === 0) continue;
     // A plane of width w fills w words: those before it are as many as the bits before it.
-    const value = bitsAt(packed, lane, block * bits + bitsDone, inBlock * width, width);
-    code += value * 2 ** bitsDone;
+    code |= bitsAt(packed, lane, firstWord + bitsDone, inBlock * width, width) << bitsDone;
     bitsDone += width;
   }
   return code;
@@ -34,16 +34,13 @@ export function fieldAt(packed: PackedLanes, lane: number, index: number): numbe
 
 /** `count` bits from bit `position` of the stream that starts at word `firstWord` of the lane, the lowest bit first. */
 function bitsAt(packed: PackedLanes, lane: number, firstWord: number, position: number, count: number): number {
-  const word = firstWord + Math.floor(position / 32);
-  const skipped = position % 32;
-  const inFirst = Math.min(count, 32 - skipped);
-  const low = Math.floor(wordAt(packed, lane, word) / 2 ** skipped) % 2 ** inFirst;
-  if (inFirst === count) return low;
-  return low + (wordAt(packed, lane, word + 1) % 2 ** (count - inFirst)) * 2 ** inFirst;
-}
-
-function wordAt(packed: PackedLanes, lane: number, word: number): number {
-  return packed.bytes.readUInt32LE(4 * packed.wordIndex(lane, word));
+  const { words, wordStride } = packed;
+  const at = lane * packed.laneStride + (firstWord + (position >>> 5)) * wordStride;
+  const skipped = position & 31;
+  const inFirst = 32 - skipped;
+  let value = (words[at] as number) >>> skipped;
+  if (inFirst < count) value |= (words[at + wordStride] as number) << inFirst;
+  return value & ((1 << count) - 1);
 }
 
 /** An IEEE 754 binary16 number from its bits. */
