@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
 import { QuantloomError } from '../../engine/spec';
 import type { CommandDefinition, Invocation } from '../command';
@@ -6,11 +7,13 @@ import { EXIT, type ExitCode } from '../exit-codes';
 import { followJob } from '../follow-job';
 import { isCancellation, jobFailure } from '../job-failure';
 import { jobReport, reviewReport } from '../job-report';
+import { refuseByPlan } from '../plan-refusal';
 import { progressDisplay } from '../progress-display';
 import { openSession, type Session } from '../session';
 import { addSpecFlags } from '../spec-flags';
 import { specFromFlags } from '../spec-from-flags';
 import { isJobRunning, type StartedJob, startJob } from '../start-job';
+import { externalServer } from '../temporal-client';
 import { workflowIdOf } from '../workflow-id';
 
 export const quantize: CommandDefinition = {
@@ -20,9 +23,13 @@ export const quantize: CommandDefinition = {
   },
 
   async run(invocation) {
-    const { flags, args, settings, workingDirectory } = invocation;
+    const { flags, args, settings, environment, workingDirectory } = invocation;
     const spec = specFromFlags({ model: args[0], flags, defaults: settings.specDefaults, workingDirectory });
     refuseExistingOutput(spec);
+    // A server elsewhere has workers elsewhere, which may see other disks.
+    if (!externalServer(environment) && (spec.overwrite || !existsSync(spec.output))) {
+      await refuseByPlan(spec, settings.store);
+    }
     const session = await openSession(invocation, {
       purpose: 'quantize',
       workers: { control: 1, cpu: settings.cpuWorkers, gpu: settings.gpuWorkers },
