@@ -6,6 +6,7 @@ usage: tiny-llamas.py [OUT_DIR]      (default: engine/graphs/fixtures; needs tor
 Per model a directory with config.json, model.safetensors and golden.safetensors:
   tokens [2, 24] int32, logits [2, 24, vocabulary]; gram.<stage> [K, K]: XᵀX (in float64, stored as float32) of what reaches the
   linears after each stage of layer 1, and of lm_head; prompt [8], generated [12]: greedy continuation;
+  inverse_frequencies [head_dim / 2] of the rotary embedding;
   long_tokens [1, 600], long_positions, long_logits: logits at some positions of a sequence longer than an attention block.
 """
 import json, pathlib, sys
@@ -62,7 +63,8 @@ def golden(model, vocabulary):
     positions = torch.tensor([0, 255, 256, 300, 511, 512, 599])
     long_logits = model(long_tokens, use_cache=False).logits[0, positions]
     integers = dict(tokens=tokens, prompt=prompt, generated=generated, long_tokens=long_tokens, long_positions=positions)
-    return {**grams, "logits": logits, "long_logits": long_logits, **{name: value.int() for name, value in integers.items()}}
+    frequencies = model.model.rotary_emb.inv_freq
+    return {**grams, "logits": logits, "long_logits": long_logits, "inverse_frequencies": frequencies, **{name: value.int() for name, value in integers.items()}}
 
 
 def main(out):

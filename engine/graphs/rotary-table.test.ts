@@ -1,0 +1,27 @@
+import { readGolden, TINY_LLAMAS, tinyLlamaDirectory } from '../../test/tiny-llamas';
+import { openCheckpoint } from '../checkpoints';
+import { llama } from '../models';
+import { inverseFrequencies, rotaryTable } from './rotary-table';
+
+describe('rotary embedding', () => {
+  it.each(TINY_LLAMAS)('has the inverse frequencies of transformers: %s', async (name) => {
+    const { config } = await openCheckpoint(tinyLlamaDirectory(name));
+    const { rotary, headSize } = llama.shape(config);
+    const expected = readGolden(name).floats('inverse_frequencies');
+    const actual = inverseFrequencies(rotary, headSize);
+    expect(actual.length).toBe(expected.length);
+    actual.forEach((frequency, i) => {
+      expect(Math.abs(frequency / (expected[i] as number) - 1)).toBeLessThan(3e-7);
+    });
+  });
+
+  it('turns pair i of position p by p · theta^(-2i/d)', () => {
+    const { cos, sin } = rotaryTable({ theta: 10000, llama3: null }, 4, 3);
+    // Angles: position · [1, 0.01].
+    const angles = [0, 0, 1, 0.01, 2, 0.02];
+    angles.forEach((angle, i) => {
+      expect(cos[i]).toBeCloseTo(Math.cos(angle), 6);
+      expect(sin[i]).toBeCloseTo(Math.sin(angle), 6);
+    });
+  });
+});
