@@ -1,0 +1,87 @@
+import { formatOf } from '../checkpoints';
+import type { BlockPlan, LinearPlan, Override, QuantizationSpec } from '../spec';
+import { closestNames } from './closest-names';
+import { type Findings, listed } from './findings';
+import { unmatchedOverrides } from './resolve-recipe';
+
+const GROUP_SIZES = [256, 128, 64, 32, 16] as const;
+
+/** An override that matches nothing would be noticed after hours, in the result. */
+export function checkOverrides(
+  spec: QuantizationSpec,
+  linears: readonly LinearPlan[],
+  head: string,
+  findings: Findings,
+): void {
+  const names = linears.map(({ name }) => name);
+  for (const { match } of unmatchedOverrides(spec, [...names, head])) {
+    const hint = match.startsWith('re:') ? names.slice(0, 3) : closestNames(match, names);
+    findings.refuse(
+      'InvalidSpecification',
+      'overrides',
+      `${JSON.stringify(match)} matches no linear of the model. Names are like ${listed(hint)}.`,
+    );
+  }
+  if (!spec.keepHead) return;
+  const matchesHead = (override: Override) => unmatchedOverrides({ overrides: [override] }, [head]).length === 0;
+  for (const override of unmatchedOverrides(spec, names)) {
+    if (override.skip || !matchesHead(override)) continue;
+    findings.warn(
+      `The override ${JSON.stringify(override.match)} is for ${head} only, which stays in 16 bit. Set keepHead to false to quantize it.`,
+    );
+  }
+}
+
+/** Refuses what the quantizers or the formats asked for cannot do. Linears with the same trouble share a refusal. */
+export function checkLinears(linears: readonly LinearPlan[], spec: QuantizationSpec, findings: Findings): void {
+  const troubles = new Map<string, string[]>();
+  const note = (message: string, name: string) => troubles.set(message, [...(troubles.get(message) ?? []), name]);
+  for (const linear of linears) {
+    if (linear.recipe === null) continue;
+    const trouble = groupTrouble(linear.columns, linear.recipe.groupSize);
+    if (trouble !== null) note(trouble, linear.name);
+    for (const format of spec.formats) {
+      const refusal = formatOf(format).refuse(linear);
+      if (refusal !== null) note(`Format ${format}: ${refusal}`, linear.name);
+    }
+  }
+  for (const [message, names] of troubles) findings.refuse('PlanRefused', listed(names), message);
+
+  const asymmetric = linears.filter(({ recipe }) => recipe !== null && !recipe.symmetric).map(({ name }) => name);
+  if (spec.formats.includes('gptq') && asymmetric.length > 0) {
+    findings.warn(
+      `${listed(asymmetric, 1)} ${asymmetric.length === 1 ? 'is' : 'are'} asymmetric: the format gptq cannot hold the zero point 0, so one level is lost. ` +
+        'The format gptq_v2 holds them all.',
+    );
+  }
+}
+
+function groupTrouble(columns: number, groupSize: number): string | null {
+  if (groupSize === -1 || columns % groupSize === 0) return null;
+  const fitting = [...GROUP_SIZES.filter((size) => columns % size === 0), -1];
+  return (
+    `${columns} columns are not divisible by the group size ${groupSize}. ` +
+    `Group sizes that fit: ${fitting.join(', ')} (-1: the whole row); set recipe.groupSize, or an override for these modules.`
+  );
+}
+
+/**
+ * vLLM and SGLang load the linears that share an input as one matrix (q, k, v; gate, up), so these need equal bits, group size and
+ * symmetry.
+ */
+export function warnOfUnequalFused(blocks: readonly BlockPlan[], findings: Findings): void {
+  const unequal = blocks
+    .flatMap((block) => block.stages)
+    .filter(({ linears }) => new Set(linears.map(storage)).size > 1)
+    .map(({ linears }) => linears.map(({ name }) => name).join(' / '));
+  if (unequal.length === 0) return;
+  findings.warn(
+    `${listed(unequal, 1)}: different bits, group size or symmetry. vLLM and SGLang load them as one matrix and need them equal; other runtimes do not.`,
+  );
+}
+
+function storage({ recipe }: LinearPlan): string {
+  return recipe === null
+    ? '16 bit'
+    : [recipe.bits, recipe.groupSize, recipe.symmetric, recipe.actOrder === 'dynamic'].join();
+}

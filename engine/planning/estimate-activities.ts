@@ -1,0 +1,26 @@
+import type { BlockPlan } from '../spec';
+import { total, type WorkToDo } from './work-to-do';
+
+/**
+ * Activities of a layer: `calibrate-slice` per stage and slice (order `layer`: once more for every stage but the first),
+ * `merge-hessian` per stage with a linear that needs a Hessian, `quantize-linears` per stage with a linear to quantize, and one
+ * `pack-layer`.
+ */
+export function activitiesOfBlock(block: BlockPlan, { plan, spec }: WorkToDo): number {
+  const stages = block.stages.length;
+  const quantized = block.stages.filter(({ linears }) => linears.some(({ recipe }) => recipe !== null)).length;
+  const calibrated = block.stages.filter(({ linears }) =>
+    linears.some(({ recipe }) => recipe?.method === 'gptq'),
+  ).length;
+  const passes = spec.order === 'layer' ? 2 * stages - 1 : stages;
+  return passes * plan.slices.length + calibrated + quantized + 1;
+}
+
+/** Of the whole job; what happens once included: inspect, fetch, tokenize, pack the remainder, assemble, verify, publish. */
+export function activitiesOfJob(work: WorkToDo): number {
+  const { plan, spec } = work;
+  const blocks = total(plan.blocks.map((block) => activitiesOfBlock(block, work)));
+  const calibration = plan.slices.length > 0 ? 1 + plan.slices.length : 0;
+  const evaluations = spec.evaluation === null ? 0 : spec.evaluation.original ? 2 : 1;
+  return 2 + calibration + blocks + 1 + 3 + evaluations;
+}

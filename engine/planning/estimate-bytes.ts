@@ -1,0 +1,73 @@
+import { formatOf } from '../checkpoints';
+import { elementCount, type LinearPlan, type ModelPlan } from '../spec';
+import { activationWidth, calibrationTokens, total, type WorkToDo } from './work-to-do';
+
+const FLOAT_BYTES = 4;
+
+export interface ByteEstimate {
+  /** Weight files of all formats. */
+  readonly outputBytes: number;
+  /** Most that the store holds at a time, for this job alone. */
+  readonly storeBytes: number;
+  /** Mean over the quantized weights in the first format; of all weights when none is quantized. */
+  readonly bitsPerWeight: number;
+}
+
+export function estimateBytes(work: WorkToDo): ByteEstimate {
+  const { plan, spec } = work;
+  const linears = plan.blocks.flatMap((block) => block.stages.flatMap((stage) => stage.linears));
+  const quantized = linears.filter(({ recipe }) => recipe !== null);
+  const replaced = new Set(quantized.map(({ name }) => `${name}.weight`));
+  const keptBytes = total(Object.values(plan.tensors).map(({ name, bytes }) => (replaced.has(name) ? 0 : bytes)));
+  const bytesIn = (format: (typeof spec.formats)[number]) =>
+    total(quantized.map((linear) => (formatOf(format).bitsPerWeight(linear) * weights(linear)) / 8));
+  const outputBytes = Math.ceil(total(spec.formats.map((format) => keptBytes + bytesIn(format))));
+  const [first] = spec.formats;
+  const bitsPerWeight =
+    quantized.length > 0 && first !== undefined
+      ? (bytesIn(first) * 8) / total(quantized.map(weights))
+      : (plan.sourceBytes * 8) / plan.parameters;
+  const storeBytes = Math.ceil(outputBytes + total(quantized.map(quantizedLinearBytes)) + calibrationBytes(work));
+  return { outputBytes, storeBytes, bitsPerWeight };
+}
+
+/** As serializeQuantizedLinear writes it: a byte per code, a byte and a float per group, an int32 per column. */
+export function quantizedLinearBytes({ rows, columns, recipe }: LinearPlan): number {
+  const groups = recipe === null || recipe.groupSize === -1 ? 1 : Math.ceil(columns / recipe.groupSize);
+  return rows * columns + 5 * rows * groups + 4 * columns;
+}
+
+/**
+ * Tokens, merged Hessians (kept), and of one block at a time: the partial Hessians, all that its stages compute, and what the two
+ * blocks before left behind.
+ */
+function calibrationBytes(work: WorkToDo): number {
+  const { plan, blocks, shape } = work;
+  const tokens = calibrationTokens(work);
+  if (tokens === 0) return 0;
+  const hessians = blocks.map((block) =>
+    total(block.stages.map(({ captures }) => FLOAT_BYTES * (captures[0]?.columns ?? 0) ** 2)),
+  );
+  const computed = blocks.map((block) =>
+    total(
+      block.stages.flatMap(({ changes }) => changes.map((name) => activationWidth(name, shape) * FLOAT_BYTES * tokens)),
+    ),
+  );
+  const handedOn = blocks.map((block) =>
+    total((block.stages.at(-1)?.leaves ?? []).map((name) => activationWidth(name, shape) * FLOAT_BYTES * tokens)),
+  );
+  const passing = Math.max(
+    ...blocks.map((_, i) => (hessians[i] as number) * plan.slices.length + (computed[i] as number)),
+  );
+  const embedded = shape.hiddenSize * FLOAT_BYTES * tokens;
+  return FLOAT_BYTES * tokens + total(hessians) + passing + 2 * Math.max(embedded, ...handedOn);
+}
+
+/** Elements of all tensors. */
+export function parameterCount(tensors: ModelPlan['tensors']): number {
+  return total(Object.values(tensors).map(({ shape }) => elementCount(shape)));
+}
+
+function weights({ rows, columns }: LinearPlan): number {
+  return rows * columns;
+}

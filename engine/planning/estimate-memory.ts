@@ -1,0 +1,93 @@
+import { stageTemporaryBytesPerSequence } from '../graphs';
+import type { Stage } from '../models/architecture';
+import { elementCount, type PlanEstimate } from '../spec';
+import { quantizedLinearBytes } from './estimate-bytes';
+import { activationWidth, total, type WorkToDo } from './work-to-do';
+
+const FLOAT_BYTES = 4;
+/** Chunks that files are read by, and the buffers around them. */
+const STREAM_BYTES = 16 << 20;
+/** Bound that stages keep their temporaries to, unless one sequence alone needs more. */
+const STAGE_TEMPORARY_BYTES = 256 << 20;
+/** Bound that perplexity keeps its activations to. */
+const EVALUATION_ACTIVATION_BYTES = 1 << 30;
+
+/** Peak resident bytes of each activity beyond the idle process: bounded by one stage of one layer (the embedding for some). */
+export function estimateMemory(work: WorkToDo): PlanEstimate['peakMemoryBytes'] {
+  const { plan, spec } = work;
+  const calibrated = plan.slices.length > 0;
+  return {
+    'fetch-model': STREAM_BYTES,
+    ...(calibrated
+      ? {
+          'embed-slice': embedSlice(work),
+          'calibrate-slice': most(work, (stage) => calibrateSlice(stage, work)),
+          'merge-hessian': most(work, ({ captures }) => 16 * (captures[0]?.columns ?? 0) ** 2),
+        }
+      : {}),
+    'quantize-linears': most(work, (stage) => quantizeLinears(stage, calibrated)),
+    'pack-layer': packLayer(work),
+    ...(spec.evaluation ? { evaluate: evaluate(work, spec.evaluation) } : {}),
+  };
+}
+
+/** The table as it lies in the file and as float32, all tokens, the hidden states. */
+function embedSlice({ plan, spec, architecture, shape }: WorkToDo): number {
+  const table = plan.tensors[architecture.embedding];
+  const { samples, sequenceLength } = spec.calibration;
+  const floats = shape.vocabularySize * shape.hiddenSize * FLOAT_BYTES;
+  const hidden = sliceTokens(plan.slices, sequenceLength) * shape.hiddenSize * FLOAT_BYTES;
+  return (table?.bytes ?? 0) + floats + 4 * samples * sequenceLength + hidden;
+}
+
+/** Weights as float32 with the largest one's bytes, activations in and out, XᵀX in float64 and float32, temporaries. */
+function calibrateSlice({ name, applies, reads, changes, captures }: Stage, { plan, spec, shape }: WorkToDo): number {
+  const { sequenceLength } = spec.calibration;
+  const tokens = sliceTokens(plan.slices, sequenceLength);
+  const weights = applies.map(({ rows, columns }) => rows * columns);
+  const largest = Math.max(0, ...applies.map((linear) => plan.tensors[`${linear.name}.weight`]?.bytes ?? 0));
+  const activations = total([...reads, ...changes].map((activation) => activationWidth(activation, shape))) * tokens;
+  const gram = (8 + FLOAT_BYTES) * (captures[0]?.columns ?? 0) ** 2;
+  const temporaries = Math.max(STAGE_TEMPORARY_BYTES, stageTemporaryBytesPerSequence(name, shape, sequenceLength));
+  return (total(weights) + activations) * FLOAT_BYTES + largest + gram + temporaries;
+}
+
+/**
+ * The Hessian as read (float32), scaled, permuted and factored (float64 each); the largest linear as read, as float32, being worked
+ * on (float32 twice), its codes and its serialized result.
+ */
+function quantizeLinears({ captures }: Stage, calibrated: boolean): number {
+  const columns = captures[0]?.columns ?? 0;
+  const hessian = calibrated ? (FLOAT_BYTES + 3 * 8) * columns ** 2 : 0;
+  return hessian + Math.max(0, ...captures.map(({ rows }) => rows)) * columns * (4 + 3 * FLOAT_BYTES + 2);
+}
+
+/** All tensors of the block as they are kept or packed, twice (tensors, file), and one quantized linear. */
+function packLayer({ plan }: WorkToDo): number {
+  const bytesOf = (names: readonly string[]) => total(names.map((name) => plan.tensors[name]?.bytes ?? 0));
+  const linears = plan.blocks.flatMap(({ stages }) => stages.flatMap((stage) => stage.linears));
+  const blocks = plan.blocks.map(({ tensors }) => 2 * bytesOf(tensors));
+  return Math.max(0, 2 * bytesOf(plan.remainder), ...blocks) + Math.max(0, ...linears.map(quantizedLinearBytes));
+}
+
+/** One layer's weights or the head's as float32, the embedding, the activations of a pass, and the logits of one window. */
+function evaluate(
+  { plan, architecture, blocks, shape }: WorkToDo,
+  { context, maxTokens }: { readonly context: number; readonly maxTokens: number },
+): number {
+  const layers = blocks.map(({ tensors }) => total([...tensors.values()].map(elementCount)));
+  const head = shape.vocabularySize * shape.hiddenSize;
+  const embedding = plan.tensors[architecture.embedding]?.bytes ?? 0;
+  const perToken = (2 * shape.hiddenSize + Math.max(shape.hiddenSize, shape.intermediateSize)) * FLOAT_BYTES;
+  const activations = Math.max(perToken * context, Math.min(perToken * maxTokens, EVALUATION_ACTIVATION_BYTES));
+  const logits = context * shape.vocabularySize * FLOAT_BYTES;
+  return Math.max(head, ...layers) * FLOAT_BYTES + embedding + activations + logits;
+}
+
+function most({ blocks }: WorkToDo, bytes: (stage: Stage) => number): number {
+  return Math.max(0, ...blocks.flatMap(({ stages }) => stages.map(bytes)));
+}
+
+function sliceTokens(slices: WorkToDo['plan']['slices'], sequenceLength: number): number {
+  return Math.max(0, ...slices.map(({ sequences }) => sequences)) * sequenceLength;
+}

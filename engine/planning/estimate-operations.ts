@@ -1,0 +1,60 @@
+import type { LinearPlan } from '../spec';
+import { calibrationTokens, total, type WorkToDo } from './work-to-do';
+
+/**
+ * Floating-point operations of the whole job (an addition and a multiplication are two), evaluation included:
+ * - forward: 2 · rows · columns per token and linear; attention 4 · heads · headSize · sequenceLength per token and layer, of which
+ *   the causal half is done. Order `layer` runs everything twice but what the first stage applies;
+ * - XᵀX: 2 · columns² per token and captured input;
+ * - factorization: 4/3 · columns³ (Cholesky, inverse, Cholesky) per Hessian;
+ * - GPTQ: rows · columns² per linear (Frantar et al. 2022, section 3.3); each refinement 2 · rows · columns².
+ */
+export function estimateOperations(work: WorkToDo): number {
+  return calibration(work) + solving(work) + evaluation(work);
+}
+
+function calibration(work: WorkToDo): number {
+  const { plan, blocks, shape, spec } = work;
+  const tokens = calibrationTokens(work);
+  if (tokens === 0) return 0;
+  const again = spec.order === 'layer' ? 1 : 0;
+  const stages = blocks.flatMap((block, b) =>
+    block.stages.map((stage, s) => ({ stage, passes: s === 0 ? 1 : 1 + again, plan: plan.blocks[b]?.stages[s] })),
+  );
+  const forward = stages.map(({ stage, passes }) => {
+    const linears = total(stage.applies.map(({ rows, columns }) => 2 * rows * columns));
+    const attention =
+      stage.name === 'attention' ? 2 * shape.heads * shape.headSize * spec.calibration.sequenceLength : 0;
+    return (linears + attention) * tokens * passes;
+  });
+  const grams = stages.map(({ stage, plan: { linears = [] } = {} }) =>
+    linears.some(needsHessian) ? 2 * (stage.captures[0]?.columns ?? 0) ** 2 * tokens : 0,
+  );
+  return total(forward) + total(grams);
+}
+
+function solving({ plan }: WorkToDo): number {
+  const stages = plan.blocks.flatMap((block) => block.stages.map(({ linears }) => linears.filter(needsHessian)));
+  return total(
+    stages.flatMap((linears) => [
+      linears[0] === undefined ? 0 : (4 / 3) * linears[0].columns ** 3,
+      ...linears.map(({ rows, columns, recipe }) => rows * columns ** 2 * (1 + 2 * (recipe?.refinements ?? 0))),
+    ]),
+  );
+}
+
+function evaluation({ spec, plan, architecture, shape }: WorkToDo): number {
+  if (spec.evaluation === null) return 0;
+  const { maxTokens, original, context } = spec.evaluation;
+  const matrices = Object.values(plan.tensors).filter(
+    (tensor) => tensor.shape.length === 2 && tensor.name !== architecture.embedding,
+  );
+  const tiedHead = shape.tiedHead ? shape.vocabularySize * shape.hiddenSize : 0;
+  const weights = total(matrices.map((tensor) => (tensor.shape[0] as number) * (tensor.shape[1] as number))) + tiedHead;
+  const attention = 2 * shape.layers * shape.heads * shape.headSize * context;
+  return (2 * weights + attention) * maxTokens * (original ? 2 : 1);
+}
+
+function needsHessian({ recipe }: LinearPlan): boolean {
+  return recipe?.method === 'gptq';
+}

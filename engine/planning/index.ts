@@ -1,0 +1,2 @@
+export { planModel } from './plan-model';
+export { resolveRecipe } from './resolve-recipe';

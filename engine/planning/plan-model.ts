@@ -1,0 +1,160 @@
+import { planSlices } from '../calibration';
+import { architectureOf } from '../models';
+import type { Architecture, Block, ModelShape } from '../models/architecture';
+import { openModelDirectory, resolveModelDirectory, type SourceDirectory } from '../sources';
+import type { BlockPlan, LinearPlan, ModelPlan, PlanEstimate, QuantizationSpec } from '../spec';
+import { checkLinears, checkOverrides, warnOfUnequalFused } from './check-linears';
+import { checkPlaces } from './check-places';
+import { checkTensors, refuseQuantizedInput } from './check-tensors';
+import { checkTexts } from './check-texts';
+import { activitiesOfBlock, activitiesOfJob } from './estimate-activities';
+import { estimateBytes, parameterCount } from './estimate-bytes';
+import { estimateMemory } from './estimate-memory';
+import { estimateOperations } from './estimate-operations';
+import { Findings } from './findings';
+import { resolveRecipe } from './resolve-recipe';
+import { calibrationTokens, total, type WorkToDo } from './work-to-do';
+
+interface Understood {
+  readonly architecture: Architecture;
+  readonly shape: ModelShape;
+  readonly blocks: readonly Block[];
+}
+
+/**
+ * Reads config and headers only, and says what the job would do: which tensor belongs to which block, how each linear is quantized,
+ * what it would cost, and every reason why it would not run, all at once. When there are refusals, the plan is as complete as could
+ * be and must not be used.
+ *
+ * @param storeDirectory where artifacts will be kept, to see whether there is room; null: not a directory, or not to be checked.
+ * @throws QuantloomError InvalidSpecification for an override that is no regular expression; UnsupportedInput, InvalidModel when the
+ * model's directory cannot be read at all.
+ */
+export async function planModel(
+  spec: QuantizationSpec,
+  { storeDirectory = null }: { readonly storeDirectory?: string | null } = {},
+): Promise<{ plan: ModelPlan; estimate: PlanEstimate }> {
+  resolveRecipe(spec, '');
+  const source = await openModelDirectory(resolveModelDirectory(spec.model));
+  const findings = new Findings();
+  const isDense = !refuseQuantizedInput(source.config, source.tensors, findings);
+  const understood = await findings.attempt('model', () => understand(source));
+  const plan = makePlan(spec, source, understood);
+  const calibrated = plan.slices.length > 0;
+  await checkTexts({ spec, directory: source.directory, shape: understood?.shape ?? null, calibrated }, findings);
+  if (understood !== null) {
+    if (isDense) checkTensors({ ...understood, tensors: source.tensors }, findings);
+    check(spec, plan, understood, findings);
+  }
+  const work = understood && { ...understood, spec, plan, blocks: understood.blocks.slice(0, plan.blocks.length) };
+  const costs = work === null ? NOTHING : costsOf(work);
+  const { outputBytes, storeBytes } = costs;
+  const places = { output: spec.output, model: source.directory, store: storeDirectory, outputBytes, storeBytes };
+  const diskFreeBytes = await checkPlaces(places, spec, findings);
+  const { refusals, warnings } = findings;
+  const { architecture, parameters, sourceBytes } = plan;
+  const counts = { blocks: plan.blocks.length, linears: quantizedLinears(plan).length, bytesToRead: sourceBytes };
+  return { plan, estimate: { architecture, parameters, ...counts, ...costs, diskFreeBytes, refusals, warnings } };
+}
+
+/** @throws QuantloomError UnsupportedArchitecture, InvalidModel. */
+function understand({ config, tensors }: SourceDirectory): Understood {
+  const architecture = architectureOf(config);
+  const shape = architecture.shape(config);
+  return { architecture, shape, blocks: architecture.blocks(shape, (tensor) => tensor in tensors) };
+}
+
+function makePlan(spec: QuantizationSpec, source: SourceDirectory, understood: Understood | null): ModelPlan {
+  const { directory, config, tensors, companions } = source;
+  const blocks = understood === null ? [] : planBlocks(spec, understood, tensors);
+  const owned = new Set(blocks.flatMap((block) => block.tensors));
+  const needsCalibration = blocks.some(({ stages }) =>
+    stages.some(({ linears }) => linears.some(({ recipe }) => recipe?.method === 'gptq')),
+  );
+  const { samples, sequenceLength, sliceTokens } = spec.calibration;
+  return {
+    architecture: understood?.architecture.name ?? String(config.model_type ?? 'unknown'),
+    directory,
+    config,
+    blocks,
+    remainder: Object.keys(tensors).filter((name) => !owned.has(name)),
+    tensors,
+    companions,
+    parameters: parameterCount(tensors),
+    sourceBytes: total(Object.values(tensors).map(({ bytes }) => bytes)),
+    slices: needsCalibration ? planSlices(samples, sequenceLength, sliceTokens) : [],
+  };
+}
+
+/** The head is the architecture's last block; it is planned only when it is to be quantized. */
+function planBlocks(
+  spec: QuantizationSpec,
+  { architecture, blocks }: Understood,
+  tensors: SourceDirectory['tensors'],
+): readonly BlockPlan[] {
+  return blocks.slice(0, spec.keepHead ? -1 : undefined).map((block, index) => {
+    const stages = block.stages.map(({ name, captures }) => ({
+      stage: name,
+      linears: captures.map((linear): LinearPlan => ({ ...linear, recipe: resolveRecipe(spec, linear.name) })),
+    }));
+    const expected = [...block.tensors.keys()];
+    // A tied head may lie in the files all the same.
+    if (index === blocks.length - 1) expected.push(architecture.head);
+    const owned = [...new Set(expected)].filter((name) => tensors[name] !== undefined).sort();
+    return { index, name: block.name, stages, tensors: owned };
+  });
+}
+
+function check(spec: QuantizationSpec, plan: ModelPlan, { architecture, shape }: Understood, findings: Findings): void {
+  const linears = plan.blocks.flatMap(({ stages }) => stages.flatMap((stage) => stage.linears));
+  const head = architecture.head.replace(/\.weight$/, '');
+  checkOverrides(spec, linears, head, findings);
+  checkLinears(linears, spec, findings);
+  warnOfUnequalFused(plan.blocks, findings);
+  const headRecipe = linears.find(({ name }) => name === head)?.recipe ?? null;
+  if (headRecipe !== null && shape.tiedHead) {
+    findings.warn(
+      `${head} is tied to the embedding: quantized, it becomes a tensor of its own (tie_word_embeddings: false), and the embedding stays.`,
+    );
+  }
+  if (quantizedLinears(plan).length === 0) {
+    findings.refuse(
+      'PlanRefused',
+      'overrides',
+      'Every linear is kept in 16 bit, so there is nothing to quantize. Take a skip back.',
+    );
+  }
+}
+
+function quantizedLinears(plan: ModelPlan): readonly LinearPlan[] {
+  return plan.blocks
+    .flatMap(({ stages }) => stages.flatMap((stage) => stage.linears))
+    .filter(({ recipe }) => recipe !== null);
+}
+
+type Costs = Omit<
+  PlanEstimate,
+  'architecture' | 'parameters' | 'blocks' | 'linears' | 'bytesToRead' | 'diskFreeBytes' | 'refusals' | 'warnings'
+>;
+
+const NOTHING: Costs = {
+  bitsPerWeight: 0,
+  outputBytes: 0,
+  storeBytes: 0,
+  calibrationTokens: 0,
+  activitiesPerLayer: 0,
+  activities: 0,
+  peakMemoryBytes: {},
+  floatingPointOperations: 0,
+};
+
+function costsOf(work: WorkToDo): Costs {
+  return {
+    ...estimateBytes(work),
+    calibrationTokens: calibrationTokens(work),
+    activitiesPerLayer: Math.max(0, ...work.plan.blocks.map((block) => activitiesOfBlock(block, work))),
+    activities: activitiesOfJob(work),
+    peakMemoryBytes: estimateMemory(work),
+    floatingPointOperations: estimateOperations(work),
+  };
+}

@@ -1,0 +1,33 @@
+import type { Architecture, Block, ModelShape } from '../models/architecture';
+import type { ModelPlan, QuantizationSpec } from '../spec';
+
+/** What the estimates are made from. */
+export interface WorkToDo {
+  readonly spec: QuantizationSpec;
+  readonly plan: ModelPlan;
+  readonly architecture: Architecture;
+  readonly shape: ModelShape;
+  /** Those that are planned, in the order of `plan.blocks`. */
+  readonly blocks: readonly Block[];
+}
+
+/** Tokens of the calibration set; 0 when nothing is calibrated. */
+export function calibrationTokens({ plan, spec }: WorkToDo): number {
+  return plan.slices.reduce((sum, { sequences }) => sum + sequences, 0) * spec.calibration.sequenceLength;
+}
+
+/** Elements per token of an activation that stages hand on. */
+export function activationWidth(name: string, shape: ModelShape): number {
+  const widths: Readonly<Record<string, number>> = {
+    hidden: shape.hiddenSize,
+    context: shape.heads * shape.headSize,
+    product: shape.intermediateSize,
+  };
+  return widths[name] ?? Math.max(...Object.values(widths));
+}
+
+export function total(values: Iterable<number>): number {
+  let sum = 0;
+  for (const value of values) sum += value;
+  return sum;
+}
