@@ -67,6 +67,14 @@ it('shows the perplexities that were measured', () => {
   expect(card({ perplexity: { ...perplexity, original: 24.94 } })).toContain('| source | 24.9400 |');
 });
 
+it('ends with the command that makes it again, with a spec that is valid', () => {
+  const text = card();
+  expect(text).toContain('quantloom quantize tiny --spec spec.json --out tiny-gptq');
+  const json = /<<'END'\n([\s\S]*?)\nEND/.exec(text)?.[1] as string;
+  const spec = parseQuantizationSpec({ ...JSON.parse(json), model: '/models/tiny', output: '/out' });
+  expect(spec).toEqual(parseQuantizationSpec({ model: '/models/tiny', output: '/out' }));
+});
+
 it('holds no path of the machine that wrote it', () => {
   expect(card()).not.toMatch(/\/models|\/out/);
 });
@@ -87,6 +95,11 @@ it.each([
     'with a quantized head',
     { linears: { lm_head: { ...LINEAR, recipe: RecipeSchema.parse({}) } } },
     'a quantized head',
+  ],
+  [
+    'tail groups',
+    { linears: { a: { ...LINEAR, columns: 96, recipe: RecipeSchema.parse({ groupSize: 64 }) } } },
+    'vLLM cannot load a group size that does not divide the columns',
   ],
   [
     'v1 asymmetric',

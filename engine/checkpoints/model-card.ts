@@ -69,7 +69,7 @@ function bitWidths(manifest: Manifest): number[] {
 
 function describeBits(manifest: Manifest): string {
   const widths = bitWidths(manifest).sort((a, b) => a - b);
-  return `${widths.join(', ')} bit${widths.length === 1 && widths[0] === 1 ? '' : 's'}`;
+  return `${widths.join(', ')} bits`;
 }
 
 function recipeTable(manifest: Manifest): string {
@@ -157,14 +157,22 @@ function loading(manifest: Manifest): string {
   const transformers = transformersReason
     ? `transformers cannot load ${transformersReason}.`
     : `transformers (with gptqmodel and optimum installed):\n\n\`\`\`python\nfrom transformers import AutoModelForCausalLM\nmodel = AutoModelForCausalLM.from_pretrained("${directory}", device_map="auto")\n\`\`\``;
-  const vllm =
+  const tail = Object.values(manifest.linears).some(
+    ({ recipe, columns }) => recipe && recipe.groupSize > 0 && columns % recipe.groupSize !== 0,
+  );
+  const vllmReason =
     layout === 'gptq_p'
-      ? 'vLLM cannot load the planar layout of 5 and 6 bits.'
-      : `vLLM:\n\n\`\`\`sh\nvllm serve ${directory}\n\`\`\``;
+      ? 'the planar layout of 5 and 6 bits'
+      : tail
+        ? 'a group size that does not divide the columns'
+        : null;
+  const vllm = vllmReason
+    ? `vLLM cannot load ${vllmReason}.`
+    : `vLLM${layout === 'gptq_v2' ? ' (a version that knows the checkpoint format `gptq_v2`)' : ''}:\n\n\`\`\`sh\nvllm serve ${directory}\n\`\`\``;
   return [transformers, vllm, gptqmodel].join('\n\n');
 }
 
-function reproduction(manifest: Manifest): string {
-  const spec = { model: manifest.source.name, output: `${manifest.source.name}-${manifest.format}`, ...manifest.spec };
-  return `\`\`\`sh\ncat > spec.json <<'END'\n${JSON.stringify(spec, null, 2)}\nEND\nquantloom quantize --spec spec.json\n\`\`\``;
+function reproduction({ source, spec, format }: Manifest): string {
+  const command = `quantloom quantize ${source.name} --spec spec.json --out ${source.name}-${format}`;
+  return `\`\`\`sh\ncat > spec.json <<'END'\n${JSON.stringify(spec, null, 2)}\nEND\n${command}\n\`\`\``;
 }
