@@ -18,6 +18,8 @@ interface Fixture {
   >;
 }
 
+jest.setTimeout(30_000);
+
 describe('loadTokenizer', () => {
   let fixture: Fixture;
   let directory: string;
@@ -39,9 +41,9 @@ describe('loadTokenizer', () => {
   );
 
   test.each(['demo', 'digits', 'llama3', 'metaspace', 'llama2'])(
-    '%s: half a megabyte, encoded in pieces where it may be, has the ids of transformers',
+    '%s: 150,000 characters, encoded in pieces, has the ids of transformers',
     async (name) => {
-      const tokens = await (await loadTokenizer(directoryOf(name))).encode(await demoHeldOutText());
+      const tokens = await (await loadTokenizer(directoryOf(name))).encode((await demoHeldOutText()).slice(0, 150_000));
       const { count, sha256 } = fixture.tokenizers[name]?.heldOut ?? {};
       expect(tokens).toHaveLength(count as number);
       expect(createHash('sha256').update(tokens).digest('hex')).toBe(sha256);

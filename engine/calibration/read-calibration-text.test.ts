@@ -5,6 +5,8 @@ import { demoHeldOutText } from './demo-text';
 import { loadTokenizer } from './load-tokenizer';
 import { readCalibrationText } from './read-calibration-text';
 
+jest.setTimeout(30_000);
+
 describe('readCalibrationText', () => {
   let directory: string;
   beforeAll(async () => {

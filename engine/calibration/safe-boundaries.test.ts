@@ -10,6 +10,8 @@ const demo: TokenizerLayout = JSON.parse(
   readFileSync(path.join(__dirname, '../../assets/demo-model/tokenizer.json'), 'utf8'),
 );
 
+jest.setTimeout(30_000);
+
 describe('cutFor', () => {
   test.each(['digits', 'llama3', 'metaspace', 'llama2'])('%s: texts may be cut', (name) => {
     expect(cutFor(layoutOf(name), {})).not.toBeNull();

@@ -67,7 +67,7 @@ export function cutFor(layout: TokenizerLayout, config: Readonly<Record<string, 
   if (!marks.every(writesSpaces) || !marks.some(putsSpaceBefore) || layout.model.ignore_merges) return null;
   const letters = lettersBeforeMark(layout.model.vocab ?? {});
   const other = letters.length > 0 ? `(?![${letters.join('')}])` : '';
-  return { boundary: new RegExp(`${other}\\p{L}(?= \\p{L})`, 'gu'), dropped: 1, characters: 1 << 12 };
+  return { boundary: new RegExp(`${other}\\p{L}(?= \\p{L})`, 'gu'), dropped: 1, characters: 1 << 11 };
 }
 
 /** Pieces of a text, each but the last of at least `characters` UTF-16 units. */

@@ -10,6 +10,8 @@ import { openFileStore } from './file-store';
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
 
+jest.setTimeout(30_000);
+
 describe('collectGarbage', () => {
   let directory: string;
   let store: ArtifactStore;

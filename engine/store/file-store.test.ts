@@ -9,6 +9,8 @@ import { openFileStore } from './file-store';
 const HOUR_SECONDS = 3600;
 const RUN_TYPESCRIPT = path.join(__dirname, '../../test/run-typescript.cjs');
 
+jest.setTimeout(30_000);
+
 describeArtifactStore('a directory', async () => {
   const directory = await mkdtemp(path.join(tmpdir(), 'quantloom-store-'));
   const place = (part: string, name: string) => path.join(directory, part, name.slice(0, 2), name);
@@ -165,7 +167,7 @@ describe('openFileStore', () => {
       expect((await store.get(sha256)).byteLength).toBe(1 << 20);
     }
     expect(await readdir(path.join(directory, 'quarantine'))).toEqual([]);
-  }, 30_000);
+  });
 
   test('a store whose directory is not writable is refused at open', async () => {
     await openFileStore(directory);
