@@ -212,6 +212,7 @@ class OpenFiles {
   }
 
   async close(): Promise<void> {
-    for (const file of this.open.values()) await (await file).close();
+    const opened = await Promise.allSettled(this.open.values());
+    for (const file of opened) if (file.status === 'fulfilled') await file.value.close();
   }
 }
