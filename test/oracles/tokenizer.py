@@ -82,9 +82,32 @@ def train(name, pre_tokenizer=None, normalizer=None, byte_level=True):
     directory = f"{FIXTURES}/{name}"
     os.makedirs(directory, exist_ok=True)
     tokenizer.save(f"{directory}/tokenizer.json", pretty=False)
+    if normalizer is not None and not byte_level:
+        add_byte_tokens(f"{directory}/tokenizer.json")
     with open(f"{directory}/tokenizer_config.json", "w") as file:
         json.dump({"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": {"content": "<|endoftext|>"}}, file)
     return directory
+
+
+def add_byte_tokens(path):
+    """As in Llama 2: what has no token is spelled in bytes."""
+    with open(path) as file:
+        tokenizer = json.load(file)
+    vocabulary = tokenizer["model"]["vocab"]
+    first = len(vocabulary)
+    vocabulary.update({f"<0x{byte:02X}>": first + byte for byte in range(256)})
+    tokenizer["model"]["byte_fallback"] = True
+    tokenizer["decoder"] = {
+        "type": "Sequence",
+        "decoders": [
+            {"type": "Replace", "pattern": {"String": "\u2581"}, "content": " "},
+            {"type": "ByteFallback"},
+            {"type": "Fuse"},
+            {"type": "Strip", "content": " ", "start": 1, "stop": 0},
+        ],
+    }
+    with open(path, "w") as file:
+        json.dump(tokenizer, file, ensure_ascii=False)
 
 
 def write_fixtures():
