@@ -47,7 +47,7 @@ export async function followJob(options: FollowOptions): Promise<JobOutcome> {
 async function ending({ handle, session, display }: FollowOptions, signal: AbortSignal): Promise<JobOutcome> {
   while (!signal.aborted) {
     try {
-      const result = (await handle.result()) as JobResult;
+      const result = (await session.client.connection.withAbortSignal(signal, () => handle.result())) as JobResult;
       const progress = await queryProgress(session, handle).catch(() => null);
       if (progress && !signal.aborted) display.show(progress);
       return { kind: 'done', result, progress };

@@ -1,4 +1,4 @@
-import { transferableSymbol, valueSymbol } from 'piscina';
+import { move, transferableSymbol, valueSymbol } from 'piscina';
 import type { StageResult } from '../graphs';
 import { measurePerplexity, runStage as runStageTask, type StageTask } from './tensor-tasks';
 
@@ -7,7 +7,7 @@ export { measurePerplexity };
 
 export async function runStage(task: StageTask): Promise<object> {
   const result = await runStageTask(task);
-  return { [transferableSymbol]: buffersOf(result), [valueSymbol]: result };
+  return move({ [transferableSymbol]: buffersOf(result), [valueSymbol]: result } as never) as object;
 }
 
 function buffersOf({ activations, gram }: StageResult): ArrayBuffer[] {
