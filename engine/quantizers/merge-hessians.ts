@@ -8,6 +8,9 @@ export interface PartialHessian {
   readonly tokens: number;
 }
 
+/** Numbers that are added before the event loop gets a turn. */
+const NUMBERS_PER_TURN = 1 << 22;
+
 /**
  * Mean of x xᵀ per token over all slices: float64 sums in the given order, so that the bytes depend on the slices and on nothing
  * else, divided by the tokens. The result is exactly symmetric (the mean of both halves).
@@ -28,9 +31,12 @@ export async function mergeHessians(
         `Partial Hessians have ${sum.length} and ${partial.gram.length} entries; they must be of one input.`,
       );
     }
-    for (let i = 0; i < sum.length; i++) sum[i] = (sum[i] as number) + (partial.gram[i] as number);
+    for (let first = 0; first < sum.length; first += NUMBERS_PER_TURN) {
+      const last = Math.min(first + NUMBERS_PER_TURN, sum.length);
+      for (let i = first; i < last; i++) sum[i] = (sum[i] as number) + (partial.gram[i] as number);
+      await setImmediate();
+    }
     tokens += partial.tokens;
-    await setImmediate();
   }
   if (!sum || !(tokens > 0)) {
     throw new QuantloomError('InvalidCalibration', 'No calibration tokens were counted, so there is no Hessian.');
@@ -39,7 +45,9 @@ export async function mergeHessians(
   if (!Number.isInteger(columns)) {
     throw new QuantloomError('InvalidCalibration', `A Hessian with ${sum.length} entries is not square.`);
   }
+  const rowsPerTurn = Math.ceil(NUMBERS_PER_TURN / columns);
   for (let i = 0; i < columns; i++) {
+    if (i % rowsPerTurn === rowsPerTurn - 1) await setImmediate();
     for (let j = 0; j <= i; j++) {
       const mean = ((sum[i * columns + j] as number) + (sum[j * columns + i] as number)) / (2 * tokens);
       sum[i * columns + j] = mean;

@@ -50,15 +50,15 @@ function outputErrors(
   const errors = new Float64Array(rows);
   if (!solvable) return { errors, errorsBefore: errors, energies: errors };
   const { hessian } = solvable;
-  const energies = kernels.outputEnergy(weights, hessian, rows, columns);
   if (rounds === 0) {
     const unrefined = kernels.outputEnergy(weightDifference(weights, quantized, shared), hessian, rows, columns);
+    const energies = kernels.outputEnergy(weights, hessian, rows, columns);
     return { errors: unrefined, errorsBefore: unrefined, energies };
   }
-  const errorsBefore = new Float64Array(rows);
+  const sums = { errors, errorsBefore: new Float64Array(rows), energies: new Float64Array(rows) };
   const size = { rows, columns, groupSize, grid: codeGridOf(shared) };
-  kernels.refine({ ...size, weights, hessian, ...quantized, rounds, errors, errorsBefore });
-  return { errors, errorsBefore, energies };
+  kernels.refine({ ...size, weights, hessian, ...quantized, rounds, ...sums });
+  return sums;
 }
 
 function importanceOf({ columns, solvable }: SharedProblem): Float64Array {
