@@ -24,7 +24,6 @@ export function progressBlock(progress: Progress, rows = 12): string[] {
 /** One line per thing that happened between two looks at the job, for logs. */
 export function progressEvents(before: Progress | null, now: Progress): string[] {
   const events: string[] = [];
-  if (before?.phase !== now.phase && now.phase !== 'quantizing') events.push(now.phase);
   if (now.paused && !before?.paused) events.push('paused');
   if (before?.paused && !now.paused) events.push('resumed');
   for (const [position, layer] of now.layers.entries()) {
@@ -36,6 +35,7 @@ export function progressEvents(before: Progress | null, now: Progress): string[]
       events.push(`${layerLine(layer)}${eta(now)}`);
     }
   }
+  if (before?.phase !== now.phase && now.phase !== 'quantizing') events.push(now.phase);
   return events;
 }
 

@@ -85,7 +85,7 @@ function demoSpec(directory: string, method: 'gptq' | 'rtn'): QuantizationSpec {
     output: join(directory, `${method}-4bit`),
     overwrite: true,
     recipe: { method, bits: 4, groupSize: 128 },
-    calibration: { samples: 128, sequenceLength: 512 },
+    calibration: { samples: 32, sequenceLength: 512, sliceTokens: 4096 },
     evaluation: { text: 'demo', context: 256 },
   });
 }
