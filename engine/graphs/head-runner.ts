@@ -2,6 +2,7 @@ import { Tensor } from 'onnxruntime-node';
 import type { LinearShape, ModelShape } from '../models/architecture';
 import type { FloatTensor } from '../spec';
 import { DecoderGraph } from './decoder-graph';
+import { invariantThreads } from './invariant-threads';
 import { type SessionOptions, sessionFor } from './session-pool';
 import { type Feeds, floatFeed, linearFeeds, weightFeed } from './stage-feeds';
 
@@ -63,7 +64,6 @@ export function createHeadRunner(options: HeadRunnerOptions): HeadRunner {
     targets: Int32Array,
     signal?: AbortSignal,
   ): Promise<Float32Array> {
-    const session = await sessionFor(keyOf('loss'), options, () => lossGraph(options.shape, head));
     const losses = new Float32Array(targets.length);
     // Logits, and their logarithms of probabilities.
     const bytesPerToken = 2 * vocabularySize * FLOAT_BYTES;
@@ -71,6 +71,8 @@ export function createHeadRunner(options: HeadRunnerOptions): HeadRunner {
     for (let first = 0; first < targets.length; first += perBatch) {
       signal?.throwIfAborted();
       const end = Math.min(targets.length, first + perBatch);
+      const threads = invariantThreads(options.threads, end - first, [head]);
+      const session = await sessionFor(keyOf('loss'), { ...options, threads }, () => lossGraph(options.shape, head));
       const rows = hidden.subarray(first * hiddenSize, end * hiddenSize);
       const ids = BigInt64Array.from(targets.subarray(first, end), BigInt);
       await session.run(

@@ -1,7 +1,7 @@
 import { InferenceSession } from 'onnxruntime-node';
 
 export interface SessionOptions {
-  /** Threads of one operator. Does not change a bit of the result. */
+  /** Threads of one operator. */
   readonly threads: number;
   /** onnxruntime execution providers, best first. Default: `['cpu']`. */
   readonly executionProviders?: readonly string[];

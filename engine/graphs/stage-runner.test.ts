@@ -151,6 +151,40 @@ describe('sub-batches of whole sequences', () => {
   );
 });
 
+describe('the number of threads', () => {
+  // Wide enough that onnxruntime shares the products out, with fewer tokens than columns so that it cuts between columns.
+  const shape = llama.shape({
+    hidden_size: 192,
+    intermediate_size: 576,
+    num_hidden_layers: 1,
+    num_attention_heads: 6,
+    num_key_value_heads: 2,
+    vocab_size: 64,
+  });
+
+  function wideModel(): TinyModel {
+    const blocks = llama.blocks(shape, () => false);
+    const tensors = [...blocks.flatMap((block) => [...block.tensors])];
+    tensors.push([llama.embedding, [64, 192]], [llama.finalNorm, [192]]);
+    const weights = new Map(
+      tensors.map(([name, dimensions], t) => {
+        const data = new Float32Array(dimensions.reduce((product, size) => product * size, 1));
+        return [name, { shape: dimensions, data: data.map((_, i) => Math.sin((i + 1) * (i + t)) / 8) }];
+      }),
+    );
+    return { shape, blocks, weights };
+  }
+
+  it.each([8, 150, 300])('does not change a byte on sequences of %i tokens', async (length) => {
+    const model = wideModel();
+    const tokens = Int32Array.from({ length }, (_, i) => (i * i) % 64);
+    const one = bytesOf(await forward({ model, tokens, sequences: 1, threads: 1 }));
+    for (const threads of [2, 3, 8]) {
+      expect(bytesOf(await forward({ model, tokens, sequences: 1, threads }))).toEqual(one);
+    }
+  });
+});
+
 describe('a stage', () => {
   const golden = readGolden('plain');
 

@@ -2,6 +2,7 @@ import type { ModelShape, Stage } from '../models/architecture';
 import type { FloatTensor } from '../spec';
 import { activationFeatures } from './decoder-graph';
 import { GramSum } from './gram';
+import { invariantThreads } from './invariant-threads';
 import { type SessionOptions, sessionFor } from './session-pool';
 import {
   activationFeeds,
@@ -54,7 +55,7 @@ export interface StageResult {
 export interface StageRunner {
   /**
    * The result depends on the arguments (and `temporaryBytes`, which decides the sub-batches) and on the processor's instruction
-   * set, not on the number of threads: MLAS divides rows and columns of a product among threads, never the sum of one element.
+   * set, not on the number of threads (see `invariantThreads`).
    *
    * onnxruntime-node computes on the calling thread and blocks its event loop: call this in a worker thread where heartbeats
    * matter.
@@ -79,13 +80,16 @@ async function runStage(input: StageRun, options: StageRunnerOptions): Promise<S
   const layout = layoutOf(stage, activations, shape);
   const { sequences, sequenceLength } = layout;
   const graph = { architecture, stage, shape, gram, sequenceLength };
-  const session = await sessionFor(stageGraphKey(graph), options, () => stageGraph(graph));
+  const key = stageGraphKey(graph);
   const constants = constantFeeds(input, shape, sequenceLength);
-  const feedsOf = (chosen: readonly number[]): Feeds => ({
-    ...constants,
-    ...activationFeeds(stage, activations, chosen, sequenceLength),
-    ...(stage.name === 'attention' ? { positionIds: positionIds(chosen.length, 0, sequenceLength) } : {}),
-  });
+  const compute = async (chosen: readonly number[], fetches: Feeds): Promise<void> => {
+    const threads = invariantThreads(options.threads, chosen.length * sequenceLength, stage.applies);
+    const session = await sessionFor(key, { ...options, threads }, () => stageGraph(graph));
+    const positions: Feeds =
+      stage.name === 'attention' ? { positionIds: positionIds(chosen.length, 0, sequenceLength) } : {};
+    const feeds = activationFeeds(stage, activations, chosen, sequenceLength);
+    await session.run({ ...constants, ...feeds, ...positions }, fetches);
+  };
   const changed = stage.changes.map((name) => {
     const stride = sequenceLength * activationFeatures(name, shape);
     return { name, stride, data: new Float32Array(sequences * stride) };
@@ -104,7 +108,7 @@ async function runStage(input: StageRun, options: StageRunnerOptions): Promise<S
       const rows = data.subarray(first * stride, (first + batch.length) * stride);
       fetches[newName(name)] = floatFeed(rows, [tokens, stride / sequenceLength]);
     }
-    await session.run(feedsOf(batch), fetches);
+    await compute(batch, fetches);
 
     const finite = batch.filter((_, i) =>
       energy.subarray(i * sequenceLength, (i + 1) * sequenceLength).every(Number.isFinite),
@@ -112,7 +116,7 @@ async function runStage(input: StageRun, options: StageRunnerOptions): Promise<S
     finiteSequences += finite.length;
     if (sum === null || finite.length === 0) continue;
     // Rare enough that XᵀX without the spoilt sequences may cost a second run.
-    if (finite.length < batch.length) await session.run(feedsOf(finite), gramFetches(sum));
+    if (finite.length < batch.length) await compute(finite, gramFetches(sum));
     sum.add();
   }
 
