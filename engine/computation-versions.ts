@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { packageRoot } from '../engine/sources';
+import { packageRoot } from './sources';
 
 /** Versions of what computed a result, for its provenance. */
 export async function computationVersions(): Promise<Record<string, string>> {

@@ -1,0 +1,68 @@
+import { readTensor } from '../checkpoints';
+import { embed } from '../graphs';
+import { architectureOf } from '../models';
+import type { Architecture, Block, ModelShape, Stage } from '../models/architecture';
+import { decodeFloats } from '../numbers';
+import { type QuantizedLinear, serializeQuantizedLinear } from '../quantizers';
+import type { FloatTensor, ModelPlan, SourceTensor, Tensor } from '../spec';
+import { type StoredWeight, tensorThread } from '../tensor-thread';
+
+/** By name, for one slice. */
+export type Activations = Readonly<Record<string, FloatTensor>>;
+
+/** By module name. */
+export type QuantizedLinears = ReadonlyMap<string, QuantizedLinear>;
+
+export interface StageOutcome {
+  readonly activations: Activations;
+  readonly gram: Float32Array | null;
+  readonly tokens: number;
+}
+
+/** A source model whose stages can be run. */
+export interface DirectModel {
+  readonly blocks: readonly Block[];
+  tensor(name: string): Promise<Tensor>;
+  floats(name: string): Promise<FloatTensor>;
+  embed(tokens: Int32Array, sequenceLength: number): Promise<Activations>;
+  runStage(stage: Stage, activations: Activations, quantized: QuantizedLinears, gram: boolean): Promise<StageOutcome>;
+}
+
+export function openDirectModel(plan: ModelPlan, threads: number): DirectModel {
+  const architecture: Architecture = architectureOf(plan.config);
+  const shape: ModelShape = architecture.shape(plan.config);
+  const tensor = (name: string) => readTensor(plan.directory, plan.tensors[name] as SourceTensor);
+  const floats = async (name: string): Promise<FloatTensor> => {
+    const source = await tensor(name);
+    return { shape: source.shape, data: decodeFloats(source) };
+  };
+  return {
+    blocks: architecture.blocks(shape, (name) => name in plan.tensors),
+    tensor,
+    floats,
+    async embed(tokens, sequenceLength) {
+      const data = embed(tokens, await floats(architecture.embedding));
+      return { hidden: { shape: [tokens.length / sequenceLength, sequenceLength, shape.hiddenSize], data } };
+    },
+    async runStage(stage, activations, quantized, gram) {
+      const weights: Record<string, StoredWeight> = {};
+      for (const name of Object.values(stage.parameters)) weights[name] = await tensor(name);
+      for (const { name, bias } of stage.applies) {
+        const linear = quantized.get(name);
+        weights[`${name}.weight`] = linear
+          ? { quantized: serializeQuantizedLinear(linear) }
+          : await tensor(`${name}.weight`);
+        if (bias) weights[`${name}.bias`] = await tensor(`${name}.bias`);
+      }
+      const runner = { architecture: architecture.name, shape, threads };
+      // The thread takes the arrays over; a caller may need them once more.
+      const given = stage.reads.map((name) => {
+        const { data, shape: dimensions } = activations[name] as FloatTensor;
+        return [name, { shape: dimensions, data: data.slice() }];
+      });
+      const task = { runner, stage, gram, weights, activations: Object.fromEntries(given) };
+      const result = await tensorThread().runStage(task);
+      return { activations: Object.fromEntries(result.activations), gram: result.gram, tokens: result.tokens };
+    },
+  };
+}

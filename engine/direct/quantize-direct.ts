@@ -1,0 +1,192 @@
+import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import { basename, dirname, join, resolve } from 'node:path';
+import { encodeDocuments, loadTokenizer, readCalibrationText, sampleSequences } from '../calibration';
+import {
+  type CheckpointFormat,
+  completeManifest,
+  describeCheckpoint,
+  describeFile,
+  formatOf,
+  type OutputFile,
+  publishDirectory,
+  serializeSafetensors,
+  shardName,
+  writeShardIndex,
+} from '../checkpoints';
+import { computationVersions } from '../computation-versions';
+import { planModel } from '../planning';
+import { fingerprintFile } from '../sources';
+import {
+  type BlockReport,
+  type ModelPlan,
+  parseQuantizationSpec,
+  type QuantizationSpec,
+  type QuantizationSpecInput,
+  QuantloomError,
+  type Tensor,
+} from '../spec';
+import { type Activations, type DirectModel, openDirectModel, type QuantizedLinears } from './direct-model';
+import { type Chain, quantizeBlock } from './quantize-block';
+
+export interface DirectOptions {
+  /** Default: all cores. The result does not depend on it. */
+  readonly threads?: number;
+  readonly onBlock?: (report: BlockReport) => void;
+}
+
+/** One block, or what no block owns (`quantized` empty). */
+interface FinishedBlock {
+  readonly names: readonly string[];
+  readonly quantized: QuantizedLinears;
+}
+
+/**
+ * Quantizes a model in this process, without Temporal, without a store: nothing survives a crash. The weight files have the same
+ * bytes as those of the workflow `quantizeModel` with the same spec. Memory: the activations of all slices, and the quantized model.
+ *
+ * @returns the directories of the checkpoints, by format.
+ * @throws QuantloomError InvalidSpecification, PlanRefused, and whatever its input deserves; then no output is written.
+ */
+export async function quantizeDirect(
+  input: QuantizationSpecInput,
+  { threads = availableParallelism(), onBlock }: DirectOptions = {},
+): Promise<Record<string, string>> {
+  const spec = parseQuantizationSpec(input);
+  const { plan, estimate } = await planModel(spec, { storeDirectory: null });
+  if (estimate.refusals.length > 0) {
+    throw new QuantloomError(
+      'PlanRefused',
+      estimate.refusals.map(({ where, message }) => `${where}: ${message}`).join('\n'),
+    );
+  }
+  const sourceFiles = await fingerprintModel(plan);
+  const model = openDirectModel(plan, threads);
+  const calibration = plan.slices.length > 0 ? await calibrate(spec, plan) : null;
+  const minimumZero = Math.max(...spec.formats.map((format) => formatOf(format).smallestZero)) as 0 | 1;
+
+  let chain: Chain = { activations: await embedSlices(model, plan, calibration?.tokens, spec), applied: new Map() };
+  const finished: FinishedBlock[] = [];
+  const reports: BlockReport[] = [];
+  for (const block of plan.blocks) {
+    const result = await quantizeBlock(model, block, chain, { order: spec.order, minimumZero, threads });
+    chain = result;
+    finished.push({ names: block.tensors, quantized: result.quantized });
+    const { index, name } = block;
+    const { reports: linears, calibrationTokens } = result;
+    const report = {
+      index,
+      name,
+      linears,
+      calibrationTokens,
+      nonFiniteSequences: 0,
+      seconds: {},
+      computed: 0,
+      cached: 0,
+      skipped: false,
+    };
+    reports.push(report);
+    onBlock?.(report);
+  }
+  finished.push({ names: plan.remainder, quantized: new Map() });
+  return write(model, plan, spec, finished, { reports, sourceFiles, calibration: calibration?.identity ?? null });
+}
+
+async function fingerprintModel(plan: ModelPlan): Promise<Record<string, { sha256: string; bytes: number }>> {
+  const tensors = Object.values(plan.tensors);
+  const files: Record<string, { sha256: string; bytes: number }> = {};
+  for (const file of [...new Set(tensors.map((tensor) => tensor.file))].sort()) {
+    files[file] = await fingerprintFile(plan.directory, file, tensors);
+  }
+  return files;
+}
+
+async function calibrate({ calibration }: QuantizationSpec, { directory }: ModelPlan) {
+  const { source, samples, sequenceLength, seed } = calibration;
+  const { documents, sha256 } = await readCalibrationText(source);
+  const encoded = await encodeDocuments(await loadTokenizer(directory), documents);
+  const tokens = sampleSequences(encoded, { samples, sequenceLength, seed });
+  const tokensSha256 = describeFile('', new Uint8Array(tokens.buffer, tokens.byteOffset, tokens.byteLength)).sha256;
+  return { tokens, identity: { sourceSha256: sha256, tokensSha256, samples, sequenceLength, seed } };
+}
+
+async function embedSlices(
+  model: DirectModel,
+  { slices }: ModelPlan,
+  tokens: Int32Array | undefined,
+  { calibration: { sequenceLength } }: QuantizationSpec,
+): Promise<Activations[]> {
+  const activations: Activations[] = [];
+  for (const { firstSequence, sequences } of slices) {
+    const begin = firstSequence * sequenceLength;
+    const slice = (tokens as Int32Array).subarray(begin, begin + sequences * sequenceLength);
+    activations.push(await model.embed(slice, sequenceLength));
+  }
+  return activations;
+}
+
+async function write(
+  model: DirectModel,
+  plan: ModelPlan,
+  spec: QuantizationSpec,
+  blocks: readonly FinishedBlock[],
+  known: Pick<Parameters<typeof describeCheckpoint>[1], 'reports' | 'sourceFiles' | 'calibration'>,
+): Promise<Record<string, string>> {
+  const output = resolve(spec.output);
+  const staging = join(dirname(output), `.${basename(output)}.quantloom-direct-${process.pid}`);
+  const run = { job: null, started: new Date().toISOString(), seconds: 0, computed: 0, cached: 0 };
+  const outputs: Record<string, string> = {};
+  try {
+    for (const name of spec.formats) {
+      const format = formatOf(name);
+      const place = (root: string) => (spec.formats.length > 1 ? join(root, name) : root);
+      const directory = place(staging);
+      await mkdir(directory, { recursive: true });
+      const layout = format.layout(plan.blocks.flatMap(({ stages }) => stages.flatMap(({ linears }) => linears)));
+      const weights: OutputFile[] = [];
+      for (const [position, block] of blocks.entries()) {
+        const content = serializeSafetensors(await tensorsOf(model, block, format, layout));
+        const file = describeFile(shardName(position, blocks.length), content);
+        await writeFile(join(directory, file.name), content);
+        weights.push(file);
+      }
+      const index = await writeShardIndex(
+        directory,
+        weights.map((file) => file.name),
+      );
+      const versions = await computationVersions();
+      await describeCheckpoint(directory, {
+        plan,
+        spec,
+        format,
+        weights: [...weights, index],
+        versions,
+        run,
+        ...known,
+      });
+      await completeManifest(directory, { perplexity: null, run, sourceBytes: plan.sourceBytes });
+      outputs[name] = place(output);
+    }
+    await publishDirectory(staging, output, spec.overwrite);
+  } finally {
+    await rm(staging, { recursive: true, force: true });
+  }
+  return outputs;
+}
+
+/** A block's tensors in their final format. */
+async function tensorsOf(
+  model: DirectModel,
+  { names, quantized }: FinishedBlock,
+  format: CheckpointFormat,
+  layout: string,
+): Promise<Map<string, Tensor>> {
+  const tensors = new Map<string, Tensor>();
+  for (const [module, linear] of quantized) {
+    for (const [name, tensor] of format.encodeLinear(module, linear, layout)) tensors.set(name, tensor);
+  }
+  for (const name of names) {
+    if (!quantized.has(name.replace(/\.weight$/, ''))) tensors.set(name, await model.tensor(name));
+  }
+  return tensors;
+}

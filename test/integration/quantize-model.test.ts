@@ -1,0 +1,94 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { WorkflowFailedError } from '@temporalio/client';
+import { openCheckpoint, verifyCheckpoint } from '../../engine/checkpoints';
+import { quantizeDirect } from '../../engine/direct/quantize-direct';
+import type { QuantizationSpecInput } from '../../engine/spec';
+import { type JobStack, startJobStack } from '../support/job-stack';
+import { weightDigests } from '../support/weight-files';
+
+/** Small and quick, but all of it is real: 4 slices of the demo model's calibration text. */
+function demoSpec(output: string, changes: Partial<QuantizationSpecInput> = {}): QuantizationSpecInput {
+  return {
+    model: 'demo',
+    output,
+    recipe: { bits: 4, groupSize: 64, refinements: 1 },
+    calibration: { source: 'demo', samples: 8, sequenceLength: 64, sliceTokens: 128 },
+    ...changes,
+  };
+}
+
+describe('the workflow quantizeModel', () => {
+  let stack: JobStack;
+
+  beforeAll(async () => {
+    stack = await startJobStack();
+  }, 60_000);
+
+  afterAll(() => stack.stop(), 60_000);
+
+  it.each(['stage', 'layer', 'independent'] as const)(
+    'writes the bytes that the engine alone writes (order %s)',
+    async (order) => {
+      const durable = stack.output(`durable-${order}`);
+      const direct = stack.output(`direct-${order}`);
+      const result = await stack.run(demoSpec(durable, { order }), `job-${order}`);
+      await quantizeDirect(demoSpec(direct, { order }));
+      expect(await weightDigests(durable)).toEqual(await weightDigests(direct));
+      expect(result.outputs).toEqual({ gptq: durable });
+      expect((await verifyCheckpoint(durable)).passed).toBe(true);
+    },
+    120_000,
+  );
+
+  it('finds everything in the store when it runs again', async () => {
+    const spec = demoSpec(stack.output('again'), { order: 'stage' });
+    const first = await stack.run(spec, 'again-1');
+    const before = stack.log.length;
+    const second = await stack.run({ ...spec, output: stack.output('again-2') }, 'again-2');
+    expect(stack.log.slice(before).filter(({ event }) => event === 'computed')).toHaveLength(1);
+    expect(second.cached).toBe(first.cached + first.computed);
+    expect(await weightDigests(stack.output('again-2'))).toEqual(await weightDigests(stack.output('again')));
+  }, 120_000);
+
+  it('computes a damaged artifact again and goes on', async () => {
+    const spec = demoSpec(stack.output('damaged'), { order: 'stage' });
+    const shards: string[] = [];
+    for await (const { sha256, bytes } of stack.store.artifacts()) if (bytes > 200_000) shards.push(sha256);
+    for (const sha256 of shards) {
+      const path = join(stack.directory, 'store', 'objects', sha256.slice(0, 2), sha256);
+      const content = await readFile(path);
+      content[content.length >> 1] = (content[content.length >> 1] as number) ^ 1;
+      await writeFile(path, content);
+    }
+    const before = stack.log.length;
+    await stack.run(spec, 'damaged');
+    expect(stack.log.slice(before).some(({ event }) => event === 'recomputing')).toBe(true);
+    expect((await verifyCheckpoint(stack.output('damaged'))).passed).toBe(true);
+    expect(await weightDigests(stack.output('damaged'))).toEqual(await weightDigests(stack.output('durable-stage')));
+  }, 120_000);
+
+  it('refuses a wrong object at once, by name of the field', async () => {
+    const spec = { model: 'demo', output: stack.output('refused'), recipe: { bits: 7 }, colour: 'red' };
+    const failure = await stack.run(spec as never, 'refused').catch((error: unknown) => error);
+    expect(failure).toBeInstanceOf(WorkflowFailedError);
+    expect((failure as WorkflowFailedError).cause?.message).toMatch(/recipe\.bits.*colour|colour.*recipe\.bits/s);
+    const { status } = await stack.client.workflow.getHandle('refused').describe();
+    expect(status.name).toBe('FAILED');
+  }, 60_000);
+
+  it('quantizes to nearest without calibration, in both GPTQ versions at once', async () => {
+    const output = stack.output('nearest');
+    const result = await stack.run(
+      demoSpec(output, {
+        recipe: { method: 'rtn', bits: 3, groupSize: 64, symmetric: false },
+        formats: ['gptq', 'gptq_v2'],
+      }),
+      'nearest',
+    );
+    expect(result.outputs).toEqual({ gptq: join(output, 'gptq'), gptq_v2: join(output, 'gptq_v2') });
+    const [first, second] = [await openCheckpoint(join(output, 'gptq')), await openCheckpoint(join(output, 'gptq_v2'))];
+    const name = 'model.layers.2.mlp.up_proj.weight';
+    expect((await first.float(name)).data).toEqual((await second.float(name)).data);
+  }, 120_000);
+});
