@@ -26,7 +26,8 @@ export class CommandOutput {
 
   /** Whether somebody watches: progress may be redrawn in place. */
   get live(): boolean {
-    return this.options.stderr.isTTY === true && !this.options.json;
+    const { stderr, json } = this.options;
+    return stderr.isTTY === true && (stderr.columns ?? 0) > 0 && !json;
   }
 
   /** The result. `text` is printed for people, `document` with --json. */

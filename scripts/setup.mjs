@@ -16,6 +16,7 @@ const BUNDLE = 'dist/workflow-bundle.js';
 process.chdir(ROOT);
 requireNodeVersion();
 installDependencies();
+// Native kernels are built here, where cargo is: a stamp over native/ like the ones below.
 buildProgram();
 
 function requireNodeVersion() {
@@ -28,7 +29,14 @@ function installDependencies() {
   const stamp = 'node_modules/.quantloom-stamp';
   const hash = hashOf(['package-lock.json']);
   if (readIfThere(stamp) === hash) return;
-  if (!isInstalled()) step('installing dependencies', 'npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']);
+  if (!isInstalled()) {
+    console.error('quantloom: installing dependencies');
+    const quiet = ['--no-audit', '--no-fund', '--loglevel=error'];
+    const { status, stderr } = run('npm', ['ci', ...quiet], 'pipe');
+    // npm refuses to `ci` from a lock file that lacks optional packages of other platforms; `install` takes it as it is.
+    if (status !== 0 && /EUSAGE/.test(stderr)) step('installing', 'npm', ['install', '--no-save', ...quiet]);
+    else if (status !== 0) fail(`npm ci failed.\n${stderr}`);
+  }
   writeFileSync(stamp, hash);
 }
 
@@ -90,9 +98,14 @@ function readIfThere(path) {
 
 function step(what, command, args) {
   console.error(`quantloom: ${what}`);
-  const { status, error } = spawnSync(command, args, { stdio: ['ignore', 2, 2], shell: process.platform === 'win32' });
-  if (error) fail(`${what} did not start: ${error.message}`);
-  if (status !== 0) fail(`${what} failed; see above.`);
+  if (run(command, args, 2).status !== 0) fail(`${what} failed; see above.`);
+}
+
+function run(command, args, stderr) {
+  const shell = process.platform === 'win32';
+  const result = spawnSync(command, args, { stdio: ['ignore', 2, stderr], encoding: 'utf8', shell });
+  if (result.error) fail(`${command} did not start: ${result.error.message}`);
+  return result;
 }
 
 function fail(message) {
