@@ -5,6 +5,9 @@ import { RecipeSchema } from '../spec';
 import { mergeHessians } from './merge-hessians';
 import { quantizeLinear } from './quantize-linear';
 
+// A busy machine is no failure.
+jest.setTimeout(120_000);
+
 const oracle = JSON.parse(readFileSync(join(__dirname, 'fixtures', 'gptq.json'), 'utf8'));
 const { rows, columns } = oracle;
 const weight = floats(oracle.weight);

@@ -5,6 +5,9 @@ import { dequantize } from './dequantize';
 import { prepareHessian } from './prepare-hessian';
 import { type LinearToQuantize, quantizeLinear } from './quantize-linear';
 
+// A busy machine is no failure.
+jest.setTimeout(120_000);
+
 /** Uniform numbers in (-1, 1) from a seed (a 32-bit xorshift). */
 function uniform(seed: number): () => number {
   let state = (seed ^ 0x9e3779b9) | 1;

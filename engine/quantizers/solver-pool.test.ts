@@ -5,6 +5,9 @@ import { dirname, join, relative } from 'node:path';
 import { promisify } from 'node:util';
 import { transformFileSync } from '@swc/core';
 
+// A busy machine is no failure.
+jest.setTimeout(120_000);
+
 const root = join(__dirname, '..', '..');
 let compiled: string;
 
