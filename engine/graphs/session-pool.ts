@@ -27,6 +27,8 @@ export function sessionFor(key: string, options: SessionOptions, build: () => Ui
       // Each session would keep an arena of its own for good: twice the memory, and no faster.
       enableCpuMemArena: false,
       enableMemPattern: false,
+      // Threads that wait by spinning take the cores from other workers of the machine.
+      extra: { session: { intra_op: { allow_spinning: '0' } } },
       logSeverityLevel: 3,
     });
     session.catch(() => sessions.delete(fullKey));
