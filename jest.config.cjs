@@ -10,8 +10,11 @@ module.exports = {
   },
   // Packages that are published as ES modules only.
   transformIgnorePatterns: [
+    '<rootDir>/dist/',
     '/node_modules/(?!(@huggingface/tokenizers|onnx-buf|env-paths|pretty-bytes|is-safe-filename)/)',
   ],
   testMatch: ['<rootDir>/{engine,activities,workflows,workers,cli,test}/**/*.test.ts'],
   maxWorkers: 2,
+  // Machines differ; a test that hangs still ends.
+  testTimeout: 120_000,
 };

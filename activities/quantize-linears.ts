@@ -1,4 +1,5 @@
 import { formatOf, type SignedReport, weightSha256 } from '../engine/checkpoints';
+import { weightTensor } from '../engine/models';
 import { prepareHessian, quantizeLinear, serializeQuantizedLinear } from '../engine/quantizers';
 import type { ArtifactRef, Recipe, StagePlan, TensorTable } from '../engine/spec';
 import { readDocument, viewModel } from './model-view';
@@ -67,11 +68,13 @@ export async function quantizeLinears(
   runtime: ActivityRuntime,
   attempt: Attempt,
 ): Promise<QuantizedLinears> {
-  const { plan } = await viewModel(input.plan, runtime, attempt);
+  const { plan, architecture } = await viewModel(input.plan, runtime, attempt);
   const table = await readDocument<TensorTable>(input.table, runtime, attempt);
   const stage = plan.blocks[input.block]?.stages.find(({ stage }) => stage === input.stage) as StagePlan;
   const linears = stage.linears.flatMap(({ name, recipe }) =>
-    recipe ? [{ name, recipe, weight: table[`${name}.weight`] as ArtifactRef }] : [],
+    recipe
+      ? [{ name, recipe, weight: table[weightTensor(architecture, name, (tensor) => tensor in table)] as ArtifactRef }]
+      : [],
   );
   const minimumZero = Math.max(...plan.spec.formats.map((format) => formatOf(format).smallestZero)) as 0 | 1;
   return perform(quantizeStep, { hessian: input.hessian, linears, minimumZero }, runtime, attempt);

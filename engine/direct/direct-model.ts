@@ -1,6 +1,6 @@
 import { readTensor } from '../checkpoints';
 import { embed } from '../graphs';
-import { architectureOf } from '../models';
+import { architectureOf, weightTensor } from '../models';
 import type { Architecture, Block, ModelShape, Stage } from '../models/architecture';
 import { decodeFloats } from '../numbers';
 import { type QuantizedLinear, serializeQuantizedLinear } from '../quantizers';
@@ -23,7 +23,8 @@ export interface StageOutcome {
 export interface DirectModel {
   readonly blocks: readonly Block[];
   tensor(name: string): Promise<Tensor>;
-  floats(name: string): Promise<FloatTensor>;
+  /** The weight of a linear. */
+  weight(module: string): Promise<FloatTensor>;
   embed(tokens: Int32Array, sequenceLength: number): Promise<Activations>;
   runStage(stage: Stage, activations: Activations, quantized: QuantizedLinears, gram: boolean): Promise<StageOutcome>;
 }
@@ -39,7 +40,7 @@ export function openDirectModel(plan: ModelPlan, threads: number): DirectModel {
   return {
     blocks: architecture.blocks(shape, (name) => name in plan.tensors),
     tensor,
-    floats,
+    weight: (module) => floats(weightTensor(architecture, module, (name) => name in plan.tensors)),
     async embed(tokens, sequenceLength) {
       const data = embed(tokens, await floats(architecture.embedding));
       return { hidden: { shape: [tokens.length / sequenceLength, sequenceLength, shape.hiddenSize], data } };

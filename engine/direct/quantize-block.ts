@@ -63,7 +63,7 @@ export async function quantizeBlock(
     const prepared = hessian ? await prepareHessian(hessian) : null;
     for (const { name, recipe, rows, columns } of linears) {
       if (!recipe) continue;
-      const weight = (await model.floats(`${name}.weight`)).data;
+      const weight = (await model.weight(name)).data;
       const given = recipe.method === 'gptq' ? prepared : null;
       const result = await quantizeLinear({
         weight,

@@ -1,83 +1,101 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Client } from '@temporalio/client';
+import { createInterface } from 'node:readline';
+import type { Client, WorkflowHandleWithFirstExecutionRunId } from '@temporalio/client';
 import { TestWorkflowEnvironment } from '@temporalio/testing';
-import { Worker } from '@temporalio/worker';
-import { createActivities } from '../../activities';
-import type { JobResult, QuantizationSpecInput } from '../../engine/spec';
-import { TASK_QUEUES } from '../../engine/spec';
-import { openFileStore } from '../../engine/store';
-import type { ArtifactStore } from '../../engine/store/artifact-store';
-import { ensureSearchAttributes } from '../../workers/search-attributes';
+import { type JobResult, type QuantizationSpecInput, type QueueName, TASK_QUEUES } from '../../engine/spec';
 
+const WORKER_MAIN = join(__dirname, '..', '..', 'dist', 'workers', 'main.js');
+
+/** A line of a worker's log: `computed`, `cached`, `recomputing` ... */
 export interface LogEvent {
   readonly event: string;
-  readonly fields: Readonly<Record<string, unknown>>;
+  readonly step?: string;
+  readonly key?: string;
 }
 
-/** A real Temporal server and workers of every kind, in this process. */
+/** A real Temporal server, and one real worker process per queue. */
 export interface JobStack {
   readonly client: Client;
   readonly directory: string;
-  readonly store: ArtifactStore;
-  /** What the activities logged: `computed`, `cached`, `recomputing` ... */
-  readonly log: LogEvent[];
-  /** A fresh path for an output. */
+  readonly storeDirectory: string;
+  /** What all workers have logged so far. */
+  readonly log: readonly LogEvent[];
+  /** A path for an output. */
   output(name: string): string;
-  start(spec: QuantizationSpecInput, id: string): ReturnType<Client['workflow']['start']>;
+  start(spec: QuantizationSpecInput, id: string): Promise<WorkflowHandleWithFirstExecutionRunId>;
   run(spec: QuantizationSpecInput, id: string): Promise<JobResult>;
+  startWorker(queue: QueueName): Promise<ChildProcess>;
   stop(): Promise<void>;
 }
 
-export interface JobStackOptions {
-  /** Replaces the store that activities see, to make it fail. */
-  readonly wrapStore?: (store: ArtifactStore) => ArtifactStore;
-  readonly serverArguments?: readonly string[];
-}
-
 export async function startJobStack({
-  wrapStore = (store) => store,
   serverArguments = [],
-}: JobStackOptions = {}): Promise<JobStack> {
+  workers: queues = ['control', 'cpu', 'gpu'],
+}: {
+  readonly serverArguments?: readonly string[];
+  readonly workers?: readonly QueueName[];
+} = {}): Promise<JobStack> {
   const path = process.env.QUANTLOOM_TEMPORAL_CLI;
   if (!path) throw new Error('no Temporal CLI: see the message of the global set-up above');
   const directory = await mkdtemp(join(tmpdir(), 'quantloom-job-'));
+  const storeDirectory = join(directory, 'store');
   const environment = await TestWorkflowEnvironment.createLocal({
-    server: { executable: { type: 'existing-path', path }, extraArgs: [...serverArguments] },
+    server: {
+      executable: { type: 'existing-path', path },
+      extraArgs: [...serverArguments],
+      log: { format: 'pretty', level: 'never' },
+    },
   });
-  const { nativeConnection: connection, client } = environment;
-  await ensureSearchAttributes(connection, 'default');
+  const { client, address } = environment;
   const log: LogEvent[] = [];
-  const store = await openFileStore(join(directory, 'store'));
-  const activities = createActivities({
-    store: wrapStore(store),
-    storeDirectory: join(directory, 'store'),
-    threads: 2,
-    log: (event, fields) => log.push({ event, fields }),
-  });
-  const codePath = join(__dirname, '..', '..', 'dist', 'workflow-bundle.js');
-  const workers = [
-    await Worker.create({ connection, taskQueue: TASK_QUEUES.control, workflowBundle: { codePath } }),
-    await Worker.create({ connection, taskQueue: TASK_QUEUES.cpu, activities }),
-    await Worker.create({ connection, taskQueue: TASK_QUEUES.gpu, activities, maxConcurrentActivityTaskExecutions: 1 }),
-  ];
-  const running = workers.map((worker) => worker.run());
+  const workers: ChildProcess[] = [];
+
+  const startWorker = async (queue: QueueName): Promise<ChildProcess> => {
+    const worker = spawn(process.execPath, [WORKER_MAIN, '--queue', queue], {
+      stdio: ['pipe', 'pipe', 'pipe'],
+      env: {
+        ...process.env,
+        TEMPORAL_ADDRESS: address,
+        QUANTLOOM_HOME: directory,
+        QUANTLOOM_STORE: storeDirectory,
+        QUANTLOOM_THREADS: '2',
+      },
+    });
+    workers.push(worker);
+    createInterface({ input: worker.stderr }).on('line', (line) => {
+      if (line.startsWith('{')) log.push(JSON.parse(line) as LogEvent);
+    });
+    await once(worker.stdout, 'data');
+    return worker;
+  };
+  // The first registers the search attributes.
+  for (const queue of queues) await startWorker(queue);
+
   const start = (spec: QuantizationSpecInput, workflowId: string) =>
     client.workflow.start('quantizeModel', { taskQueue: TASK_QUEUES.control, workflowId, args: [spec] });
   return {
     client,
     directory,
-    store,
+    storeDirectory,
     log,
     output: (name) => join(directory, name),
     start,
     run: async (spec, id) => (await start(spec, id)).result() as Promise<JobResult>,
+    startWorker,
     async stop() {
-      for (const worker of workers) worker.shutdown();
-      await Promise.all(running);
+      await Promise.all(workers.map(endWorker));
       await environment.teardown();
       await rm(directory, { recursive: true, force: true });
     },
   };
+}
+
+async function endWorker(worker: ChildProcess): Promise<void> {
+  if (worker.exitCode !== null || worker.signalCode !== null) return;
+  worker.stdin?.end();
+  await once(worker, 'exit');
 }
