@@ -3,6 +3,7 @@ import { WORKFLOWS } from '../../engine/spec';
 import type { CommandDefinition } from '../command';
 import { EXIT } from '../exit-codes';
 import { wholeNumber } from '../flag-values';
+import { jobState } from '../job-state';
 import { openSession } from '../session';
 
 export const list: CommandDefinition = {
@@ -21,10 +22,10 @@ export const list: CommandDefinition = {
         jobs.push({
           id: workflowId,
           runId,
-          state:
-            attribute('QuantloomNeedsReview') === true && status.name === 'RUNNING'
-              ? 'needs-review'
-              : status.name.toLowerCase(),
+          state: jobState(status.name, {
+            phase: attribute('QuantloomStage') as string | null,
+            needsReview: attribute('QuantloomNeedsReview') === true,
+          }),
           model: attribute('QuantloomModel'),
           scheme: attribute('QuantloomScheme'),
           phase: attribute('QuantloomStage'),

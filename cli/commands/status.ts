@@ -4,6 +4,7 @@ import { EXIT, type ExitCode } from '../exit-codes';
 import { queryProgress } from '../follow-job';
 import { isWorkflowFailure, jobCallError, jobFailure } from '../job-failure';
 import { reviewReport } from '../job-report';
+import { jobState } from '../job-state';
 import { progressBlock } from '../progress-view';
 import { CONTROL_ONLY, openSession } from '../session';
 
@@ -17,9 +18,10 @@ export const status: CommandDefinition = {
       const handle = session.client.workflow.getHandle(id);
       const described = await handle.describe();
       const progress = await queryProgress(session, handle);
-      const state = progress.needsReview ? 'needs-review' : described.status.name.toLowerCase();
+      const { phase, needsReview } = progress;
+      const state = jobState(described.status.name, { phase, needsReview: needsReview !== null });
       const ended = state !== 'running' && state !== 'needs-review';
-      const error = ended && state !== 'completed' ? await failureOf(handle.result()) : null;
+      const error = ended && state !== 'completed' && state !== 'cancelled' ? await failureOf(handle.result()) : null;
       const uiPage = session.uiPage(id, described.runId);
       const lines = [
         `${id}  ${state}`,
