@@ -1,10 +1,10 @@
 import type { ModelShape, Stage } from '../engine/models/architecture';
+import { bytesOf, float32View } from '../engine/numbers';
 import type { ArtifactRef, DType, FloatTensor, TensorTable } from '../engine/spec';
 import { type StoredWeight, tensorThread } from '../engine/tensor-thread';
 import { readDocument, viewModel } from './model-view';
 import type { ActivityRuntime, Attempt } from './runtime';
 import { type Bench, defineStep, type Effort, perform } from './step';
-import { bytesOf, floatsOf } from './typed-bytes';
 
 export type ActivationRefs = Readonly<Record<string, ArtifactRef>>;
 
@@ -63,7 +63,7 @@ const stageStep = defineStep({
 async function readActivations(refs: ActivationRefs, bench: Bench): Promise<Record<string, FloatTensor>> {
   const activations: Record<string, FloatTensor> = {};
   for (const [name, ref] of Object.entries(refs)) {
-    activations[name] = { shape: ref.shape as readonly number[], data: floatsOf(await bench.read(ref)) };
+    activations[name] = { shape: ref.shape as readonly number[], data: float32View(await bench.read(ref)) };
   }
   return activations;
 }

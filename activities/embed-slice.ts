@@ -1,10 +1,10 @@
 import { embed } from '../engine/graphs';
+import { bytesOf, int32View } from '../engine/numbers';
 import type { ArtifactRef, TensorTable } from '../engine/spec';
 import { readDocument, viewModel } from './model-view';
 import { readFloats } from './read-floats';
 import type { ActivityRuntime, Attempt } from './runtime';
 import { defineStep, type Effort, perform } from './step';
-import { bytesOf, integersOf } from './typed-bytes';
 
 interface EmbedInput {
   /** I32 `[samples, sequenceLength]`. */
@@ -19,7 +19,7 @@ const embedStep = defineStep({
   version: 1,
   run: async ({ tokens, embedding, firstSequence, sequences }: EmbedInput, bench) => {
     const sequenceLength = tokens.shape?.[1] as number;
-    const all = integersOf(await bench.read(tokens));
+    const all = int32View(await bench.read(tokens));
     const slice = all.subarray(firstSequence * sequenceLength, (firstSequence + sequences) * sequenceLength);
     const table = await readFloats(embedding, bench);
     const shape = [sequences, sequenceLength, table.shape[1] as number];

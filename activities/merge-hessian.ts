@@ -1,8 +1,8 @@
+import { bytesOf, float32View } from '../engine/numbers';
 import { mergeHessians } from '../engine/quantizers';
 import type { ArtifactRef } from '../engine/spec';
 import type { ActivityRuntime, Attempt } from './runtime';
 import { defineStep, type Effort, perform } from './step';
-import { bytesOf, floatsOf } from './typed-bytes';
 
 export interface MergedHessian extends Effort {
   /** F32 `[K, K]`: mean of x xᵀ over the tokens. */
@@ -20,7 +20,7 @@ const mergeStep = defineStep({
   version: 1,
   run: async ({ parts }: MergeInput, bench) => {
     async function* grams() {
-      for (const { gram, tokens } of parts) yield { gram: floatsOf(await bench.read(gram)), tokens };
+      for (const { gram, tokens } of parts) yield { gram: float32View(await bench.read(gram)), tokens };
     }
     const { hessian, tokens } = await mergeHessians(grams());
     const content = bytesOf(Float32Array.from(hessian));

@@ -1,12 +1,12 @@
 import { formatOf, type SignedReport, weightSha256 } from '../engine/checkpoints';
 import { weightTensor } from '../engine/models';
+import { float32View } from '../engine/numbers';
 import { prepareHessian, quantizeLinear, serializeQuantizedLinear } from '../engine/quantizers';
 import type { ArtifactRef, Recipe, StagePlan, TensorTable } from '../engine/spec';
 import { readDocument, viewModel } from './model-view';
 import { readFloats } from './read-floats';
 import type { ActivityRuntime, Attempt } from './runtime';
 import { defineStep, type Effort, perform } from './step';
-import { floatsOf } from './typed-bytes';
 
 export interface QuantizedLinears extends Effort {
   /** By module name. */
@@ -32,7 +32,7 @@ const quantizeStep = defineStep({
     bench,
   ): Promise<Omit<QuantizedLinears, keyof Effort>> => {
     const { signal } = bench.attempt;
-    const prepared = hessian ? await prepareHessian(floatsOf(await bench.read(hessian))) : null;
+    const prepared = hessian ? await prepareHessian(float32View(await bench.read(hessian))) : null;
     const quantized: Record<string, ArtifactRef> = {};
     const reports: SignedReport[] = [];
     for (const { name, weight, recipe } of linears) {

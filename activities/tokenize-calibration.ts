@@ -2,11 +2,11 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { encodeDocuments, loadTokenizer, readCalibrationText, sampleSequences } from '../engine/calibration';
+import { bytesOf } from '../engine/numbers';
 import type { ArtifactRef } from '../engine/spec';
 import { viewModel } from './model-view';
 import type { ActivityRuntime, Attempt } from './runtime';
 import { defineStep, type Effort, perform } from './step';
-import { bytesOf } from './typed-bytes';
 
 export interface TokenizedCalibration extends Effort {
   /** I32 `[samples, sequenceLength]`. */
