@@ -6,7 +6,7 @@ import { ERROR_CODES, type ErrorCode, QuantloomError } from '../engine/spec';
 export function jobFailure(error: unknown): Error {
   let innermost: Error | null = null;
   for (let cause: unknown = error; cause instanceof Error; cause = cause.cause) {
-    innermost = cause;
+    if (cause.message !== '') innermost = cause;
     if (cause instanceof ApplicationFailure && cause.type && cause.type in ERROR_CODES) {
       return new QuantloomError(cause.type as ErrorCode, cause.message, { cause: error });
     }
@@ -21,9 +21,11 @@ export function isWorkflowFailure(error: unknown): error is WorkflowFailedError 
 
 /** Whether somebody ended the job on purpose. */
 export function isCancellation(error: unknown): boolean {
-  return (
-    isWorkflowFailure(error) && (error.cause instanceof CancelledFailure || error.cause instanceof TerminatedFailure)
-  );
+  if (!isWorkflowFailure(error)) return false;
+  for (let cause: unknown = error.cause; cause instanceof Error; cause = cause.cause) {
+    if (cause instanceof CancelledFailure || cause instanceof TerminatedFailure) return true;
+  }
+  return false;
 }
 
 /** Errors of calls about a job: a job that does not exist becomes JobNotFound. */
