@@ -14,6 +14,8 @@ module.exports = {
     '/node_modules/(?!(@huggingface/tokenizers|onnx-buf|env-paths|pretty-bytes|is-safe-filename)/)',
   ],
   testMatch: ['<rootDir>/{engine,activities,workflows,workers,cli,test}/**/*.test.ts'],
+  // They need Python packages: npm run test:peers.
+  testPathIgnorePatterns: ['/node_modules/', '<rootDir>/test/peers/'],
   maxWorkers: 2,
   // Machines differ; a test that hangs still ends.
   testTimeout: 120_000,

@@ -1,4 +1,5 @@
 /** Quantloom as a library: the engine without Temporal. */
+export { loadTokenizer, type TextTokenizer } from './calibration';
 export { type CheckpointReader, openCheckpoint, type VerificationResult, verifyCheckpoint } from './checkpoints';
 export { type DirectOptions, quantizeDirect } from './direct/quantize-direct';
 export { generate, perplexity } from './evaluation';

@@ -1,0 +1,3 @@
+const { testPathIgnorePatterns: _, globalSetup: __, ...config } = require('../../jest.config.cjs');
+
+module.exports = { ...config, rootDir: '../..', testMatch: ['<rootDir>/test/peers/**/*.test.ts'] };

@@ -1,0 +1,49 @@
+"""Perplexity of a checkpoint with its owner's reader, in the windows that Quantloom uses.
+
+usage: perplexity.py DIRECTORY TEXT CONTEXT MAX_TOKENS [transformers|gptqmodel]     (needs: torch, transformers, gptqmodel, optimum)
+
+Windows of CONTEXT tokens, not overlapping; the first token of a window is not scored; no token is added. Prints one JSON object.
+"""
+import json
+import logging
+import os
+import sys
+import warnings
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+warnings.filterwarnings("ignore")
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+directory, text, context, limit = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+reader = sys.argv[5] if len(sys.argv) > 5 else "transformers"
+torch.set_num_threads(int(os.environ.get("THREADS", "2")))
+
+ids = AutoTokenizer.from_pretrained(directory)(open(text, encoding="utf-8").read(), add_special_tokens=False).input_ids
+windows = torch.tensor(ids[:limit][: len(ids[:limit]) // context * context]).view(-1, context)
+if reader == "gptqmodel":
+    # Its plain kernel computes in half precision only.
+    from gptqmodel import BACKEND, GPTQModel
+    model = GPTQModel.load(directory, device="cpu", backend=BACKEND("gptq_torch"), dtype=torch.float16).model
+else:
+    config = json.load(open(os.path.join(directory, "config.json"))).get("quantization_config")
+    extra = {}
+    if config:
+        from transformers import GPTQConfig
+        extra["quantization_config"] = GPTQConfig(bits=config["bits"], backend="gptq_torch")
+    model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, device_map="cpu", **extra)
+model.eval()
+
+total, count = 0.0, 0
+with torch.inference_mode():
+    for batch in windows.split(4):
+        logits = model(input_ids=batch).logits.float()
+        loss = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), batch[:, 1:].flatten(), reduction="sum")
+        total += loss.item()
+        count += batch[:, 1:].numel()
+print(json.dumps({"perplexity": float(torch.tensor(total / count, dtype=torch.float64).exp()), "tokens": count}))
