@@ -2,7 +2,8 @@ import { ApplicationFailure, CancelledFailure, Context } from '@temporalio/activ
 import { QuantloomError } from '../engine/spec';
 import type { ActivityRuntime, Attempt } from './runtime';
 
-const HEARTBEAT_MILLISECONDS = 2_000;
+/** A worker counts as gone after five that are missing. */
+export const HEARTBEAT_MILLISECONDS = 2_000;
 
 /**
  * Makes an activity of a plain function: it heartbeats as long as it runs, sees cancellation as an AbortSignal, and its

@@ -37,6 +37,7 @@ export function createActivities(runtime: ActivityRuntime) {
 
 export type Activities = ReturnType<typeof createActivities>;
 
+export { HEARTBEAT_MILLISECONDS } from './as-activity';
 export type { AssembledCheckpoint, AssembleInput } from './assemble-checkpoints';
 export type { ActivationRefs, CalibratedSlice } from './calibrate-slice';
 export type { BlockOutline, InspectedModel } from './inspect-model';

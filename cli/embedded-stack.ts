@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { QuantloomError, type QueueName } from '../engine/spec';
 import { endLeftoverServer, launchServer, serverReady } from './embedded-server';
+import { type LostWorkerWatch, watchForLostWorkers } from './lost-workers';
 import { chooseStackPorts, readStackPorts, STACK_HOST, type StackPorts } from './stack-addresses';
 import { acquireStackLock, type LockHolder, readLockHolder, type StackLock } from './stack-lock';
 import { lastComplaint } from './stack-log';
@@ -67,7 +68,10 @@ export async function startEmbeddedStack(options: EmbeddedStackOptions): Promise
 async function startOwnStack(options: EmbeddedStackOptions, lock: StackLock): Promise<EmbeddedStack> {
   const { home, note } = options;
   const running: SupervisedProcess[] = [];
+  let lostWorkers: LostWorkerWatch | undefined;
+  const onEnd = () => lostWorkers?.alert();
   const stop = async () => {
+    await lostWorkers?.stop();
     const [server, ...workers] = running;
     await Promise.all(workers.map((worker) => worker.stop(STOP_LIMIT_MS)));
     await server?.stop(STOP_LIMIT_MS);
@@ -82,11 +86,13 @@ async function startOwnStack(options: EmbeddedStackOptions, lock: StackLock): Pr
       launch: () => launchServer({ home, binary, ports }),
       isReady: (child) => serverReady(ports, child),
       note,
+      onEnd,
     });
     running.push(server);
     await server.ready.catch((error: Error) => {
       throw unavailable(error, home, 'temporal');
     });
+    lostWorkers = watchForLostWorkers(addressOf(ports));
     const workers = Object.entries(options.workers).flatMap(([queue, count]) =>
       Array.from({ length: count }, (_, index) => ({
         queue: queue as QueueName,
@@ -100,6 +106,7 @@ async function startOwnStack(options: EmbeddedStackOptions, lock: StackLock): Pr
           launch: () => launchWorker({ ...options, queue, logName, address: addressOf(ports), namespace: 'default' }),
           isReady: workerReady,
           note,
+          onEnd,
         });
         running.push(worker);
         await worker.ready.catch((error: Error) => {

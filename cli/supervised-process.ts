@@ -8,6 +8,8 @@ export interface SupervisedProcessOptions {
   /** Settles when this child serves. */
   isReady(child: ChildProcess): Promise<void>;
   readonly note: (line: string) => void;
+  /** Called when the child ended by itself. */
+  readonly onEnd?: () => void;
   /** Wait before the first restart; doubles with each failure in a row. Default 250. */
   readonly backoffMs?: number;
   /** Default 10,000. */
@@ -59,6 +61,7 @@ export function superviseProcess(options: SupervisedProcessOptions): SupervisedP
         return;
       }
       const waitMs = Math.min(backoffMs * 2 ** (failures - 1), maximumBackoffMs);
+      options.onEnd?.();
       note(`${name} ended (${how}); starting it again`);
       await delay(waitMs, undefined, { signal: stopping.signal }).catch(() => {});
     }

@@ -23,7 +23,8 @@ export interface WorkerProcessOptions {
 export function launchWorker(options: WorkerProcessOptions): ChildProcess {
   const { queue, logName, home, store, threads, address, namespace } = options;
   const log = logName === null ? null : openLog(home, logName);
-  const child = spawn(process.execPath, [join(DIST_DIRECTORY, 'workers', 'main.js'), '--queue', queue], {
+  const name = logName === null ? [] : ['--name', logName];
+  const child = spawn(process.execPath, [join(DIST_DIRECTORY, 'workers', 'main.js'), '--queue', queue, ...name], {
     stdio: ['pipe', 'pipe', log ?? 'inherit'],
     detached: true,
     env: {

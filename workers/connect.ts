@@ -19,8 +19,16 @@ function printable(meta: object | undefined): Record<string, unknown> {
   );
 }
 
+/** Which server a worker polls, and under which name. */
+export interface WorkerPlace {
+  readonly connection: NativeConnection;
+  readonly namespace: string;
+  /** Default: `PID@HOST`. */
+  readonly identity?: string;
+}
+
 /** Connects by TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS_* or Temporal's own configuration file. */
-export async function connectWorker(): Promise<{ connection: NativeConnection; namespace: string }> {
+export async function connectWorker(): Promise<WorkerPlace> {
   const { namespace, connectionOptions } = loadClientConnectConfig();
   const { address, apiKey, tls, metadata } = connectionOptions;
   const connection = await NativeConnection.connect({

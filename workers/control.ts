@@ -1,19 +1,21 @@
 import { join } from 'node:path';
-import { type NativeConnection, Worker } from '@temporalio/worker';
+import { Worker } from '@temporalio/worker';
 import { packageRoot } from '../engine/sources';
 import { TASK_QUEUES } from '../engine/spec';
+import type { WorkerPlace } from './connect';
 import { ensureSearchAttributes } from './search-attributes';
 import { SHUTDOWN } from './shutdown';
 
 /** Runs workflows and nothing else, so that no tensor work ever starves them. */
-export async function createControlWorker(connection: NativeConnection, namespace: string): Promise<Worker> {
-  await ensureSearchAttributes(connection, namespace);
+export async function createControlWorker(place: WorkerPlace): Promise<Worker> {
+  await ensureSearchAttributes(place.connection, place.namespace);
   return Worker.create({
-    connection,
-    namespace,
+    ...place,
     taskQueue: TASK_QUEUES.control,
     workflowBundle: { codePath: join(packageRoot(), 'dist', 'workflow-bundle.js') },
     maxCachedWorkflows: 200,
+    // What waits for a worker that is gone is soon taken by another, which replays the history.
+    stickyQueueScheduleToStartTimeout: '2s',
     ...SHUTDOWN,
   });
 }

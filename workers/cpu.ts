@@ -1,12 +1,9 @@
-import type { NativeConnection, Worker } from '@temporalio/worker';
+import type { Worker } from '@temporalio/worker';
+import type { WorkerPlace } from './connect';
 import type { WorkerSettings } from './settings';
 import { createTensorWorker } from './tensor-worker';
 
 /** Reads, solves, packs, assembles: one activity computes while another waits for the store. */
-export function createCpuWorker(
-  settings: WorkerSettings,
-  connection: NativeConnection,
-  namespace: string,
-): Promise<Worker> {
-  return createTensorWorker('cpu', 2, settings, connection, namespace);
+export function createCpuWorker(settings: WorkerSettings, place: WorkerPlace): Promise<Worker> {
+  return createTensorWorker('cpu', 2, settings, place);
 }

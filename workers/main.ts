@@ -1,3 +1,4 @@
+import { hostname } from 'node:os';
 import { parseArgs } from 'node:util';
 import { TASK_QUEUES } from '../engine/spec';
 import { connectWorker, installRuntime } from './connect';
@@ -8,20 +9,22 @@ import { readWorkerSettings } from './settings';
 import { shutDownWithParent } from './shutdown';
 import { logLine } from './worker-log';
 
-/** The process of one worker: `main.js --queue control|cpu|gpu`. Ends on SIGTERM, and when its stdin ends. */
+/** The process of one worker: `main.js --queue control|cpu|gpu [--name NAME]`. Ends on SIGTERM, and when its stdin ends. */
 async function main(): Promise<void> {
-  const { values } = parseArgs({ options: { queue: { type: 'string' } } });
+  const { values } = parseArgs({ options: { queue: { type: 'string' }, name: { type: 'string' } } });
   const queue = values.queue;
   const settings = readWorkerSettings(process.env);
   installRuntime();
   const { connection, namespace } = await connectWorker();
+  const identity = values.name === undefined ? {} : { identity: `${values.name}:${process.pid}@${hostname()}` };
+  const place = { connection, namespace, ...identity };
   const worker =
     queue === 'control'
-      ? await createControlWorker(connection, namespace)
+      ? await createControlWorker(place)
       : queue === 'cpu'
-        ? await createCpuWorker(settings, connection, namespace)
+        ? await createCpuWorker(settings, place)
         : queue === 'gpu'
-          ? await createGpuWorker(settings, connection, namespace)
+          ? await createGpuWorker(settings, place)
           : null;
   if (worker === null)
     throw new Error(`--queue is "${queue}"; it must be one of ${Object.keys(TASK_QUEUES).join(', ')}`);

@@ -1,7 +1,8 @@
-import { type NativeConnection, Worker } from '@temporalio/worker';
-import { createActivities } from '../activities';
+import { Worker } from '@temporalio/worker';
+import { createActivities, HEARTBEAT_MILLISECONDS } from '../activities';
 import { TASK_QUEUES } from '../engine/spec';
 import { openFileStore } from '../engine/store';
+import type { WorkerPlace } from './connect';
 import type { WorkerSettings } from './settings';
 import { SHUTDOWN } from './shutdown';
 import { logLine } from './worker-log';
@@ -11,16 +12,16 @@ export async function createTensorWorker(
   queue: 'cpu' | 'gpu',
   activitiesAtOnce: number,
   settings: WorkerSettings,
-  connection: NativeConnection,
-  namespace: string,
+  place: WorkerPlace,
 ): Promise<Worker> {
   const store = await openFileStore(settings.store);
   return Worker.create({
-    connection,
-    namespace,
+    ...place,
     taskQueue: TASK_QUEUES[queue],
     activities: createActivities({ store, storeDirectory: settings.store, threads: settings.threads, log: logLine }),
     maxConcurrentActivityTaskExecutions: activitiesAtOnce,
+    // Unset, it would be 80 % of the heartbeat timeout: one late heartbeat, and a living worker would be taken for dead.
+    maxHeartbeatThrottleInterval: HEARTBEAT_MILLISECONDS,
     ...SHUTDOWN,
   });
 }

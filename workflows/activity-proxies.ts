@@ -1,6 +1,12 @@
-import { ActivityFailure, type ActivityOptions, proxyActivities, TimeoutFailure } from '@temporalio/workflow';
+import {
+  ActivityFailure,
+  type ActivityOptions,
+  ApplicationFailure,
+  proxyActivities,
+  TimeoutFailure,
+} from '@temporalio/workflow';
 import type { Activities } from '../activities';
-import { TASK_QUEUES } from '../engine/spec/job';
+import { TASK_QUEUES, WORKER_LOST } from '../engine/spec/job';
 
 /** A worker that dies while it runs an activity is not the activity's fault; one that dies this often is. */
 const LOSSES_BEFORE_REVIEW = 20;
@@ -46,11 +52,18 @@ function throughLosses(activities: object): Activities {
           try {
             return await activity(input);
           } catch (error) {
-            const lost = error instanceof ActivityFailure && error.cause instanceof TimeoutFailure;
-            if (!lost || losses === LOSSES_BEFORE_REVIEW) throw error;
+            if (!isLoss(error) || losses === LOSSES_BEFORE_REVIEW) throw error;
           }
         }
       };
     },
   }) as Activities;
+}
+
+/** By silence, because somebody saw the worker die, or because it was shut down (so the SDK calls that). */
+function isLoss(error: unknown): boolean {
+  if (!(error instanceof ActivityFailure)) return false;
+  const { cause } = error;
+  if (cause instanceof ApplicationFailure) return cause.type === WORKER_LOST || cause.type === 'WorkerShutdown';
+  return cause instanceof TimeoutFailure;
 }

@@ -7,6 +7,7 @@ export {
   SEARCH_ATTRIBUTES,
   TASK_QUEUES,
   UPDATES,
+  WORKER_LOST,
   WORKFLOWS,
 } from './job';
 export type {

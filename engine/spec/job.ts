@@ -3,6 +3,9 @@
 export const TASK_QUEUES = { control: 'quantloom-control', cpu: 'quantloom-cpu', gpu: 'quantloom-gpu' } as const;
 export type QueueName = keyof typeof TASK_QUEUES;
 
+/** Type of the failure of an activity whose worker is gone. */
+export const WORKER_LOST = 'WorkerLost';
+
 /** Workflow types. `quantizeModel` takes one QuantizationSpec object. */
 export const WORKFLOWS = {
   quantizeModel: 'quantizeModel',
