@@ -1,10 +1,10 @@
 import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
-import { QuantloomError } from '../../engine/spec';
+import { type Progress, QuantloomError, UPDATES } from '../../engine/spec';
 import type { CommandDefinition, Invocation } from '../command';
 import { alreadyPublished, refuseExistingOutput } from '../existing-output';
 import { EXIT, type ExitCode } from '../exit-codes';
-import { followJob } from '../follow-job';
+import { followJob, queryProgress } from '../follow-job';
 import { isCancellation, jobFailure } from '../job-failure';
 import { jobReport, reviewReport } from '../job-report';
 import { refuseByPlan } from '../plan-refusal';
@@ -54,6 +54,7 @@ export const quantize: CommandDefinition = {
       }
       const job = await startJob(session, spec);
       announce(invocation, job);
+      if (job.joined) await retryWhatNeedsReview(invocation, session, job);
       if (flags.detach) {
         invocation.output.result({ id: job.id, state: 'running', uiPage: job.uiPage }, `${job.id}`);
         return EXIT.done;
@@ -68,6 +69,14 @@ export const quantize: CommandDefinition = {
 function announce({ output }: Invocation, job: StartedJob): void {
   output.note(`job ${job.id}${job.joined ? ' is running already; following it' : ''}`);
   if (job.uiPage) output.note(`Temporal UI ${job.uiPage}`);
+}
+
+/** Whoever runs the command again has done something about the step that failed. */
+async function retryWhatNeedsReview({ output }: Invocation, session: Session, { handle }: StartedJob): Promise<void> {
+  const progress = await queryProgress(session, handle).catch(() => null);
+  if (!progress?.needsReview) return;
+  output.note(`trying ${progress.needsReview.step} again, which needed review: ${progress.needsReview.error}`);
+  await handle.executeUpdate<Progress, [object]>(UPDATES.retryLayer, { args: [{}] });
 }
 
 async function follow(invocation: Invocation, session: Session, job: StartedJob): Promise<ExitCode> {
