@@ -5,9 +5,9 @@ const RECIPE_FIELDS = {
   /** `rtn`: round-to-nearest, needs no calibration. `gptq`: error compensation with the Hessian (Frantar et al. 2022). */
   method: z.enum(['rtn', 'gptq']),
   /** Bits per code. 5 and 6 are written in GPTQModel's planar layout. */
-  bits: z.union([z.literal(2), z.literal(3), z.literal(4), z.literal(5), z.literal(6), z.literal(8)]),
+  bits: z.literal([2, 3, 4, 5, 6, 8]),
   /** Input columns that share a scale; -1: the whole row. Smaller is more accurate and larger on disk. */
-  groupSize: z.union([z.literal(-1), z.literal(16), z.literal(32), z.literal(64), z.literal(128), z.literal(256)]),
+  groupSize: z.literal([-1, 16, 32, 64, 128, 256]),
   /** Symmetric: zero point fixed at the middle code. Asymmetric is better at 2 bits. */
   symmetric: z.boolean(),
   /** Order of the columns in GPTQ. `static`: by falling Hessian diagonal, groups stay sequential in the file. `dynamic`: same order, groups follow it (g_idx). */
