@@ -46,12 +46,16 @@ export class CommandOutput {
     this.options.stderr.write(`${line}\n`);
   }
 
-  /** One line, `error: ...`; with --json also the document `{error: {code, message}}` unless a result was printed. */
+  /**
+   * One line, `error: ...`; with --json also the document `{error: {code, message}}` unless a result was printed. `details` is in it
+   * where there are any: every refusal of a plan with a code of its own, every check of a verification.
+   */
   error(error: unknown): void {
     const message = error instanceof Error ? error.message : String(error);
     const code = QuantloomError.is(error) ? error.code : 'Unexpected';
+    const details = QuantloomError.is(error) ? error.options.details : undefined;
     this.note(`error: ${message.replaceAll(/\s*\n\s*/g, ' ')}`);
     if (this.options.debug && error instanceof Error) this.note(error.stack ?? '');
-    if (this.options.json) this.result({ error: { code, message } }, '');
+    if (this.options.json) this.result({ error: { code, message, details } }, '');
   }
 }

@@ -1,6 +1,9 @@
-import { WorkflowFailedError, WorkflowNotFoundError } from '@temporalio/client';
+import { isGrpcServiceError, WorkflowFailedError, WorkflowNotFoundError } from '@temporalio/client';
 import { ApplicationFailure, CancelledFailure, TerminatedFailure } from '@temporalio/common';
 import { ERROR_CODES, type ErrorCode, QuantloomError } from '../engine/spec';
+
+/** What reading a history answers with, as opposed to all other calls. */
+const GRPC_NOT_FOUND = 5;
 
 /** What ended a job, as one error: the innermost cause with a code of ours, else the innermost one. */
 export function jobFailure(error: unknown): Error {
@@ -30,7 +33,7 @@ export function isCancellation(error: unknown): boolean {
 
 /** Errors of calls about a job: a job that does not exist becomes JobNotFound. */
 export function jobCallError(error: unknown, id: string): Error {
-  if (error instanceof WorkflowNotFoundError) {
+  if (error instanceof WorkflowNotFoundError || (isGrpcServiceError(error) && error.code === GRPC_NOT_FOUND)) {
     return new QuantloomError('JobNotFound', `There is no job "${id}". \`quantloom list\` prints those there are.`, {
       cause: error,
     });

@@ -40,7 +40,7 @@ describe('command line', () => {
   it('prints exactly one JSON document with --json, also for an error', async () => {
     const { code, stdout } = await run('quantize', 'demo', '--bits', '7', '--json');
     expect(code).toBe(2);
-    expect(JSON.parse(stdout)).toEqual({
+    expect(JSON.parse(stdout)).toMatchObject({
       error: { code: 'InvalidSpecification', message: expect.stringContaining('recipe.bits') },
     });
   });
