@@ -47,6 +47,9 @@ export function resolveSettings(sources: SettingsSources): Settings {
   const file = readConfigFile(workingDirectory);
   const home = resolve(workingDirectory, text(environment, 'QUANTLOOM_HOME') ?? file.home ?? defaultHome());
   const store = text(environment, 'QUANTLOOM_STORE') ?? file.store;
+  if (store !== undefined && /^[a-z][a-z0-9+.-]+:\/\//i.test(store)) {
+    throw new QuantloomError('WrongUse', `The store is ${store}; it must be a directory (QUANTLOOM_STORE, or store).`);
+  }
   const workers = flags.workers as number | undefined;
   return {
     home,

@@ -1,6 +1,5 @@
 import { Option } from 'commander';
 import prettyBytes from 'pretty-bytes';
-import { QuantloomError } from '../../engine/spec';
 import { collectGarbage, openFileStore } from '../../engine/store';
 import type { CommandDefinition } from '../command';
 import { EXIT } from '../exit-codes';
@@ -19,9 +18,6 @@ export const gc: CommandDefinition = {
   },
 
   async run({ settings, flags, output }) {
-    if (/^\w{2,}:\/\//.test(settings.store)) {
-      throw new QuantloomError('WrongUse', `The store is ${settings.store}; only directories can be collected.`);
-    }
     const store = await openFileStore(settings.store);
     const report = await collectGarbage(store, {
       olderThanMilliseconds: (flags.olderThan as number) * 1000,

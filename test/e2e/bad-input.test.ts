@@ -382,6 +382,14 @@ const WRONG_USE: readonly BadInput[] = [
     says: [/QUANTLOOM_THREADS is "many"/, /at least 1/],
   },
   {
+    name: 'a store that is no directory',
+    prepare: () => ['gc'],
+    environment: { QUANTLOOM_STORE: 's3://bucket/prefix' },
+    code: 'WrongUse',
+    exit: 2,
+    says: [/s3:\/\/bucket\/prefix/, /must be a directory/],
+  },
+  {
     name: 'an evaluation text that is not there',
     prepare: () => ['evaluate', 'demo', '--text', 'absent.txt'],
     code: 'InvalidCalibration',
