@@ -1,3 +1,4 @@
 export { calibrateLayer } from './calibrate-layer';
+export { cancelParent } from './cancel-parent';
 export { quantizeLayer } from './quantize-layer';
 export { quantizeModel } from './quantize-model';

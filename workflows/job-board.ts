@@ -1,5 +1,5 @@
 import { defineSearchAttributeKey, SearchAttributeType } from '@temporalio/common';
-import { setCurrentDetails, upsertSearchAttributes } from '@temporalio/workflow';
+import { condition, setCurrentDetails, upsertSearchAttributes } from '@temporalio/workflow';
 import type { BlockOutline, InspectedModel } from '../activities';
 import type { JobPhase, LayerProgress, Progress } from '../engine/spec';
 import type { LayerResult } from './quantize-layer';
@@ -13,8 +13,13 @@ const PERPLEXITY_DELTA = defineSearchAttributeKey('QuantloomPerplexityDelta', Se
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
+/** A step that failed for good and waits for the operator. */
+export type Review = NonNullable<Progress['needsReview']> & { decided: boolean };
+
 /** What a job shows of itself: the answer of its Query, its search attributes, its page in Temporal's UI. */
 export class JobBoard {
+  /** What the operator has to look at, oldest first. */
+  readonly reviews: Review[] = [];
   private readonly state: Mutable<Progress>;
 
   constructor(carried?: Progress) {
@@ -80,18 +85,29 @@ export class JobBoard {
     this.show();
   }
 
-  needsReview(review: NonNullable<Progress['needsReview']>): void {
-    this.state.needsReview = review;
-    if (review.layer !== null) this.layer(review.layer, { state: 'needs-review' });
-    upsertSearchAttributes([{ key: NEEDS_REVIEW, value: true }]);
-    this.show();
+  /** Shows that a step needs review, until the operator has decided. */
+  async reviewed({ step, layer, error }: Omit<Review, 'decided'>): Promise<void> {
+    const review: Review = { step, layer, error, decided: false };
+    this.reviews.push(review);
+    if (layer !== null) this.layer(layer, { state: 'needs-review' });
+    this.showReviews();
+    try {
+      await condition(() => review.decided);
+    } finally {
+      this.reviews.splice(this.reviews.indexOf(review), 1);
+      if (layer !== null) this.layer(layer, { state: 'waiting' });
+      this.showReviews();
+    }
   }
 
-  reviewed(): void {
-    const layer = this.state.needsReview?.layer ?? null;
-    this.state.needsReview = null;
-    if (layer !== null) this.layer(layer, { state: 'waiting' });
-    upsertSearchAttributes([{ key: NEEDS_REVIEW, value: false }]);
+  /** The job was cancelled: what ran has ended. */
+  cancelled(): void {
+    for (const { index, state } of this.state.layers) if (state === 'running') this.layer(index, { state: 'waiting' });
+    this.entered('cancelled');
+  }
+
+  failed(error: string): void {
+    this.state.error = error;
     this.show();
   }
 
@@ -111,6 +127,13 @@ export class JobBoard {
     this.state.layers = this.state.layers.map((layer) => (layer.index === index ? { ...layer, ...change } : layer));
   }
 
+  private showReviews(): void {
+    const [first] = this.reviews;
+    this.state.needsReview = first ? { step: first.step, layer: first.layer, error: first.error } : null;
+    upsertSearchAttributes([{ key: NEEDS_REVIEW, value: first !== undefined }]);
+    this.show();
+  }
+
   /** By the layers that had to be computed. */
   private estimate(): number | null {
     const timed = this.state.layers.filter(
@@ -122,18 +145,19 @@ export class JobBoard {
   }
 
   private show(): void {
-    const { phase, paused, layers, layersDone, needsReview, model, scheme } = this.state;
+    const { phase, paused, layers, layersDone, model, scheme, error } = this.state;
     const head = `**${model}** · ${scheme} · ${paused ? 'paused' : phase} · ${layersDone} of ${layers.length} layers`;
-    const review = needsReview ? [`> **Needs review:** ${needsReview.step}: ${needsReview.error}`] : [];
+    const review = this.reviews.map(({ step, error }) => `> **Needs review:** ${step}: ${error}\n`);
+    const failure = error === null ? [] : [`> **Failed:** ${error}\n`];
     const rows = layers
       .filter(({ state }) => state !== 'waiting')
       .map(({ name, state, relativeError, seconds }) => {
-        const error = relativeError === null ? '' : relativeError.toExponential(2);
-        return `| ${name} | ${state} | ${error} | ${seconds.toFixed(1)} |`;
+        const outputError = relativeError === null ? '' : relativeError.toExponential(2);
+        return `| ${name} | ${state} | ${outputError} | ${seconds.toFixed(1)} |`;
       });
     const table =
       rows.length > 0 ? ['| layer | state | error | seconds |', '|---|---|---|---|', ...rows.slice(-100)] : [];
-    setCurrentDetails([head, ...review, '', ...table].join('\n'));
+    setCurrentDetails([head, '', ...review, ...failure, ...table].join('\n'));
   }
 }
 

@@ -13,7 +13,7 @@ export const setPaused = defineSignal<[boolean]>('setPaused');
 export type QuantizedRefs = Readonly<Record<string, ArtifactRef>>;
 
 /** As many slices as a fleet can work on at once; Temporal allows 2,000 pending activities. */
-const SLICES_AT_ONCE = 200;
+export const SLICES_AT_ONCE = 200;
 
 /** The three moves that a layer's workflows are made of, with their books kept and pauses respected. */
 export interface LayerHands {

@@ -1,21 +1,23 @@
 import {
   ActivityFailure,
-  ApplicationFailure,
-  type CancellationScope,
+  CancellationScope,
   ChildWorkflowFailure,
   type ChildWorkflowHandle,
   condition,
   defineQuery,
   defineUpdate,
-  isCancellation,
+  executeChild,
   setHandler,
   type Workflow,
+  workflowInfo,
 } from '@temporalio/workflow';
 import type { Progress } from '../engine/spec';
 import { PROGRESS_QUERY, UPDATES } from '../engine/spec/job';
+import { cancelParent } from './cancel-parent';
 import { rootFailure } from './fail-at-once';
 import type { JobBoard } from './job-board';
 import { setPaused } from './layer-hands';
+import { type LayerChoice, layerOf, OrderChecks } from './order-checks';
 
 export const progress = defineQuery<Progress>(PROGRESS_QUERY);
 export const pause = defineUpdate<Progress>(UPDATES.pause);
@@ -25,63 +27,56 @@ export const retryLayer = defineUpdate<Progress, [LayerChoice?]>(UPDATES.retryLa
 export const skipLayer = defineUpdate<Progress, [LayerChoice?]>(UPDATES.skipLayer);
 export const setConcurrency = defineUpdate<Progress, [{ layers: number }]>(UPDATES.setConcurrency);
 
-export interface LayerChoice {
-  readonly layer?: number;
+/** What the operator has ordered for later: a job that continues as new takes it along. */
+export interface StandingOrders {
+  /** Indices of layers to keep in 16 bit. */
+  readonly skipped: readonly number[];
+  /** How many layers may be solved at the same time; null: one after another. */
+  readonly layersAtOnce: number | null;
 }
-
-/** What the operator decided about a step that failed. */
-type Decision = 'retry' | 'skip';
 
 /** The person at the job's doors: pauses, resumes, cancels it, and decides what becomes of a step that failed for good. */
 export class Operator {
-  private decision: Decision | null = null;
-  private layersAtOnce = 1;
   private readonly layers = new Set<ChildWorkflowHandle<Workflow>>();
-  private readonly skipped = new Set<number>();
+  private readonly skipped: Set<number>;
+  private layersAtOnce: number | null;
+  private cancelling = false;
+  private jobEnded = false;
 
   constructor(
     private readonly board: JobBoard,
-    scope: CancellationScope,
+    { skipped, layersAtOnce }: StandingOrders = { skipped: [], layersAtOnce: null },
   ) {
+    this.skipped = new Set(skipped);
+    this.layersAtOnce = layersAtOnce;
+    const checks = new OrderChecks(board);
     setHandler(progress, () => board.progress);
-    setHandler(pause, () => this.setPaused(true), {
-      validator: () => this.refuse(board.progress.paused, 'The job is paused already'),
+    setHandler(pause, () => this.setPaused(true), { validator: () => checks.pause() });
+    setHandler(resume, () => this.setPaused(false), { validator: () => checks.resume() });
+    setHandler(cancel, () => this.cancel(), { validator: () => checks.cancel(this.cancelling) });
+    setHandler(retryLayer, (choice?: LayerChoice) => this.decide(layerOf(choice)), {
+      validator: (choice?: LayerChoice) => checks.retry(choice),
     });
-    setHandler(resume, () => this.setPaused(false), {
-      validator: () => this.refuse(!board.progress.paused, 'The job is not paused'),
+    setHandler(skipLayer, (choice?: LayerChoice) => this.skip(layerOf(choice)), {
+      validator: (choice?: LayerChoice) => checks.skip(choice),
     });
-    setHandler(cancel, () => {
-      scope.cancel();
-      return board.progress;
+    setHandler(setConcurrency, ({ layers }) => this.allowAtOnce(layers), {
+      validator: (wish) => checks.concurrency(wish, this.layersAtOnce),
     });
-    setHandler(retryLayer, () => this.decide('retry'), {
-      validator: (choice?: LayerChoice) => this.checkReview('retry', choice),
-    });
-    setHandler(skipLayer, (choice?: LayerChoice) => this.skip(choice), {
-      validator: (choice?: LayerChoice) => this.checkSkip(choice),
-    });
-    setHandler(setConcurrency, ({ layers }) => this.setLayersAtOnce(layers), {
-      validator: ({ layers }) =>
-        this.refuse(
-          !Number.isInteger(layers) || layers < 1 || layers > 200,
-          `layers is ${layers}; it must be a whole number from 1 to 200`,
-        ),
-    });
+  }
+
+  get orders(): StandingOrders {
+    return { skipped: [...this.skipped], layersAtOnce: this.layersAtOnce };
   }
 
   /** How many layers may be solved at the same time. */
   get concurrency(): number {
-    return this.layersAtOnce;
+    return this.layersAtOnce ?? 1;
   }
 
-  setLayersAtOnce(layers: number): Progress {
-    this.layersAtOnce = layers;
-    return this.board.progress;
-  }
-
-  /** Waits while the job is paused. */
-  async gate(): Promise<void> {
-    await condition(() => !this.board.progress.paused);
+  /** From now on layers are solved side by side: as many at once as this, unless the operator has said otherwise. */
+  expectSideBySide(layers: number): void {
+    this.layersAtOnce ??= layers;
   }
 
   skips(layer: number): boolean {
@@ -92,78 +87,67 @@ export class Operator {
   async attend<Result>(layer: ChildWorkflowHandle<Workflow>): Promise<Result> {
     this.layers.add(layer);
     try {
+      // The pause may have come while the layer was being started.
+      if (this.board.progress.paused) await tell(layer, true);
       return (await layer.result()) as Result;
     } finally {
       this.layers.delete(layer);
     }
   }
 
-  /** Runs a step; when its retries are exhausted, waits for the operator's decision and runs it again. */
+  /** Runs a step, unless the job is paused; when its retries are exhausted, waits for the operator and runs it again. */
   async reviewed<Result>(step: string, layer: number | null, work: () => Promise<Result>): Promise<Result> {
     for (;;) {
-      await this.gate();
+      await condition(() => !this.board.progress.paused);
       try {
         return await work();
       } catch (error) {
-        const byActivity = error instanceof ActivityFailure || error instanceof ChildWorkflowFailure;
-        if (!byActivity || isCancellation(error)) throw error;
-        this.decision = null;
-        this.board.needsReview({ step, layer, error: rootFailure(error).message });
-        await condition(() => this.decision !== null);
-        this.board.reviewed();
+        const failedForGood = error instanceof ActivityFailure || error instanceof ChildWorkflowFailure;
+        if (!failedForGood || CancellationScope.current().consideredCancelled) throw error;
+        await this.board.reviewed({ step, layer, error: rootFailure(error).message });
       }
     }
   }
 
+  /** Lets those who wait for the end of the job go. */
+  dismiss(): void {
+    this.jobEnded = true;
+  }
+
   private async setPaused(value: boolean): Promise<Progress> {
     this.board.paused(value);
-    const signals = [...this.layers].map((layer) => layer.signal(setPaused, value).catch(() => undefined));
-    await Promise.all(signals);
+    await Promise.all([...this.layers].map((layer) => tell(layer, value)));
     return this.board.progress;
   }
 
-  private decide(decision: Decision): Progress {
-    this.decision = decision;
+  /** Answers when everything has ended and is cleaned up. */
+  private async cancel(): Promise<Progress> {
+    this.cancelling = true;
+    await CancellationScope.nonCancellable(async () => {
+      await executeChild(cancelParent, { workflowId: `${workflowInfo().workflowId}/cancel` });
+      await condition(() => this.jobEnded);
+    });
     return this.board.progress;
   }
 
-  private skip(choice: LayerChoice = {}): Progress {
-    const review = this.board.progress.needsReview;
-    const layer = choice.layer ?? review?.layer;
-    this.skipped.add(layer as number);
-    return review?.layer === layer ? this.decide('skip') : this.board.progress;
+  private decide(layer: number | undefined): Progress {
+    for (const review of this.board.reviews) if (layer === undefined || review.layer === layer) review.decided = true;
+    return this.board.progress;
   }
 
-  private checkReview(what: string, choice: LayerChoice = {}): void {
-    const review = this.board.progress.needsReview;
-    if (!review) throw refusal(`Nothing to ${what}: no step of this job needs review`);
-    if (choice.layer !== undefined && choice.layer !== review.layer) {
-      throw refusal(`Layer ${choice.layer} does not need review; ${review.step} does`);
-    }
+  private skip(choice: number | undefined): Progress {
+    const layer = choice ?? (this.board.progress.needsReview?.layer as number);
+    this.skipped.add(layer);
+    return this.decide(layer);
   }
 
-  private checkSkip(choice: LayerChoice = {}): void {
-    if (choice.layer === undefined) {
-      this.checkReview('skip', choice);
-      if (this.board.progress.needsReview?.layer === null)
-        throw refusal('The step that needs review is not a layer; only layers can be skipped');
-      return;
-    }
-    const layer = this.board.progress.layers[choice.layer];
-    if (!layer)
-      throw refusal(
-        `There is no layer ${choice.layer}; the job has ${this.board.progress.layers.length}, counted from 0`,
-      );
-    if (layer.state !== 'waiting' && layer.state !== 'needs-review') {
-      throw refusal(`Layer ${choice.layer} is ${layer.state}; only a layer that waits or needs review can be skipped`);
-    }
-  }
-
-  private refuse(condition: boolean, message: string): void {
-    if (condition) throw refusal(message);
+  private allowAtOnce(layers: number): Progress {
+    this.layersAtOnce = layers;
+    return this.board.progress;
   }
 }
 
-function refusal(message: string): ApplicationFailure {
-  return ApplicationFailure.nonRetryable(message, 'Refused');
+/** A layer that has just ended needs not be told. */
+function tell(layer: ChildWorkflowHandle<Workflow>, paused: boolean): Promise<void> {
+  return layer.signal(setPaused, paused).catch(() => undefined);
 }

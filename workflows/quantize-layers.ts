@@ -1,4 +1,10 @@
-import { ChildWorkflowCancellationType, ParentClosePolicy, startChild, workflowInfo } from '@temporalio/workflow';
+import {
+  ChildWorkflowCancellationType,
+  ParentClosePolicy,
+  startChild,
+  WorkflowIdReusePolicy,
+  workflowInfo,
+} from '@temporalio/workflow';
 import type { ActivationRefs, BlockOutline } from '../activities';
 import type { ArtifactRef } from '../engine/spec';
 import { layerWorkflowId } from '../engine/spec/job';
@@ -55,7 +61,7 @@ async function oneAfterAnother(model: PreparedModel, start: LayersSoFar, job: Jo
 
 async function manyAtOnce(model: PreparedModel, start: LayersSoFar, job: Job, carryOn: CarryOn) {
   let { activations, retired } = start;
-  job.operator.setLayersAtOnce(model.spec.concurrency);
+  job.operator.expectSideBySide(model.spec.concurrency);
 
   /** Layers that are ready to be solved, in order; ends early when the history has grown long. */
   async function* ready() {
@@ -127,6 +133,8 @@ function childOptions(workflowId: string, staticSummary: string) {
     staticSummary,
     parentClosePolicy: ParentClosePolicy.REQUEST_CANCEL,
     cancellationType: ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
+    // A job that was terminated may leave a layer that is still ending when the job is started again.
+    workflowIdReusePolicy: WorkflowIdReusePolicy.TERMINATE_IF_RUNNING,
   };
 }
 

@@ -5,6 +5,8 @@ import { onCpu, onGpu } from './activity-proxies';
 import { failAtOnce } from './fail-at-once';
 import { inWindow } from './in-window';
 import { type Job, runJob } from './job';
+import { SLICES_AT_ONCE } from './layer-hands';
+import type { StandingOrders } from './operator';
 import { type LayersSoFar, quantizeLayers } from './quantize-layers';
 
 /** An inspected model, fetched, and the text that it is calibrated on. */
@@ -24,6 +26,7 @@ export interface CarriedJob {
   readonly model: PreparedModel;
   readonly layers: LayersSoFar;
   readonly progress: Progress;
+  readonly orders: StandingOrders;
   readonly startedAt: number;
 }
 
@@ -34,7 +37,7 @@ export interface CarriedJob {
 export async function quantizeModel(spec: QuantizationSpecInput, carried?: CarriedJob): Promise<JobResult> {
   const startedAt = carried?.startedAt ?? Date.now();
 
-  return runJob(carried?.progress, async (job) => {
+  return runJob(carried, async (job) => {
     const model = carried?.model ?? (await prepare(spec, job));
     const start = carried?.layers ?? (await embed(model, job));
 
@@ -45,6 +48,7 @@ export async function quantizeModel(spec: QuantizationSpecInput, carried?: Carri
         model,
         layers: soFar,
         progress: job.board.progress,
+        orders: job.operator.orders,
         startedAt,
       });
     });
@@ -109,17 +113,16 @@ async function prepare(spec: QuantizationSpecInput, job: Job): Promise<PreparedM
 
 /** The calibration slices as the first layer sees them. */
 async function embed({ plan, table, calibration, slices }: PreparedModel, job: Job): Promise<LayersSoFar> {
-  const activations = await inWindow(
-    Array.from({ length: slices }, (_, slice) => slice),
-    () => 200,
-    async (slice) => {
-      const tokens = calibration?.tokens as ArtifactRef;
-      const embedSlice = () =>
-        onCpu(`embed slice ${slice + 1} of ${slices}`).embedSlice({ plan, table, tokens, slice });
-      const { hidden } = await job.step('embedding', embedSlice);
-      return { hidden };
-    },
+  const tokens = calibration?.tokens;
+  if (!tokens) return { activations: [], applied: {}, retired: [], finished: [] };
+  const embedded = await job.step('embedding', () =>
+    inWindow(
+      Array.from({ length: slices }, (_, slice) => slice),
+      () => SLICES_AT_ONCE,
+      (slice) => onCpu(`embed slice ${slice + 1} of ${slices}`).embedSlice({ plan, table, tokens, slice }),
+    ),
   );
+  const activations = embedded.map(({ hidden }) => ({ hidden }));
   return { activations, applied: {}, retired: [], finished: [] };
 }
 
