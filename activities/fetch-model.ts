@@ -34,12 +34,19 @@ const fingerprint = defineStep({
   },
 });
 
+interface TableInput {
+  readonly directory: string;
+  readonly table: TensorTable;
+  readonly files: Readonly<Record<string, { readonly sha256: string; readonly bytes: number }>>;
+}
+
 const keepTable = defineStep({
   name: 'tensor-table',
   version: 1,
-  run: async (input: { table: TensorTable; files: Record<string, { sha256: string; bytes: number }> }, bench) => ({
-    table: await bench.writeDocument(input.table),
-    files: await bench.writeDocument(input.files),
+  // The directory is part of the key: the table says where the tensors lie, and a copy of the model lies elsewhere.
+  run: async ({ table, files }: TableInput, bench) => ({
+    table: await bench.writeDocument(table),
+    files: await bench.writeDocument(files),
   }),
 });
 
@@ -55,6 +62,7 @@ export async function fetchModel(
   attempt: Attempt,
 ): Promise<FetchedModel> {
   const { plan } = await viewModel(input.plan, runtime, attempt);
+  const { directory } = plan;
   const byFile = new Map<string, SourceTensor[]>();
   for (const tensor of Object.values(plan.tensors))
     byFile.set(tensor.file, [...(byFile.get(tensor.file) ?? []), tensor]);
@@ -63,11 +71,11 @@ export async function fetchModel(
   let seconds = 0;
   let cached = true;
   for (const [file, tensors] of [...byFile].sort(([a], [b]) => (a < b ? -1 : 1))) {
-    const path = join(plan.directory, file);
+    const path = join(directory, file);
     const { size, mtimeNs } = await stat(path, { bigint: true });
     const result = await perform(
       fingerprint,
-      { directory: plan.directory, file, bytes: Number(size), modified: String(mtimeNs), tensors },
+      { directory, file, bytes: Number(size), modified: String(mtimeNs), tensors },
       runtime,
       attempt,
     );
@@ -80,7 +88,7 @@ export async function fetchModel(
     kind: 'checkpoint',
     sha256: computationKey('source-model', 1, { config: plan.config, table }),
     bytes: plan.sourceBytes,
-    at: { file: plan.directory, offset: 0 },
+    at: { file: directory, offset: 0 },
   };
-  return { ...(await perform(keepTable, { table, files }, runtime, attempt)), source, seconds, cached };
+  return { ...(await perform(keepTable, { directory, table, files }, runtime, attempt)), source, seconds, cached };
 }
