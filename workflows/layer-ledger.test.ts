@@ -1,0 +1,89 @@
+import type { CalibratedSlice } from '../activities';
+import type { ArtifactRef } from '../engine/spec';
+import { LayerLedger } from './layer-ledger';
+
+const BLOCK = {
+  index: 3,
+  name: 'model.layers.3',
+  stages: [
+    { name: 'attention-input', linears: 3, calibrated: true },
+    { name: 'attention', linears: 1, calibrated: true },
+  ],
+};
+
+const artifact = (sha256: string): ArtifactRef => ({ kind: 'activation', sha256, bytes: 4 });
+const slice = (name: string, changes: Partial<CalibratedSlice> = {}): CalibratedSlice => ({
+  activations: { hidden: artifact(`${name}-hidden`) },
+  gram: artifact(`${name}-gram`),
+  tokens: 100,
+  nonFiniteSequences: 0,
+  cached: false,
+  seconds: 2,
+  ...changes,
+});
+
+describe('LayerLedger', () => {
+  let ledger: LayerLedger;
+
+  beforeEach(() => {
+    jest.useFakeTimers({ now: 1_000_000 });
+    ledger = new LayerLedger(BLOCK);
+  });
+
+  afterEach(() => jest.useRealTimers());
+
+  it('counts what was computed and what came from the store, with the seconds of each activity', () => {
+    ledger.calibrated([slice('a'), slice('b', { cached: true, seconds: 0 })]);
+    ledger.merged({ hessian: artifact('sum'), tokens: 200, cached: false, seconds: 1 });
+    ledger.quantized({ linears: {}, reports: artifact('report'), relativeError: 0.25, cached: false, seconds: 5 });
+    ledger.packed({ cached: true, seconds: 0 });
+    expect(ledger.history(false)).toEqual({
+      calibrationTokens: 200,
+      nonFiniteSequences: 0,
+      seconds: { 'calibrate-slice': 2, 'merge-hessian': 1, 'quantize-linears': 5, 'pack-layer': 0 },
+      computed: 3,
+      cached: 2,
+      skipped: false,
+    });
+    expect(ledger.reports).toEqual([artifact('report')]);
+  });
+
+  it('averages the errors of the stages that have one', () => {
+    const linears = { linears: {}, reports: artifact('report'), cached: false, seconds: 0 };
+    expect(ledger.totals().relativeError).toBeNull();
+    ledger.quantized({ ...linears, relativeError: 0.1 });
+    ledger.quantized({ ...linears, relativeError: null });
+    ledger.quantized({ ...linears, relativeError: 0.3 });
+    expect(ledger.totals().relativeError).toBeCloseTo(0.2, 12);
+  });
+
+  it('drops activations and partial Hessians that nobody reads any more', () => {
+    ledger.calibrated([slice('a'), slice('b', { gram: null })]);
+    expect(ledger.intermediates([{ hidden: artifact('b-hidden') }])).toEqual(['a-hidden', 'a-gram']);
+  });
+
+  it('counts sequences that are not finite once, not once per stage', () => {
+    ledger.calibrated([slice('a', { nonFiniteSequences: 1 }), slice('b', { nonFiniteSequences: 2 })]);
+    ledger.calibrated([slice('c', { nonFiniteSequences: 1 }), slice('d', { nonFiniteSequences: 1 })]);
+    expect(ledger.history(true)).toMatchObject({ nonFiniteSequences: 3, skipped: true });
+  });
+
+  it('tells the stage in work and the speed: a token is done when it went through every stage', () => {
+    expect(ledger.begin('attention-input')).toBe('**model.layers.3**\n- attention-input: running');
+    ledger.calibrated([slice('a'), slice('b'), slice('c', { cached: true })]);
+    expect(ledger.begin('attention')).toBe('**model.layers.3**\n- attention-input: done\n- attention: running');
+    jest.advanceTimersByTime(4_000);
+    expect(ledger.progress()).toEqual({
+      index: 3,
+      name: 'model.layers.3',
+      state: 'running',
+      stage: 'attention',
+      relativeError: null,
+      seconds: 4,
+      // 200 tokens computed in one of two stages, in 4 seconds.
+      tokensPerSecond: 25,
+      computed: 2,
+      cached: 1,
+    });
+  });
+});
