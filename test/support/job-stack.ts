@@ -12,6 +12,7 @@ const WORKER_MAIN = join(__dirname, '..', '..', 'dist', 'workers', 'main.js');
 
 /** A line of a worker's log: `computed`, `cached`, `recomputing` ... */
 export interface LogEvent {
+  readonly pid: number;
   readonly event: string;
   readonly step?: string;
   readonly key?: string;
