@@ -67,6 +67,27 @@ export async function perform<Input, Output extends object>(
   attempt: Attempt,
 ): Promise<Output & Effort> {
   const key = computationKey(step.name, step.version, input);
+  // An attempt that Temporal has given up, while the server was away say, may still compute here: its result will do.
+  while (underWay.has(key)) await underWay.get(key)?.catch(() => undefined);
+  const work = lookUpOrCompute(key, step, input, runtime, attempt);
+  underWay.set(key, work);
+  try {
+    return await work;
+  } finally {
+    underWay.delete(key);
+  }
+}
+
+/** Computations of this process, by key. */
+const underWay = new Map<string, Promise<object>>();
+
+async function lookUpOrCompute<Input, Output extends object>(
+  key: string,
+  step: Step<Input, Output>,
+  input: Input,
+  runtime: ActivityRuntime,
+  attempt: Attempt,
+): Promise<Output & Effort> {
   const known = (await runtime.store.recall(key)) as ComputationRecord | null;
   if (known !== null) {
     runtime.log('cached', { step: step.name, key });
@@ -75,7 +96,7 @@ export async function perform<Input, Output extends object>(
   const started = performance.now();
   const output = await step.run(input, benchFor(key, runtime, attempt));
   const seconds = (performance.now() - started) / 1000;
-  attempt.signal.throwIfAborted();
+  // Also when the attempt was cancelled meanwhile: what is finished is never computed again.
   const record: ComputationRecord = { step: step.name, version: step.version, input, output };
   const stored = await runtime.store.record(key, record);
   runtime.log(stored === 'stored' ? 'computed' : 'computed-twice', { step: step.name, key, seconds });
