@@ -24,7 +24,7 @@ interface DemoJob {
   readonly uiPage: string | null;
 }
 
-/** The whole of it on the model that ships with Quantloom: offline, about a minute; the second time seconds. */
+/** The whole of it on the model that ships with Quantloom: offline, about a minute; the second time it finds all in the store. */
 export const demo: CommandDefinition = {
   configure(command) {
     command.option('--out <dir>', 'where the checkpoints go', 'quantloom-demo');
