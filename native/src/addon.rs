@@ -1,0 +1,269 @@
+//! What JavaScript calls. Long work runs in libuv's threads and the pool of its own, never on the event loop; typed arrays are read
+//! where they lie, so their owner must leave them alone until the promise settles. A panic becomes an error.
+
+use crate::inverse_factor::{NoFactor, damped_reversed, inverse_factor};
+use crate::linear::{Fault, Hessian, LinearProblem, Method, QuantizedRows, quantize_linear};
+use crate::scales::CodeGrid;
+use crate::simd::{InstructionSet, choose, instruction_set};
+use crate::threads::{Cancellation, pool};
+use napi::bindgen_prelude::*;
+use napi_derive::napi;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// The instruction set in use: `avx512`, `avx2`, `neon` or `baseline`.
+#[napi(js_name = "instructionSet")]
+pub fn js_instruction_set() -> &'static str {
+    instruction_set().name()
+}
+
+/// Uses another one from now on; for tests and measurements. False where the machine lacks it.
+#[napi(js_name = "useInstructionSet")]
+pub fn js_use_instruction_set(name: String) -> bool {
+    let set = InstructionSet::ALL
+        .into_iter()
+        .find(|set| set.name() == name);
+    set.is_some_and(choose)
+}
+
+/// Calls work off, between two blocks of it.
+#[napi(js_name = "Cancellation")]
+#[derive(Default)]
+pub struct JsCancellation(Cancellation);
+
+#[napi]
+impl JsCancellation {
+    #[napi(constructor)]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    #[napi]
+    pub fn cancel(&self) {
+        self.0.cancel();
+    }
+}
+
+/// Runs `work` in the pool of so many threads.
+pub(crate) fn in_pool<R: Send>(threads: u32, work: impl FnOnce() -> R + Send) -> Result<R> {
+    let pool = pool(threads.max(1) as usize).map_err(Error::from_reason)?;
+    catch_unwind(AssertUnwindSafe(|| pool.install(work))).map_err(|panic| {
+        let message = panic
+            .downcast_ref::<String>()
+            .cloned()
+            .or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()));
+        Error::from_reason(format!(
+            "a native kernel failed: {}",
+            message.unwrap_or_else(|| "no reason given".into())
+        ))
+    })
+}
+
+fn cancelled() -> Error {
+    Error::new(Status::Cancelled, "the work was called off")
+}
+
+/// See FactorizationTask in engine/quantizers/factorize.ts.
+#[napi(object, object_to_js = false)]
+pub struct FactorizationProblem {
+    pub hessian: Float64Array,
+    pub columns: u32,
+    pub solve_order: Int32Array,
+    pub dead: Uint8Array,
+    pub damping: f64,
+    /// Least value of the diagonal.
+    pub floor: f64,
+}
+
+pub struct FactorizationWork {
+    problem: FactorizationProblem,
+    threads: u32,
+    cancellation: Cancellation,
+}
+
+impl Task for FactorizationWork {
+    type Output = Option<Vec<f64>>;
+    type JsValue = Option<Float64Array>;
+
+    fn compute(&mut self) -> Result<Self::Output> {
+        let Self {
+            problem,
+            threads,
+            cancellation,
+        } = self;
+        let n = problem.columns as usize;
+        let made = in_pool(*threads, || {
+            let mut matrix = damped_reversed(
+                &problem.hessian,
+                &problem.solve_order,
+                &problem.dead,
+                problem.damping,
+                problem.floor,
+            );
+            let mut factor = vec![0.0; n * n];
+            inverse_factor(&mut matrix, &mut factor, n, cancellation).map(|()| factor)
+        })?;
+        match made {
+            Ok(factor) => Ok(Some(factor)),
+            Err(NoFactor::NotPositiveDefinite) => Ok(None),
+            Err(NoFactor::Cancelled) => Err(cancelled()),
+        }
+    }
+
+    fn resolve(&mut self, _: Env, output: Self::Output) -> Result<Self::JsValue> {
+        Ok(output.map(Float64Array::new))
+    }
+}
+
+/// Uᵀ of the inverse of the damped Hessian, `[columns, columns]`; null when it is not positive definite.
+#[napi(js_name = "inverseFactor")]
+pub fn js_inverse_factor(
+    problem: FactorizationProblem,
+    threads: u32,
+    cancellation: &JsCancellation,
+) -> AsyncTask<FactorizationWork> {
+    AsyncTask::new(FactorizationWork {
+        problem,
+        threads,
+        cancellation: cancellation.0.clone(),
+    })
+}
+
+/// See SolvableHessian in engine/quantizers/row-block.ts.
+#[napi(object, object_to_js = false)]
+pub struct SolvableHessian {
+    pub hessian: Float64Array,
+    pub outer_order: Int32Array,
+    pub solve_order: Int32Array,
+    pub dead: Uint8Array,
+    pub factor: Option<Float64Array>,
+}
+
+#[napi(object, object_to_js = false)]
+pub struct LinearToQuantize {
+    /// `[rows, columns]`.
+    pub weight: Float32Array,
+    pub rows: u32,
+    pub columns: u32,
+    pub group_size: u32,
+    /// Largest code.
+    pub levels: u32,
+    pub symmetric: bool,
+    pub minimum_zero: u32,
+    /// `rtn`; `gptq-static`: scales from the original weights; `gptq`: scales found on the way.
+    pub method: String,
+    pub search: bool,
+    pub refinements: u32,
+    pub solvable: Option<SolvableHessian>,
+}
+
+#[napi(object, object_from_js = false)]
+pub struct QuantizedLinear {
+    pub codes: Uint8Array,
+    pub scales: Float32Array,
+    pub zeros: Uint8Array,
+    pub errors_before: Float64Array,
+    pub errors: Float64Array,
+    pub energies: Float64Array,
+    pub weight_errors: Float64Array,
+    pub weight_energies: Float64Array,
+}
+
+#[napi(object, object_from_js = false)]
+pub struct RowFault {
+    /// `non-finite-weight` or `scale-too-large`.
+    pub fault: String,
+    pub row: u32,
+    pub at: u32,
+}
+
+pub struct LinearWork {
+    linear: LinearToQuantize,
+    threads: u32,
+    cancellation: Cancellation,
+}
+
+impl Task for LinearWork {
+    type Output = std::result::Result<QuantizedRows, Fault>;
+    type JsValue = Either<QuantizedLinear, RowFault>;
+
+    fn compute(&mut self) -> Result<Self::Output> {
+        let Self {
+            linear,
+            threads,
+            cancellation,
+        } = self;
+        let method = match linear.method.as_str() {
+            "rtn" => Method::RoundToNearest,
+            "gptq-static" => Method::StaticGroups,
+            "gptq" => Method::GroupsOnTheWay,
+            other => return Err(Error::from_reason(format!("there is no method {other}"))),
+        };
+        let result = in_pool(*threads, || {
+            let problem = LinearProblem {
+                weight: &linear.weight,
+                rows: linear.rows as usize,
+                columns: linear.columns as usize,
+                group_size: linear.group_size as usize,
+                grid: CodeGrid {
+                    levels: linear.levels as f64,
+                    symmetric: linear.symmetric,
+                    minimum_zero: linear.minimum_zero as f64,
+                },
+                method,
+                search: linear.search,
+                refinements: linear.refinements as usize,
+                hessian: linear.solvable.as_ref().map(|solvable| Hessian {
+                    values: &solvable.hessian,
+                    outer_order: &solvable.outer_order,
+                    solve_order: &solvable.solve_order,
+                    dead: &solvable.dead,
+                    factor: solvable.factor.as_deref(),
+                }),
+            };
+            quantize_linear(&problem, cancellation)
+        })?;
+        match result {
+            Err(Fault::Cancelled) => Err(cancelled()),
+            result => Ok(result),
+        }
+    }
+
+    fn resolve(&mut self, _: Env, output: Self::Output) -> Result<Self::JsValue> {
+        let fault = |fault: &str, row: usize, at: usize| {
+            Either::B(RowFault {
+                fault: fault.into(),
+                row: row as u32,
+                at: at as u32,
+            })
+        };
+        Ok(match output {
+            Ok(rows) => Either::A(QuantizedLinear {
+                codes: rows.codes.into(),
+                scales: rows.scales.into(),
+                zeros: rows.zeros.into(),
+                errors_before: rows.errors_before.into(),
+                errors: rows.errors.into(),
+                energies: rows.energies.into(),
+                weight_errors: rows.weight_errors.into(),
+                weight_energies: rows.weight_energies.into(),
+            }),
+            Err(Fault::NonFiniteWeight { row, column }) => fault("non-finite-weight", row, column),
+            Err(Fault::ScaleTooLarge { row, group }) => fault("scale-too-large", row, group),
+            Err(Fault::Cancelled) => return Err(cancelled()),
+        })
+    }
+}
+
+/// Codes, scales and errors of a whole linear; or why there are none.
+#[napi(js_name = "quantizeLinear")]
+pub fn js_quantize_linear(
+    linear: LinearToQuantize,
+    threads: u32,
+    cancellation: &JsCancellation,
+) -> AsyncTask<LinearWork> {
+    AsyncTask::new(LinearWork {
+        linear,
+        threads,
+        cancellation: cancellation.0.clone(),
+    })
+}

@@ -1,0 +1,55 @@
+//! The inner loops of Quantloom's solver: what engine/kernels does in TypeScript, on all cores and whole vectors.
+//!
+//! The modules are plain Rust on slices; `addon` is the only one that knows of JavaScript.
+
+mod addon;
+pub mod columns;
+pub mod energy;
+pub mod inverse_factor;
+pub mod linear;
+pub mod packed;
+pub mod product;
+pub mod refine;
+pub mod scales;
+pub mod simd;
+pub mod threads;
+
+#[cfg(test)]
+mod tests {
+    /// Numbers in (-1, 1) that look random.
+    pub fn noise(count: usize, seed: u64) -> Vec<f64> {
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        (0..count)
+            .map(|_| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                (state >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+            })
+            .collect()
+    }
+
+    /// `[n, n]`, X Xᵀ / n + I / 10.
+    pub fn positive_definite(n: usize) -> Vec<f64> {
+        let x = noise(n * n, n as u64);
+        let transposed: Vec<f64> = (0..n * n).map(|at| x[at % n * n + at / n]).collect();
+        let mut a: Vec<f64> = product(&x, &transposed, n).iter().map(|v| v / n as f64).collect();
+        for i in 0..n {
+            a[i * n + i] += 0.1;
+        }
+        a
+    }
+
+    /// A B, `[n, n]`, in plain loops.
+    pub fn product(a: &[f64], b: &[f64], n: usize) -> Vec<f64> {
+        let mut c = vec![0.0; n * n];
+        for i in 0..n {
+            for k in 0..n {
+                for j in 0..n {
+                    c[i * n + j] += a[i * n + k] * b[k * n + j];
+                }
+            }
+        }
+        c
+    }
+}

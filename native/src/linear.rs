@@ -1,0 +1,503 @@
+//! A whole linear in one go: engine/quantizers/quantize-rows.ts for all rows, on all threads.
+
+use crate::columns::{
+    ColumnBlock, ColumnProblem, PackedFactor, ROWS_MULTIPLE, Scaling, quantize_columns,
+};
+use crate::energy::output_energy;
+use crate::packed::PackedMatrix;
+use crate::product::{Matrix, Strips, Workspace};
+use crate::refine::{Rows, Shared, refine};
+use crate::scales::{CodeGrid, find_scale, round_small};
+use crate::simd::{dispatch, dot};
+use crate::threads::{Cancellation, Cancelled};
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+
+/// How codes are chosen.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// Each weight for itself.
+    RoundToNearest,
+    /// GPTQ with scales from the original weights.
+    StaticGroups,
+    /// GPTQ with scales that are found on the way.
+    GroupsOnTheWay,
+}
+
+/// A Hessian in the order of columns in which groups are contiguous ("outer order").
+pub struct Hessian<'a> {
+    /// `[columns, columns]`, symmetric, undamped.
+    pub values: &'a [f64],
+    /// `[columns]`: the column of the weight at each place of the outer order.
+    pub outer_order: &'a [i32],
+    /// `[columns]`: the place in the outer order of each column in the order of solving.
+    pub solve_order: &'a [i32],
+    /// `[columns]`, in the outer order: 1 where the input was always zero.
+    pub dead: &'a [u8],
+    /// `[columns, columns]`, in the order of solving: Uᵀ. Needed by GPTQ.
+    pub factor: Option<&'a [f64]>,
+}
+
+pub struct LinearProblem<'a> {
+    /// `[rows, columns]`.
+    pub weight: &'a [f32],
+    pub rows: usize,
+    pub columns: usize,
+    pub group_size: usize,
+    pub grid: CodeGrid,
+    pub method: Method,
+    pub search: bool,
+    /// Rounds of refinement; needs a Hessian.
+    pub refinements: usize,
+    pub hessian: Option<Hessian<'a>>,
+}
+
+/// Everything of all rows.
+pub struct QuantizedRows {
+    /// `[rows, columns]`, in the order of the source.
+    pub codes: Vec<u8>,
+    /// `[rows, groups]`.
+    pub scales: Vec<f32>,
+    pub zeros: Vec<u8>,
+    /// All `[rows]`.
+    pub errors_before: Vec<f64>,
+    pub errors: Vec<f64>,
+    pub energies: Vec<f64>,
+    pub weight_errors: Vec<f64>,
+    pub weight_energies: Vec<f64>,
+}
+
+/// Why there is no result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    NonFiniteWeight { row: usize, column: usize },
+    ScaleTooLarge { row: usize, group: usize },
+    Cancelled,
+}
+
+impl From<Cancelled> for Fault {
+    fn from(_: Cancelled) -> Self {
+        Self::Cancelled
+    }
+}
+
+/// What the blocks share.
+struct Job<'a> {
+    problem: &'a LinearProblem<'a>,
+    groups: usize,
+    /// `[columns]`, non-negative: diagonal of the Hessian, or ones.
+    importance: Vec<f64>,
+    /// `[columns]`: group of each column in the order of solving.
+    group_of: Vec<u32>,
+    factor: Option<PackedFactor<'a>>,
+    strips: Option<Strips<f64>>,
+    cancellation: &'a Cancellation,
+}
+
+/// The slices of the result that one block writes.
+struct Block<'a> {
+    weight: &'a [f32],
+    rows: usize,
+    codes: &'a mut [u8],
+    scales: &'a mut [f32],
+    zeros: &'a mut [u8],
+    errors_before: &'a mut [f64],
+    errors: &'a mut [f64],
+    energies: &'a mut [f64],
+    weight_errors: &'a mut [f64],
+    weight_energies: &'a mut [f64],
+}
+
+/// Quantizes a linear on the threads of the pool that this is called in. The result does not depend on how many there are.
+pub fn quantize_linear(
+    problem: &LinearProblem,
+    cancellation: &Cancellation,
+) -> Result<QuantizedRows, Fault> {
+    let LinearProblem { rows, columns, .. } = *problem;
+    check_lengths(problem);
+    if let Some(at) = first_non_finite(problem.weight) {
+        return Err(Fault::NonFiniteWeight {
+            row: at / columns,
+            column: at % columns,
+        });
+    }
+    let groups = columns.div_ceil(problem.group_size);
+    let hessian = problem.hessian.as_ref();
+    let packed = hessian.map(|hessian| unsafe {
+        PackedMatrix::new(Matrix::rows(hessian.values.as_ptr(), columns), columns, columns)
+    });
+    let factor = hessian.and_then(|hessian| hessian.factor);
+    let job = Job {
+        problem,
+        groups,
+        importance: match hessian {
+            Some(hessian) => (0..columns)
+                .map(|i| hessian.values[i * columns + i].max(0.0))
+                .collect(),
+            None => vec![1.0; columns],
+        },
+        group_of: hessian.map_or_else(Vec::new, |hessian| {
+            let size = problem.group_size as u32;
+            hessian.solve_order.iter().map(|&at| at as u32 / size).collect()
+        }),
+        factor: match problem.method {
+            Method::RoundToNearest => None,
+            _ => factor.map(|factor| PackedFactor::new(factor, columns)),
+        },
+        strips: packed.as_ref().map(PackedMatrix::strips),
+        cancellation,
+    };
+    let mut result = QuantizedRows {
+        codes: vec![0; rows * columns],
+        scales: vec![0.0; rows * groups],
+        zeros: vec![0; rows * groups],
+        errors_before: vec![0.0; rows],
+        errors: vec![0.0; rows],
+        energies: vec![0.0; rows],
+        weight_errors: vec![0.0; rows],
+        weight_energies: vec![0.0; rows],
+    };
+    let size = rows_of_block(rows);
+    let mut blocks = Vec::with_capacity(rows.div_ceil(size));
+    let parts = (problem.weight.chunks(size * columns))
+        .zip(result.codes.chunks_mut(size * columns))
+        .zip(result.scales.chunks_mut(size * groups))
+        .zip(result.zeros.chunks_mut(size * groups))
+        .zip(result.errors_before.chunks_mut(size))
+        .zip(result.errors.chunks_mut(size))
+        .zip(result.energies.chunks_mut(size))
+        .zip(result.weight_errors.chunks_mut(size))
+        .zip(result.weight_energies.chunks_mut(size));
+    for (
+        (((((((weight, codes), scales), zeros), errors_before), errors), energies), weight_errors),
+        weight_energies,
+    ) in parts
+    {
+        blocks.push(Block {
+            rows: weight.len() / columns,
+            weight,
+            codes,
+            scales,
+            zeros,
+            errors_before,
+            errors,
+            energies,
+            weight_errors,
+            weight_energies,
+        });
+    }
+    blocks
+        .into_par_iter()
+        .with_max_len(1)
+        .try_for_each(|block| dispatch(BlockTask { job: &job, block }))?;
+    if let Some(at) = result.scales.iter().position(|scale| scale.is_infinite()) {
+        return Err(Fault::ScaleTooLarge {
+            row: at / groups,
+            group: at % groups,
+        });
+    }
+    Ok(result)
+}
+
+/// Wrong lengths are a fault of the caller, and must not read beyond memory.
+fn check_lengths(problem: &LinearProblem) {
+    let LinearProblem {
+        rows,
+        columns,
+        group_size,
+        ..
+    } = *problem;
+    assert!(rows > 0 && columns > 0 && group_size > 0, "an empty linear");
+    assert_eq!(problem.weight.len(), rows * columns, "weights");
+    let Some(hessian) = &problem.hessian else {
+        assert!(problem.method == Method::RoundToNearest && problem.refinements == 0);
+        return;
+    };
+    assert_eq!(hessian.values.len(), columns * columns, "Hessian");
+    assert_eq!(hessian.dead.len(), columns, "dead columns");
+    for order in [hessian.outer_order, hessian.solve_order] {
+        assert_eq!(order.len(), columns, "order of columns");
+        assert!(order.iter().all(|&at| (at as usize) < columns), "order of columns");
+    }
+    if problem.method != Method::RoundToNearest {
+        assert_eq!(hessian.factor.map(<[f64]>::len), Some(columns * columns), "factor");
+    }
+}
+
+/// Large enough that what is read for a block serves many rows, small enough that every thread has some.
+fn rows_of_block(rows: usize) -> usize {
+    let threads = rayon::current_num_threads();
+    let share = rows.div_ceil(2 * threads).next_multiple_of(ROWS_MULTIPLE);
+    share.min(4 * ROWS_MULTIPLE)
+}
+
+fn first_non_finite(weight: &[f32]) -> Option<usize> {
+    const STRETCH: usize = 1 << 16;
+    weight
+        .par_chunks(STRETCH)
+        .enumerate()
+        .find_map_first(|(index, part)| {
+            // A sum would overflow; the largest exponent does not.
+            let all = part.iter().fold(0, |all, w| all | (w.to_bits() & 0x7f80_0000 == 0x7f80_0000) as u32);
+            if all == 0 {
+                return None;
+            }
+            let at = part.iter().position(|w| !w.is_finite())?;
+            Some(index * STRETCH + at)
+        })
+}
+
+struct BlockTask<'a> {
+    job: &'a Job<'a>,
+    block: Block<'a>,
+}
+
+impl WithSimd for BlockTask<'_> {
+    type Output = Result<(), Cancelled>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
+        let BlockTask { job, mut block } = self;
+        job.cancellation.check()?;
+        let problem = job.problem;
+        let original = in_outer_order(problem, &block);
+        let mut weights = original.clone();
+        if let Some(hessian) = &problem.hessian {
+            for row in weights.chunks_mut(problem.columns) {
+                for (w, dead) in row.iter_mut().zip(hessian.dead) {
+                    *w = if *dead == 0 { *w } else { 0.0 };
+                }
+            }
+        }
+        if problem.method != Method::GroupsOnTheWay {
+            find_scales(simd, job, &mut block, &weights);
+        }
+        // In the outer order until the end.
+        let mut codes = vec![0; block.rows * problem.columns];
+        match problem.method {
+            Method::RoundToNearest => round_to_nearest(job, &block, &weights, &mut codes),
+            _ => error_compensation(simd, job, &mut block, &weights, &mut codes)?,
+        }
+        // A fault: what follows would only be wrong.
+        if block.scales.iter().any(|scale| scale.is_infinite()) {
+            return Ok(());
+        }
+        output_errors(simd, job, &mut block, &weights, &mut codes)?;
+        weight_errors(job, &mut block, &original, &codes);
+        match &problem.hessian {
+            None => block.codes.copy_from_slice(&codes),
+            Some(hessian) => {
+                let rows = block.codes.chunks_mut(problem.columns);
+                for (to, from) in rows.zip(codes.chunks(problem.columns)) {
+                    for (code, &place) in from.iter().zip(hessian.outer_order) {
+                        to[place as usize] = *code;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The block's weights in float64, columns in the order in which groups are contiguous.
+#[inline(always)]
+fn in_outer_order(problem: &LinearProblem, block: &Block) -> Vec<f64> {
+    let Some(hessian) = &problem.hessian else {
+        return block.weight.iter().map(|&w| w as f64).collect();
+    };
+    let mut ordered = vec![0.0; block.weight.len()];
+    let rows = ordered.chunks_mut(problem.columns);
+    for (to, from) in rows.zip(block.weight.chunks(problem.columns)) {
+        for (w, &place) in to.iter_mut().zip(hessian.outer_order) {
+            *w = from[place as usize] as f64;
+        }
+    }
+    ordered
+}
+
+/// Calls `work(row, group, columns)` for every group of every row of the block.
+#[inline(always)]
+fn for_groups(job: &Job, rows: usize, mut work: impl FnMut(usize, usize, std::ops::Range<usize>)) {
+    let LinearProblem {
+        columns, group_size, ..
+    } = *job.problem;
+    for row in 0..rows {
+        for group in 0..job.groups {
+            let first = group * group_size;
+            work(row, group, first..(first + group_size).min(columns));
+        }
+    }
+}
+
+#[inline(always)]
+fn find_scales<S: Simd>(simd: S, job: &Job, block: &mut Block, weights: &[f64]) {
+    let columns = job.problem.columns;
+    for row in 0..block.rows {
+        for group in 0..job.groups {
+            let first = group * job.problem.group_size;
+            let last = (first + job.problem.group_size).min(columns);
+            let part = &weights[row * columns..][first..last];
+            let importance = &job.importance[first..last];
+            let (scale, zero) =
+                find_scale(simd, part, importance, job.problem.grid, job.problem.search);
+            block.scales[row * job.groups + group] = scale as f32;
+            block.zeros[row * job.groups + group] = zero as u8;
+        }
+    }
+}
+
+/// `q = clamp(round(w / s) + z, 0, 2^b - 1)`, halves to even.
+#[inline(always)]
+fn round_to_nearest(job: &Job, block: &Block, weights: &[f64], codes: &mut [u8]) {
+    let (columns, levels) = (job.problem.columns, job.problem.grid.levels);
+    for_groups(job, block.rows, |row, group, range| {
+        let scale = block.scales[row * job.groups + group] as f64;
+        let zero = block.zeros[row * job.groups + group] as f64;
+        let weights = &weights[row * columns..][range.clone()];
+        for (code, w) in codes[row * columns..][range].iter_mut().zip(weights) {
+            let step = round_small(w / scale) + zero;
+            let step = if step < 0.0 { 0.0 } else { step };
+            *code = (if step > levels { levels } else { step }) as u8;
+        }
+    });
+}
+
+/// GPTQ: the block transposed and in the order of solving, there and back.
+#[inline(always)]
+fn error_compensation<S: Simd>(
+    simd: S,
+    job: &Job,
+    block: &mut Block,
+    weights: &[f64],
+    codes: &mut [u8],
+) -> Result<(), Cancelled> {
+    let LinearProblem { columns, .. } = *job.problem;
+    let (Some(hessian), Some(factor)) = (&job.problem.hessian, &job.factor) else {
+        unreachable!("lengths were checked");
+    };
+    let rows = block.rows.next_multiple_of(ROWS_MULTIPLE);
+    let mut turned = vec![0.0; columns * rows];
+    let mut turned_codes = vec![0u8; columns * rows];
+    let mut scales = vec![1.0; job.groups * rows];
+    let mut zeros = vec![0.0; job.groups * rows];
+    for (i, &place) in hessian.solve_order.iter().enumerate() {
+        for row in 0..block.rows {
+            turned[i * rows + row] = weights[row * columns + place as usize];
+        }
+    }
+    for row in 0..block.rows {
+        for group in 0..job.groups {
+            if job.problem.method == Method::StaticGroups {
+                scales[group * rows + row] = block.scales[row * job.groups + group] as f64;
+                zeros[group * rows + row] = block.zeros[row * job.groups + group] as f64;
+            }
+        }
+    }
+    let problem = ColumnProblem {
+        factor,
+        columns,
+        group_size: job.problem.group_size,
+        groups: job.groups,
+        group_of: &job.group_of,
+        grid: job.problem.grid,
+        scaling: (job.problem.method == Method::GroupsOnTheWay).then_some(Scaling {
+            importance: &job.importance,
+            search: job.problem.search,
+        }),
+    };
+    let mut turned_block = ColumnBlock {
+        rows,
+        live: block.rows,
+        weights: &mut turned,
+        scales: &mut scales,
+        zeros: &mut zeros,
+        codes: &mut turned_codes,
+    };
+    quantize_columns(simd, &problem, &mut turned_block, job.cancellation)?;
+    for (i, &place) in hessian.solve_order.iter().enumerate() {
+        for row in 0..block.rows {
+            codes[row * columns + place as usize] = turned_codes[i * rows + row];
+        }
+    }
+    for row in 0..block.rows {
+        for group in 0..job.groups {
+            block.scales[row * job.groups + group] = scales[group * rows + row] as f32;
+            block.zeros[row * job.groups + group] = zeros[group * rows + row] as u8;
+        }
+    }
+    Ok(())
+}
+
+/// Errors of the outputs; with refinements, after making them smaller.
+#[inline(always)]
+fn output_errors<S: Simd>(
+    simd: S,
+    job: &Job,
+    block: &mut Block,
+    weights: &[f64],
+    codes: &mut [u8],
+) -> Result<(), Cancelled> {
+    let (Some(hessian), Some(strips)) = (&job.problem.hessian, job.strips) else {
+        return Ok(());
+    };
+    let LinearProblem {
+        columns, group_size, ..
+    } = *job.problem;
+    if job.problem.refinements > 0 {
+        let shared = Shared {
+            columns,
+            group_size,
+            groups: job.groups,
+            grid: job.problem.grid,
+            hessian: hessian.values,
+            strips,
+            rounds: job.problem.refinements,
+        };
+        let rows = Rows {
+            rows: block.rows,
+            weights,
+            scales: block.scales,
+            zeros: block.zeros,
+            codes,
+            errors_before: block.errors_before,
+            errors: block.errors,
+            energies: block.energies,
+        };
+        return refine(simd, &shared, rows, job.cancellation);
+    }
+    let mut workspace = Workspace::new();
+    let difference = difference(job, block, weights, codes);
+    output_energy(simd, &mut workspace, &difference, columns, strips, block.errors);
+    block.errors_before.copy_from_slice(block.errors);
+    output_energy(simd, &mut workspace, weights, columns, strips, block.energies);
+    Ok(())
+}
+
+/// `W - Q`, `[rows, columns]`, all in the outer order.
+#[inline(always)]
+fn difference(job: &Job, block: &Block, weights: &[f64], codes: &[u8]) -> Vec<f64> {
+    let columns = job.problem.columns;
+    let mut difference = weights.to_vec();
+    for_groups(job, block.rows, |row, group, range| {
+        let scale = block.scales[row * job.groups + group] as f64;
+        let zero = block.zeros[row * job.groups + group] as f64;
+        let codes = &codes[row * columns..][range.clone()];
+        for (d, code) in difference[row * columns..][range].iter_mut().zip(codes) {
+            *d = (*code as f64 - zero).mul_add(-scale, *d);
+        }
+    });
+    difference
+}
+
+/// `‖ΔW‖²` and `‖W‖²` of each row, against the weights of the source: what zeroing dead columns costs counts.
+#[inline(always)]
+fn weight_errors(job: &Job, block: &mut Block, original: &[f64], codes: &[u8]) {
+    let columns = job.problem.columns;
+    let difference = difference(job, block, original, codes);
+    for row in 0..block.rows {
+        let d = &difference[row * columns..][..columns];
+        let w = &original[row * columns..][..columns];
+        block.weight_errors[row] = dot(d, d);
+        block.weight_energies[row] = dot(w, w);
+    }
+}

@@ -1,0 +1,355 @@
+//! Lowers tr((W - Q) H (W - Q)ᵀ): closed-form scales for fixed codes, coordinate descent on codes for fixed scales.
+//! See engine/kernels/refine.ts.
+
+use crate::product::{Into, Matrix, Strips, Triangles, Workspace, multiply};
+use crate::scales::{CodeGrid, SMALLEST_SCALE, round_small, round_to_float16};
+use crate::simd::dot;
+use crate::threads::{Cancellation, Cancelled};
+use pulp::Simd;
+
+/// Columns of a group whose moves are applied together; their rows of H serve all rows of weights from the second-level cache.
+const BATCH: usize = 64;
+
+/// Columns that are looked at together.
+const GLANCE: usize = 16;
+
+/// Bound on the memory of the projections of one task, bytes.
+const PROJECTION_BYTES: usize = 16 << 20;
+
+/// What all rows share. Columns are in the outer order, in which groups are contiguous.
+pub struct Shared<'a> {
+    pub columns: usize,
+    pub group_size: usize,
+    pub groups: usize,
+    pub grid: CodeGrid,
+    /// `[columns, columns]`, undamped, symmetric.
+    pub hessian: &'a [f64],
+    pub strips: Strips<f64>,
+    pub rounds: usize,
+}
+
+/// A quantization of some rows that is improved in place.
+pub struct Rows<'a> {
+    pub rows: usize,
+    /// `[rows, columns]`.
+    pub weights: &'a [f64],
+    /// `[rows, groups]`, float16 values.
+    pub scales: &'a mut [f32],
+    pub zeros: &'a [u8],
+    /// `[rows, columns]`.
+    pub codes: &'a mut [u8],
+    /// `[rows]`, written: `ΔW H ΔWᵀ` before and after, and `W H Wᵀ`.
+    pub errors_before: &'a mut [f64],
+    pub errors: &'a mut [f64],
+    pub energies: &'a mut [f64],
+}
+
+/// One row, with what is kept up to date along the way.
+struct State<'a> {
+    weights: &'a [f64],
+    scales: &'a mut [f32],
+    zeros: &'a [u8],
+    codes: &'a mut [u8],
+    /// t `[columns]`: code - zero.
+    steps: &'a mut [f64],
+    /// P `[groups, columns]`: t H for the part of t that lies in the group, so that Q H = Σ s P.
+    projections: &'a mut [f64],
+    /// G `[columns]`: (W - Q) H.
+    gradient: &'a mut [f64],
+    scales_before: Vec<f32>,
+    error: f64,
+    settled: bool,
+}
+
+#[inline(always)]
+pub fn refine<S: Simd>(
+    simd: S,
+    shared: &Shared,
+    rows: Rows,
+    cancellation: &Cancellation,
+) -> Result<(), Cancelled> {
+    let Shared {
+        columns,
+        group_size,
+        groups,
+        ..
+    } = *shared;
+    let mut workspace = Workspace::new();
+    let count = rows.rows;
+    // W H of all rows at once: the projections of all of them would not fit the cache, this does.
+    let mut gradients = vec![0.0; count * columns];
+    unsafe {
+        multiply(
+            simd,
+            &mut workspace,
+            Matrix::rows(rows.weights.as_ptr(), columns),
+            count,
+            0,
+            0..columns,
+            shared.strips,
+            0..columns,
+            gradients.as_mut_ptr(),
+            columns,
+            Into::Set,
+            Triangles::default(),
+        );
+    }
+    let most = (PROJECTION_BYTES / (8 * groups * columns)).clamp(8, count.max(8));
+    let mut steps = vec![0.0; most * columns];
+    let mut projections = vec![0.0; most * groups * columns];
+    let mut first = 0;
+    while first < count {
+        cancellation.check()?;
+        let last = (first + most).min(count);
+        let of = |size: usize| first * size..last * size;
+        let here = last - first;
+        let codes = &rows.codes[of(columns)];
+        let zeros = &rows.zeros[of(groups)];
+        for row in 0..here {
+            for column in 0..columns {
+                let zero = zeros[row * groups + column / group_size];
+                let at = row * columns + column;
+                steps[at] = codes[at] as f64 - zero as f64;
+            }
+        }
+        for group in 0..groups {
+            let inner = group * group_size..((group + 1) * group_size).min(columns);
+            unsafe {
+                multiply(
+                    simd,
+                    &mut workspace,
+                    Matrix::rows(steps.as_ptr(), columns),
+                    here,
+                    0,
+                    inner,
+                    shared.strips,
+                    0..columns,
+                    projections.as_mut_ptr().add(group * columns),
+                    groups * columns,
+                    Into::Set,
+                    Triangles::default(),
+                );
+            }
+        }
+        let mut states: Vec<State> = Vec::with_capacity(here);
+        let parts = rows.weights[of(columns)]
+            .chunks(columns)
+            .zip(rows.scales[of(groups)].chunks_mut(groups))
+            .zip(rows.zeros[of(groups)].chunks(groups))
+            .zip(rows.codes[of(columns)].chunks_mut(columns))
+            .zip(steps.chunks_mut(columns))
+            .zip(projections.chunks_mut(groups * columns))
+            .zip(gradients[of(columns)].chunks_mut(columns));
+        for ((((((weights, scales), zeros), codes), steps), projections), gradient) in parts {
+            states.push(State {
+                scales_before: scales.to_vec(),
+                weights,
+                scales,
+                zeros,
+                codes,
+                steps,
+                projections,
+                gradient,
+                error: 0.0,
+                settled: false,
+            });
+        }
+        for (row, state) in states.iter_mut().enumerate() {
+            rows.energies[first + row] = dot(state.weights, state.gradient);
+            for group in 0..groups {
+                let projection = &state.projections[group * columns..][..columns];
+                add_multiple(state.gradient, -(state.scales[group] as f64), projection);
+            }
+            state.error = error_of(shared, state);
+            rows.errors_before[first + row] = state.error;
+        }
+        improve(shared, &mut states, cancellation)?;
+        for (row, state) in states.iter().enumerate() {
+            rows.errors[first + row] = state.error;
+        }
+        first = last;
+    }
+    Ok(())
+}
+
+/// Rounds until no row gets better. A row keeps what it had before the round that did not help.
+#[inline(always)]
+fn improve(
+    shared: &Shared,
+    states: &mut [State],
+    cancellation: &Cancellation,
+) -> Result<(), Cancelled> {
+    for _ in 0..shared.rounds {
+        if states.iter().all(|state| state.settled) {
+            break;
+        }
+        for state in states.iter_mut().filter(|state| !state.settled) {
+            state.scales_before.copy_from_slice(state.scales);
+            refine_scales(shared, state);
+        }
+        for group in 0..shared.groups {
+            cancellation.check()?;
+            let end = ((group + 1) * shared.group_size).min(shared.columns);
+            let mut start = group * shared.group_size;
+            while start < end {
+                let stop = (start + BATCH).min(end);
+                for state in states.iter_mut().filter(|state| !state.settled) {
+                    refine_codes(shared, state, group, start, stop);
+                }
+                start = stop;
+            }
+        }
+        for state in states.iter_mut().filter(|state| !state.settled) {
+            let after = error_of(shared, state);
+            if after < state.error {
+                state.error = after;
+                for (at, code) in state.codes.iter_mut().enumerate() {
+                    let zero = state.zeros[at / shared.group_size] as f64;
+                    *code = (state.steps[at] + zero) as u8;
+                }
+            } else {
+                state.settled = true;
+                state.scales.copy_from_slice(&state.scales_before);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `x += a y`
+#[inline(always)]
+fn add_multiple(x: &mut [f64], a: f64, y: &[f64]) {
+    for (x, y) in x.iter_mut().zip(y) {
+        *x = a.mul_add(*y, *x);
+    }
+}
+
+/// `Σ (W - Q) G`
+#[inline(always)]
+fn error_of(shared: &Shared, state: &State) -> f64 {
+    let mut error = 0.0;
+    let size = shared.group_size;
+    let mut difference = [0.0; BATCH];
+    for (group, &scale) in state.scales.iter().enumerate() {
+        let range = group * size..((group + 1) * size).min(shared.columns);
+        let weights = state.weights[range.clone()].chunks(BATCH);
+        let steps = state.steps[range.clone()].chunks(BATCH);
+        for ((weights, steps), gradient) in
+            weights.zip(steps).zip(state.gradient[range].chunks(BATCH))
+        {
+            for i in 0..weights.len() {
+                difference[i] = steps[i].mul_add(-(scale as f64), weights[i]);
+            }
+            error += dot(&difference[..weights.len()], gradient);
+        }
+    }
+    error
+}
+
+/// Group after group (Gauss-Seidel) the scale that is best for the codes and all other scales: `δs = G tᵀ / (t H tᵀ)`. The error is a
+/// parabola in s, so the float16 next to its lowest point is the best float16.
+#[inline(always)]
+fn refine_scales(shared: &Shared, state: &mut State) {
+    let Shared {
+        columns,
+        group_size,
+        groups,
+        ..
+    } = *shared;
+    for group in 0..groups {
+        let range = group * group_size..((group + 1) * group_size).min(columns);
+        let projection = &state.projections[group * columns..][..columns];
+        let steps = &state.steps[range.clone()];
+        let curvature = dot(&projection[range.clone()], steps);
+        let slope = dot(&state.gradient[range], steps);
+        if curvature.is_nan() || curvature <= 0.0 {
+            continue;
+        }
+        let scale = state.scales[group] as f64;
+        let better = round_to_float16(scale + slope / curvature);
+        if better < SMALLEST_SCALE || better == f64::INFINITY || better == scale {
+            continue;
+        }
+        state.scales[group] = better as f32;
+        add_multiple(state.gradient, scale - better, projection);
+    }
+}
+
+/// Column after column the code that is best for the scales and all other codes: the weight moves by `G_c / H_cc` and is rounded.
+/// Few codes move, and only those cost more than a look.
+#[inline(always)]
+fn refine_codes(shared: &Shared, state: &mut State, group: usize, start: usize, stop: usize) {
+    let Shared {
+        columns, hessian, ..
+    } = *shared;
+    let scale = state.scales[group] as f64;
+    let zero = state.zeros[group] as f64;
+    let (lowest, highest) = (-zero, shared.grid.levels - zero);
+    let width = stop - start;
+    // Beyond the last column nothing moves: a curvature of 1 and a gradient of 0.
+    let mut near = [0.0; BATCH];
+    let mut curvature = [1.0; BATCH];
+    let mut steps = [lowest.max(0.0); BATCH];
+    near[..width].copy_from_slice(&state.gradient[start..stop]);
+    steps[..width].copy_from_slice(&state.steps[start..stop]);
+    for i in 0..width {
+        curvature[i] = hessian[(start + i) * columns + start + i];
+    }
+    let mut moved = [0usize; BATCH + 4];
+    let mut moves = [0.0; BATCH + 4];
+    let mut count = 0;
+    let mut glance = 0;
+    // A move changes the gradient of what follows, so what follows is looked at again.
+    let mut from = 0;
+    while glance < width {
+        let mut better = [0.0; GLANCE];
+        for i in 0..GLANCE {
+            let at = glance + i;
+            let target = steps[at] * scale + near[at] / curvature[at];
+            let step = round_small(target / scale);
+            let step = if step < lowest { lowest } else { step };
+            let step = if step > highest { highest } else { step };
+            better[i] = if curvature[at] > 0.0 { step } else { steps[at] };
+        }
+        let end = width.min(glance + GLANCE);
+        let Some(column) = (from..end).find(|&at| better[at - glance] != steps[at]) else {
+            glance += GLANCE;
+            from = glance;
+            continue;
+        };
+        let by = better[column - glance] - steps[column];
+        steps[column] = better[column - glance];
+        moved[count] = start + column;
+        moves[count] = by;
+        count += 1;
+        let h = &hessian[(start + column) * columns..];
+        let change = -by * scale;
+        for at in column + 1..width {
+            near[at] = change.mul_add(h[start + at], near[at]);
+        }
+        from = column + 1;
+    }
+    if count == 0 {
+        return;
+    }
+    state.steps[start..stop].copy_from_slice(&steps[..width]);
+    // Filled up with moves by nothing.
+    for k in count..count.next_multiple_of(4) {
+        moved[k] = moved[0];
+        moves[k] = 0.0;
+    }
+    let projection = &mut state.projections[group * columns..][..columns];
+    let gradient = &mut state.gradient[..columns];
+    for (moved, by) in moved[..count].chunks(4).zip(moves.chunks(4)) {
+        let of = |k: usize| &hessian[moved.get(k).copied().unwrap_or(moved[0]) * columns..][..columns];
+        let (h0, h1, h2, h3) = (of(0), of(1), of(2), of(3));
+        for i in 0..columns {
+            let x = by[0] * h0[i];
+            let x = by[1].mul_add(h1[i], x);
+            let x = by[2].mul_add(h2[i], x);
+            let x = by[3].mul_add(h3[i], x);
+            gradient[i] = (-scale).mul_add(x, gradient[i]);
+            projection[i] += x;
+        }
+    }
+}
