@@ -5,12 +5,12 @@ import { isRunning } from '../../cli/process-identity';
 import { manifestOf, type Outcome, outcomeOf, repeatedWork } from '../support/job-outcome';
 import { ProgramJob, type ProgramJobOptions, type Target } from '../support/program-job';
 import { seededRandom } from '../support/random-moments';
+import { smallDisk } from '../support/small-disk';
 
 /** How many jobs are killed: QUANTLOOM_CHAOS_JOBS=50 for a soak. QUANTLOOM_CHAOS_SEED repeats the job whose seed was printed. */
 const JOBS = Number(process.env.QUANTLOOM_CHAOS_JOBS ?? 1);
 const SEED = Number(process.env.QUANTLOOM_CHAOS_SEED ?? Date.now() % 1_000_000);
 const TARGETS: readonly Target[] = ['gpu', 'cpu', 'control', 'all workers', 'server', 'everything'];
-const MINUTES = 60_000;
 
 describe('a job', () => {
   const jobs: ProgramJob[] = [];
@@ -26,6 +26,7 @@ describe('a job', () => {
   async function expectDone(job: ProgramJob, story: string): Promise<void> {
     expect({ story, ...(await outcomeOf(job.output)) }).toEqual({ story, ...undisturbed });
     expect({ story, repeated: repeatedWork(job) }).toEqual({ story, repeated: [] });
+    expect(job.computed).toBeLessThanOrEqual(steps);
   }
 
   async function removeJobs(): Promise<void> {
@@ -40,9 +41,9 @@ describe('a job', () => {
     steps = job.computed;
     expect(repeatedWork(job)).toEqual([]);
     await removeJobs();
-  }, 3 * MINUTES);
+  }, 180_000);
 
-  afterEach(removeJobs, MINUTES);
+  afterEach(removeJobs, 60_000);
 
   it.each(Array.from({ length: JOBS }, (_, index) => SEED + index))(
     'survives kill -9 of whatever runs at random moments (seed %i)',
@@ -68,60 +69,75 @@ describe('a job', () => {
       await expectDone(job, story);
       expect(await job.leftovers()).toEqual([]);
     },
-    6 * MINUTES,
+    360_000,
   );
 
-  it(
-    "goes on from the store when Temporal's database is gone",
-    async () => {
-      const job = newJob();
-      const first = job.start();
-      await job.untilComputed(steps / 2, first);
-      job.kill('everything', first);
-      await first.ended;
-      expect(await job.leftovers()).toEqual([]);
-      const database = readdirSync(job.home).filter((name) => name.startsWith('temporal.db'));
-      expect(database).toContain('temporal.db');
-      for (const name of database) rmSync(join(job.home, name));
+  it("goes on from the store when Temporal's database is gone", async () => {
+    const job = newJob();
+    const first = job.start();
+    await job.untilComputed(steps / 2, first);
+    job.kill('everything', first);
+    await first.ended;
+    expect(await job.leftovers()).toEqual([]);
+    const database = readdirSync(job.home).filter((name) => name.startsWith('temporal.db'));
+    expect(database).toContain('temporal.db');
+    for (const name of database) rmSync(join(job.home, name));
 
-      const { code, document } = await job.start().ended;
-      expect(code).toBe(0);
-      await expectDone(job, 'lost database');
-      const [layer] = manifestOf(job.output).run.blocks;
-      expect(layer).toMatchObject({ computed: 0 });
-      expect(document?.cached).toBeGreaterThan(steps / 3);
-    },
-    5 * MINUTES,
-  );
+    const { code, document } = await job.start().ended;
+    expect(code).toBe(0);
+    await expectDone(job, 'lost database');
+    const [layer] = manifestOf(job.output).run.blocks;
+    expect(layer).toMatchObject({ computed: 0 });
+    expect(document?.cached).toBeGreaterThan(steps / 3);
+  }, 300_000);
 
-  it.each(['SIGTERM', 'SIGINT'] as const)(
-    'stops in order at %s, and the same command goes on with it',
-    async (signal) => {
-      const job = newJob();
-      const first = job.start();
-      await job.untilComputed(steps / 3, first);
-      const children = job.processes(first);
+  it('stops in order when it is interrupted, and the same command goes on with it', async () => {
+    const job = newJob();
+    for (const [signal, moment] of [
+      ['SIGTERM', steps / 5],
+      ['SIGINT', steps / 2],
+    ] as const) {
+      const program = job.start();
+      await job.untilComputed(moment, program);
+      const children = job.processes(program);
       expect(children.length).toBeGreaterThanOrEqual(5);
-      process.kill(first.pid, signal);
-      const { code, document } = await first.ended;
+      process.kill(program.pid, signal);
+      const { code, document } = await program.ended;
       expect(children.filter(isRunning)).toEqual([]);
       expect({ code, document }).toMatchObject({ code: 130, document: { state: 'interrupted', goesOn: false } });
+    }
+    expect((await job.start().ended).code).toBe(0);
+    await expectDone(job, 'interrupted');
+  }, 360_000);
 
-      expect((await job.start().ended).code).toBe(0);
-      await expectDone(job, signal);
-    },
-    5 * MINUTES,
-  );
+  it('gives the same bytes with three workers of each kind', async () => {
+    const job = newJob({ workers: 3 });
+    expect((await job.start().ended).code).toBe(0);
+    await expectDone(job, 'three workers');
+    const calibrating = job.log().filter(({ event, step }) => event === 'computed' && step === 'calibrate-slice');
+    expect(new Set(calibrating.map(({ pid }) => pid)).size).toBeGreaterThan(1);
+  }, 180_000);
 
-  it(
-    'gives the same bytes with three workers of each kind',
-    async () => {
-      const job = newJob({ workers: 3 });
+  it('waits for review when its disk is full, with a clear message, and goes on when there is room', async () => {
+    const disk = smallDisk();
+    try {
+      const job = newJob({ store: disk.directory });
+      const first = job.start();
+      await job.untilComputed(steps / 4, first);
+      disk.fill(job.processes(first, 'all workers').map(({ pid }) => pid));
+      const { code, stderr, document } = await first.ended;
+      expect({ code, stderr, document }).toMatchObject({ code: 3, document: { state: 'needs-review' } });
+      const complaints = stderr.split('\n').filter((line) => line.includes('No room'));
+      const complaint = /^model\.layers\.\d+ needs review: No room in \S+: \d+ bytes needed, \d+ bytes free \(E\w+\)/;
+      expect(complaints).toEqual([expect.stringMatching(complaint)]);
+      expect(complaints[0]).toContain(`No room in ${disk.directory}:`);
+
+      disk.makeRoom();
       expect((await job.start().ended).code).toBe(0);
-      await expectDone(job, 'three workers');
-      const calibrating = job.log().filter(({ event, step }) => event === 'computed' && step === 'calibrate-slice');
-      expect(new Set(calibrating.map(({ pid }) => pid)).size).toBeGreaterThan(1);
-    },
-    3 * MINUTES,
-  );
+      await expectDone(job, 'full disk');
+    } finally {
+      await removeJobs();
+      disk.remove();
+    }
+  }, 300_000);
 });
