@@ -56,6 +56,8 @@ export class JobBoard {
 
   entered(phase: JobPhase): void {
     this.state.phase = phase;
+    // The pause that came during the last step holds nothing up any more.
+    if (phase === 'done' || phase === 'cancelled') this.state.paused = false;
     upsertSearchAttributes([{ key: STAGE, value: phase }]);
     this.show();
   }
