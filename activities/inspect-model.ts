@@ -31,6 +31,9 @@ export interface InspectedModel {
   readonly sourceBytes: number;
 }
 
+/** A layer's workflow may record 30 events per slice, and Temporal ends a history of 51,200. */
+const MOST_SLICES = 1_000;
+
 const keepPlan = defineStep({
   name: 'inspect-model',
   version: 1,
@@ -52,6 +55,14 @@ export async function inspectModel(
   if (estimate.refusals.length > 0) {
     const reasons = estimate.refusals.map((refusal) => `${refusal.where}: ${refusal.message}`);
     throw new QuantloomError('PlanRefused', reasons.join('\n'), { details: { refusals: estimate.refusals } });
+  }
+  if (plan.slices.length > MOST_SLICES) {
+    const sliceTokens = Math.ceil(estimate.calibrationTokens / MOST_SLICES);
+    throw new QuantloomError(
+      'PlanRefused',
+      `calibration.sliceTokens: ${spec.calibration.sliceTokens} tokens a slice make ${plan.slices.length} slices of the calibration ` +
+        `set; a job can have ${MOST_SLICES}. Make it ${sliceTokens} or more, or ask for fewer samples.`,
+    );
   }
   const blocks = plan.blocks.map((block) => ({
     index: block.index,

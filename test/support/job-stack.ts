@@ -21,6 +21,8 @@ export interface LogEvent {
 /** A real Temporal server, and one real worker process per queue. */
 export interface JobStack {
   readonly client: Client;
+  /** Of the Temporal server. */
+  readonly address: string;
   readonly directory: string;
   readonly storeDirectory: string;
   /** What all workers have logged so far. */
@@ -80,6 +82,7 @@ export async function startJobStack({
     client.workflow.start('quantizeModel', { taskQueue: TASK_QUEUES.control, workflowId, args: [spec] });
   return {
     client,
+    address,
     directory,
     storeDirectory,
     log,
