@@ -14,14 +14,18 @@ export interface SmallDisk {
 
 /**
  * A file system in memory, where mounting is permitted. Elsewhere a limit on the size of the workers' files, which the system reports
- * in another way (EFBIG) but at the same places.
+ * in another way (EFBIG) but at the same places. Null where the system offers neither.
  */
-export function smallDisk(): SmallDisk {
+export function smallDisk(): SmallDisk | null {
   const directory = mkdtempSync(join(tmpdir(), 'quantloom-disk-'));
   const store = join(directory, 'store');
   try {
     run('mount', '-t', 'tmpfs', '-o', `size=${ROOMY_BYTES}`, 'quantloom-test', directory);
   } catch {
+    if (!hasPrlimit()) {
+      rmSync(directory, { recursive: true });
+      return null;
+    }
     return {
       directory: store,
       fill: (workers) => workers.forEach((pid) => void run('prlimit', '--pid', `${pid}`, `--fsize=${LARGEST_BYTES}:`)),
@@ -42,6 +46,15 @@ export function smallDisk(): SmallDisk {
 
 const ROOMY_BYTES = 512 * 1024 * 1024;
 const LARGEST_BYTES = 64 * 1024;
+
+function hasPrlimit(): boolean {
+  try {
+    run('prlimit', '--version');
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 function usedBytes(directory: string): number {
   const { blocks, bfree, bsize } = statfsSync(directory);
