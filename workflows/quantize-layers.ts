@@ -12,8 +12,8 @@ import { calibrateLayer } from './calibrate-layer';
 import { inWindow } from './in-window';
 import type { Job } from './job';
 import type { QuantizedRefs } from './layer-hands';
+import type { PreparedModel } from './prepare-model';
 import { type LayerInput, type LayerResult, quantizeLayer } from './quantize-layer';
-import type { PreparedModel } from './quantize-model';
 
 /** Where the chain of layers stands. */
 export interface LayersSoFar {
@@ -39,6 +39,7 @@ export function quantizeLayers(
   job: Job,
   carryOn: CarryOn,
 ): Promise<readonly FinishedLayer[]> {
+  job.board.entered('quantizing');
   const chained = model.slices > 0 && model.spec.order !== 'independent';
   return (chained ? oneAfterAnother : manyAtOnce)(model, start, job, carryOn);
 }

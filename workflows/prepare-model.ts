@@ -1,0 +1,51 @@
+import type { InspectedModel } from '../activities';
+import type { ArtifactRef, QuantizationSpecInput } from '../engine/spec';
+import { onCpu } from './activity-proxies';
+import { failAtOnce } from './fail-at-once';
+import { inWindow } from './in-window';
+import type { Job } from './job';
+import { SLICES_AT_ONCE } from './layer-hands';
+import type { LayersSoFar } from './quantize-layers';
+
+/** An inspected model, fetched, and the text that it is calibrated on. */
+export interface PreparedModel extends InspectedModel {
+  /** Document: TensorTable. */
+  readonly table: ArtifactRef;
+  /** Document: SHA-256 and size of every source file. */
+  readonly files: ArtifactRef;
+  /** The source model as a whole. */
+  readonly source: ArtifactRef;
+  /** Null when nothing needs calibration. */
+  readonly calibration: { readonly tokens: ArtifactRef; readonly textSha256: string } | null;
+}
+
+/** From one JSON object to a fetched model: what is wrong with it is said here, before any layer is touched. */
+export async function prepareModel(spec: QuantizationSpecInput, job: Job): Promise<PreparedModel> {
+  const model = await job.step('inspecting', () => onCpu('read shapes, plan').inspectModel({ spec }).catch(failAtOnce));
+  job.board.inspected(model);
+  const { plan } = model;
+  const fetched = await job.step('fetching', () =>
+    onCpu('hash and scan the weights').fetchModel({ plan }).catch(failAtOnce),
+  );
+  const calibration =
+    model.slices > 0
+      ? await job.step('tokenizing', () => onCpu('tokenize').tokenizeCalibration({ plan }).catch(failAtOnce))
+      : null;
+  const { table, files, source } = fetched;
+  return { ...model, table, files, source, calibration };
+}
+
+/** The calibration slices as the first layer sees them. */
+export async function embedSlices({ plan, table, calibration, slices }: PreparedModel, job: Job): Promise<LayersSoFar> {
+  const tokens = calibration?.tokens;
+  if (!tokens) return { activations: [], applied: {}, retired: [], finished: [] };
+  const embedded = await job.step('embedding', () =>
+    inWindow(
+      Array.from({ length: slices }, (_, slice) => slice),
+      () => SLICES_AT_ONCE,
+      (slice) => onCpu(`embed slice ${slice + 1} of ${slices}`).embedSlice({ plan, table, tokens, slice }),
+    ),
+  );
+  const activations = embedded.map(({ hidden }) => ({ hidden }));
+  return { activations, applied: {}, retired: [], finished: [] };
+}
