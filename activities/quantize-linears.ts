@@ -26,7 +26,7 @@ interface LinearsInput {
 
 const quantizeStep = defineStep({
   name: 'quantize-linears',
-  version: 1,
+  version: 2,
   run: async (
     { hessian, linears, minimumZero }: LinearsInput,
     bench,

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { selectKernels } from './kernels';
 import { packageRoot } from './sources';
 
 /** Versions of what computed a result, for its provenance. */
@@ -13,5 +14,6 @@ export async function computationVersions(): Promise<Record<string, string>> {
     node: process.versions.node,
     'onnxruntime-node': dependencies['onnxruntime-node'] as string,
     '@huggingface/tokenizers': dependencies['@huggingface/tokenizers'] as string,
+    kernels: selectKernels().name,
   };
 }

@@ -4,7 +4,16 @@
  */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -12,11 +21,12 @@ const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '..');
 const SOURCE_FOLDERS = ['activities', 'cli', 'engine', 'workers', 'workflows'];
 const BUILD_FILES = ['package-lock.json', 'tsconfig.json', 'tsconfig.build.json', 'scripts/bundle-workflows.mjs'];
 const BUNDLE = 'dist/workflow-bundle.js';
+const NATIVE_FILES = ['native/Cargo.toml', 'native/Cargo.lock', 'native/build.rs'];
 
 process.chdir(ROOT);
 requireNodeVersion();
 installDependencies();
-// Native kernels are built here, where cargo is: a stamp over native/ like the ones below.
+buildNativeKernels();
 buildProgram();
 
 function requireNodeVersion() {
@@ -50,6 +60,37 @@ function isInstalled() {
     if (path === '' || link) return true;
     return have[path] === undefined ? Boolean(optional || peer) : have[path].version === version;
   });
+}
+
+/** The solver's inner loops in Rust, where cargo is; without them the TypeScript ones run, slower. Never a reason to stop. */
+function buildNativeKernels() {
+  const library = `native/quantloom.${process.platform}-${process.arch}.node`;
+  const stamp = `${library}-stamp`;
+  const sources = [...NATIVE_FILES, ...filesIn('native/src')].filter((path) => existsSync(path)).sort();
+  const hash = hashOf(sources);
+  // A build that failed is not tried again until something changes.
+  if (readIfThere(stamp) === hash) return;
+  if (spawnSync('cargo', ['--version'], { stdio: 'ignore', shell: process.platform === 'win32' }).status !== 0) {
+    if (!existsSync(library)) {
+      console.error('quantloom: cargo is not on PATH, so the TypeScript kernels will run; they are slower');
+    }
+    return;
+  }
+  console.error('quantloom: building native kernels');
+  const cargo = ['build', '--release', '--locked', '--quiet', '--manifest-path', 'native/Cargo.toml'];
+  const { status, stderr } = run('cargo', [...cargo, '--target-dir', 'native/target'], 'pipe');
+  if (status === 0) {
+    const names = { darwin: 'libquantloom_native.dylib', win32: 'quantloom_native.dll' };
+    // Renamed into place: a process that runs keeps the old one.
+    copyFileSync(join('native/target/release', names[process.platform] ?? 'libquantloom_native.so'), `${library}.tmp`);
+    renameSync(`${library}.tmp`, library);
+  } else {
+    rmSync(library, { force: true });
+    console.error(
+      `${stderr}\nquantloom: native kernels could not be built (see above), so the TypeScript ones will run`,
+    );
+  }
+  writeFileSync(stamp, hash);
 }
 
 function buildProgram() {

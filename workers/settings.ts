@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import envPaths from 'env-paths';
+import type { KernelChoice } from '../engine/kernels';
 import { QuantloomError } from '../engine/spec';
 
 /** What a worker is told by its environment. Temporal's own settings (TEMPORAL_ADDRESS …) are read by @temporalio/envconfig. */
@@ -11,6 +12,8 @@ export interface WorkerSettings {
   readonly store: string;
   /** Threads for matrix products and kernels. */
   readonly threads: number;
+  /** Native kernels where they can be loaded, or always the TypeScript ones. */
+  readonly kernels: KernelChoice;
 }
 
 /** @throws QuantloomError WrongUse naming the variable. */
@@ -20,6 +23,7 @@ export function readWorkerSettings(environment: Readonly<Record<string, string |
     home,
     store: environment.QUANTLOOM_STORE || join(home, 'store'),
     threads: readThreads(environment.QUANTLOOM_THREADS),
+    kernels: readKernels(environment.QUANTLOOM_KERNELS),
   };
 }
 
@@ -28,4 +32,10 @@ function readThreads(value: string | undefined): number {
   const threads = Number(value);
   if (Number.isInteger(threads) && threads >= 1 && threads <= 1024) return threads;
   throw new QuantloomError('WrongUse', `QUANTLOOM_THREADS is "${value}"; it must be a whole number from 1 to 1024`);
+}
+
+function readKernels(value: string | undefined): KernelChoice {
+  if (!value || value === 'native') return 'native';
+  if (value === 'typescript') return value;
+  throw new QuantloomError('WrongUse', `QUANTLOOM_KERNELS is "${value}"; it must be native or typescript`);
 }

@@ -1,5 +1,6 @@
 import { Worker } from '@temporalio/worker';
 import { createActivities, HEARTBEAT_MILLISECONDS } from '../activities';
+import { preferKernels, selectKernels } from '../engine/kernels';
 import { TASK_QUEUES } from '../engine/spec';
 import { openFileStore } from '../engine/store';
 import type { WorkerPlace } from './connect';
@@ -15,6 +16,9 @@ export async function createTensorWorker(
   place: WorkerPlace,
 ): Promise<Worker> {
   const store = await openFileStore(settings.store);
+  preferKernels(settings.kernels);
+  const { name, why } = selectKernels();
+  logLine('kernels', { name, ...(why && { why }) });
   return Worker.create({
     ...place,
     taskQueue: TASK_QUEUES[queue],

@@ -5,10 +5,11 @@ import type { RoundingProblem } from './round-to-nearest';
 
 /**
  * The hot inner functions of the solver. Each is synchronous, takes flat row-major arrays, and works on some rows of a linear (or on one
- * Hessian), so that an implementation needs to know nothing of threads, recipes or files. They run for seconds: never call
- * them on the event loop, see openSolverPool.
+ * Hessian), so that it needs to know nothing of threads, recipes or files. They run for seconds: never call them on the
+ * event loop, see solverPool.
  *
- * `referenceKernels` says what they do; another implementation must agree with it.
+ * `referenceKernels` says what they do. The native ones (native/, see NativeAddon) do the work of all of them for a whole linear in
+ * one call, and must agree with it.
  */
 export interface Kernels {
   /** For reports: `typescript`. */

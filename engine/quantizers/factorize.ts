@@ -1,4 +1,3 @@
-import type { Kernels } from '../kernels';
 import type { DampingRung } from '../spec';
 
 /** What is factorized. Everything in the outer order; arrays may lie in shared memory and are not changed. */
@@ -14,7 +13,7 @@ export interface FactorizationTask {
 }
 
 export interface Factorization {
-  /** `[columns, columns]`, shared memory, in the order of solving; null: no rung led to one. */
+  /** `[columns, columns]`, in the order of solving; null: no rung led to one. */
   readonly factor: Float64Array | null;
   readonly rung: DampingRung;
   /** The damping that was used last. */
@@ -24,32 +23,33 @@ export interface Factorization {
 const DAMPING_STEP = 0.01;
 const FLOOR_ATTEMPTS = 6;
 
+/** Uᵀ of the inverse of the Hessian with so much damping, and a diagonal of at least `floor`; null: not positive definite. */
+export type Attempt = (damping: number, floor: number) => Float64Array | null | Promise<Float64Array | null>;
+
 /**
  * The Cholesky factor of the inverse of the damped Hessian, H + damping · mean(diag H) · I. While that fails:
  * the damping grows by 0.01 as long as it is below 1; then, with the largest of these, every diagonal entry is lifted to at
  * least 1e-6 · max|diag H| · 10^k, k = 0 .. 5; then there is none, and round-to-nearest is what remains.
  */
-export function factorize(kernels: Kernels, task: FactorizationTask): Factorization {
-  const factor = new Float64Array(new SharedArrayBuffer(task.columns * task.columns * 8));
-  const attempt = (damping: number, floor: number) =>
-    kernels.inverseFactor(dampedHessian(task, damping, floor), factor, task.columns);
-
-  if (attempt(task.damping, Number.NEGATIVE_INFINITY)) return { factor, rung: 'as-asked', damping: task.damping };
+export async function factorize(task: FactorizationTask, attempt: Attempt): Promise<Factorization> {
+  const asked = await attempt(task.damping, Number.NEGATIVE_INFINITY);
+  if (asked) return { factor: asked, rung: 'as-asked', damping: task.damping };
 
   // More damping never makes a matrix less positive definite, so the first rung that holds is found by bisection.
   const dampings = ladder(task.damping);
   const largest = dampings.at(-1) ?? task.damping;
-  if (dampings.length > 0 && attempt(largest, Number.NEGATIVE_INFINITY)) {
+  if (dampings.length > 0 && (await attempt(largest, Number.NEGATIVE_INFINITY))) {
     let fails = -1;
     let holds = dampings.length - 1;
     while (holds - fails > 1) {
       const middle = (fails + holds) >> 1;
-      if (attempt(dampings[middle] as number, Number.NEGATIVE_INFINITY)) holds = middle;
+      if (await attempt(dampings[middle] as number, Number.NEGATIVE_INFINITY)) holds = middle;
       else fails = middle;
     }
     const damping = dampings[holds] as number;
-    // The last attempt may have been one that failed and left the factor undefined.
-    if (attempt(damping, Number.NEGATIVE_INFINITY)) return { factor, rung: 'more-damping', damping };
+    // Once more, since attempts may share the memory of their factor.
+    const factor = await attempt(damping, Number.NEGATIVE_INFINITY);
+    if (factor) return { factor, rung: 'more-damping', damping };
   }
 
   let magnitude = 0;
@@ -57,7 +57,8 @@ export function factorize(kernels: Kernels, task: FactorizationTask): Factorizat
     magnitude = Math.max(magnitude, Math.abs(task.hessian[i * task.columns + i] as number));
   }
   for (let k = 0; k < FLOOR_ATTEMPTS; k++) {
-    if (attempt(largest, 1e-6 * magnitude * 10 ** k)) return { factor, rung: 'diagonal-floor', damping: largest };
+    const factor = await attempt(largest, 1e-6 * magnitude * 10 ** k);
+    if (factor) return { factor, rung: 'diagonal-floor', damping: largest };
   }
   return { factor: null, rung: 'round-to-nearest', damping: largest };
 }
@@ -70,7 +71,7 @@ function ladder(asked: number): number[] {
 }
 
 /** A damped copy in the order of solving. */
-function dampedHessian(task: FactorizationTask, damping: number, floor: number): Float64Array {
+export function dampedHessian(task: FactorizationTask, damping: number, floor: number): Float64Array {
   const { hessian, columns, solveOrder, dead } = task;
   const matrix = new Float64Array(columns * columns);
   let trace = 0;

@@ -1,6 +1,7 @@
 /** Against test/oracles/gptq_numpy.py: GPTQ in plain NumPy float64, written from the paper. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { type KernelChoice, selectKernels } from '../kernels';
 import { RecipeSchema } from '../spec';
 import { mergeHessians } from './merge-hessians';
 import { quantizeLinear } from './quantize-linear';
@@ -52,6 +53,7 @@ interface OracleCase {
   relativeWeightError: number;
 }
 
+const kernels: KernelChoice[] = selectKernels('native').native ? ['typescript', 'native'] : ['typescript'];
 const titled = (oracle.cases as OracleCase[]).map((expected) => {
   const { method, bits, groupSize, symmetric, actOrder, scales, refinements, minimumZero, hessian } = expected;
   const title = [
@@ -61,11 +63,21 @@ const titled = (oracle.cases as OracleCase[]).map((expected) => {
   return [title, expected] as const;
 });
 
-test.each(titled)('%s', async (_, expected) => {
+const runs = kernels.flatMap((choice) => titled.map(([title, expected]) => [choice, title, expected] as const));
+
+test.each(runs)('%s: %s', async (choice, _, expected) => {
   const { method, bits, groupSize, symmetric, actOrder, damping, scales, refinements, minimumZero } = expected;
   const recipe = RecipeSchema.parse({ method, bits, groupSize, symmetric, actOrder, damping, scales, refinements });
   const hessian = expected.hessian ? (await mergeHessians(partials)).hessian : null;
-  const { linear, report } = await quantizeLinear({ weight, rows, columns, hessian, recipe, minimumZero });
+  const { linear, report } = await quantizeLinear({
+    weight,
+    rows,
+    columns,
+    hessian,
+    recipe,
+    minimumZero,
+    kernels: choice,
+  });
 
   expect(linear.groupOf).toEqual(Int32Array.from(bytes(expected.groupOf)));
   expect(linear.scales).toEqual(floats(expected.scaleValues));

@@ -1,8 +1,9 @@
+import type { KernelChoice } from '../kernels';
 import { QuantloomError, type Recipe } from '../spec';
 import { METHODS } from './methods';
 import { type PreparedHessian, prepareHessian, type Solvable } from './prepare-hessian';
 import type { QuantizationResult } from './quantized-linear';
-import { type QuantizedRows, ROWS_PER_BLOCK, type RowFault, type SharedProblem } from './row-block';
+import type { QuantizedRows, RowFault, SharedProblem } from './row-block';
 import { type SolverPool, solverPool } from './solver-pool';
 
 export interface LinearToQuantize {
@@ -20,13 +21,15 @@ export interface LinearToQuantize {
   readonly minimumZero: 0 | 1;
   /** Module name, for messages. */
   readonly name?: string;
-  /** Worker threads; default 2. Calls that ask for as many share them. The result does not depend on it. */
+  /** Threads that solve; default 2. Calls that ask for as many share them. The result does not depend on it. */
   readonly threads?: number;
+  /** Default: what the process prefers (preferKernels); native kernels where they can be loaded. */
+  readonly kernels?: KernelChoice;
   readonly signal?: AbortSignal;
 }
 
 /**
- * Quantizes one linear, in worker threads, in fixed blocks of rows: the bytes depend on the arguments alone.
+ * Quantizes one linear, off the event loop, in blocks of rows: the bytes depend on the arguments and the kernels alone.
  *
  * A Hessian that cannot be factorized is damped more, then lifted, then left: the report's `rung` says what happened.
  *
@@ -35,7 +38,7 @@ export interface LinearToQuantize {
  */
 export async function quantizeLinear(options: LinearToQuantize): Promise<QuantizationResult> {
   const { weight, rows, columns, recipe, minimumZero, signal } = options;
-  const pool = solverPool(options.threads ?? 2);
+  const pool = solverPool(options.threads ?? 2, options.kernels);
   const name = options.name ?? 'the linear';
   if (weight.length !== rows * columns) {
     throw new RangeError(`${name}: ${weight.length} weights, expected ${rows} x ${columns}`);
@@ -64,9 +67,10 @@ export async function quantizeLinear(options: LinearToQuantize): Promise<Quantiz
     groupOf: groupOf(columns, groupSize, problem?.outerOrder),
   };
   blocks.forEach((block, index) => {
-    linear.codes.set(block.codes, index * ROWS_PER_BLOCK * columns);
-    linear.scales.set(block.scales, index * ROWS_PER_BLOCK * groups);
-    linear.zeros.set(block.zeros, index * ROWS_PER_BLOCK * groups);
+    const first = index * Math.min(rows, pool.rowsPerBlock);
+    linear.codes.set(block.codes, first * columns);
+    linear.scales.set(block.scales, first * groups);
+    linear.zeros.set(block.zeros, first * groups);
   });
   return { linear, report: reportOf(options, blocks, prepared, solvable) };
 }
@@ -90,22 +94,23 @@ async function preparedHessianOf(options: LinearToQuantize, name: string): Promi
   return prepared;
 }
 
-/** As many blocks at a time as there are threads, so that weights are copied only when their turn comes. */
+/** As many blocks at a time as the pool has lanes, so that weights are copied only when their turn comes. */
 async function quantizeBlocks(
   { weight, rows, columns, signal }: LinearToQuantize,
   shared: SharedProblem,
   pool: SolverPool,
   name: string,
 ): Promise<QuantizedRows[]> {
-  const count = Math.ceil(rows / ROWS_PER_BLOCK);
+  const rowsPerBlock = Math.min(rows, pool.rowsPerBlock);
+  const count = Math.ceil(rows / rowsPerBlock);
   const blocks = new Array<QuantizedRows>(count);
   let next = 0;
   const lane = async () => {
     while (next < count) {
       const index = next++;
-      const first = index * ROWS_PER_BLOCK;
-      const size = Math.min(ROWS_PER_BLOCK, rows - first);
-      const part = weight.slice(first * columns, (first + size) * columns);
+      const first = index * rowsPerBlock;
+      const size = Math.min(rowsPerBlock, rows - first);
+      const part = size === rows ? weight : weight.slice(first * columns, (first + size) * columns);
       const result = await pool.quantizeRows(shared, { weight: part, rows: size }, signal);
       if ('fault' in result) {
         next = count;

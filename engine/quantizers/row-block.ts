@@ -2,12 +2,12 @@ import type { Kernels } from '../kernels';
 import type { Recipe } from '../spec';
 
 /**
- * Rows of a linear that are quantized together. Fixed, so that neither the number of threads nor of machines changes a bit; rows do
+ * Rows of a linear that TypeScript quantizes together. Fixed, so that neither the number of threads nor of machines changes a bit; rows do
  * not depend on each other, so the size of a block changes none either.
  */
 export const ROWS_PER_BLOCK = 48;
 
-/** What a Hessian and a recipe give to every row. Large arrays lie in shared memory. */
+/** What a Hessian and a recipe give to every row. Large arrays lie in shared memory, or are made by native kernels for themselves. */
 export interface SharedProblem {
   readonly recipe: Recipe;
   readonly columns: number;

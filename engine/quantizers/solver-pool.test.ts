@@ -16,7 +16,7 @@ beforeAll(() => {
   const cache = join(root, 'node_modules', '.cache');
   mkdirSync(cache, { recursive: true });
   compiled = mkdtempSync(join(cache, 'solver-pool-test-'));
-  for (const folder of ['kernels', 'numbers', 'quantizers', 'spec']) compile(join(root, 'engine', folder));
+  for (const folder of ['kernels', 'numbers', 'quantizers', 'sources', 'spec']) compile(join(root, 'engine', folder));
 });
 
 afterAll(() => rmSync(compiled, { recursive: true, force: true }));
@@ -43,7 +43,7 @@ async function inChildProcess(body: string): Promise<Record<string, unknown>> {
     const hessian = new Float64Array(columns * columns);
     for (let i = 0; i < columns; i++) for (let j = 0; j < columns; j++) hessian[i * columns + j] = 0.9 ** Math.abs(i - j);
     const recipe = { method: 'gptq', bits: 4, groupSize: 32, symmetric: true, actOrder: 'static', damping: 0.01, scales: 'search', refinements: 3 };
-    const problem = { weight, rows, columns, hessian, recipe, minimumZero: 0 };
+    const problem = { weight, rows, columns, hessian, recipe, minimumZero: 0, kernels: 'typescript' };
     (async () => { ${body} })().then((result) => console.log(JSON.stringify(result)));
   `;
   const { stdout } = await promisify(execFile)(process.execPath, ['-e', script], { timeout: 60_000 });

@@ -2,14 +2,18 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { Piscina } from 'piscina';
+import { type KernelChoice, selectKernels } from '../kernels';
 import type { Factorization, FactorizationTask } from './factorize';
-import type { QuantizedRows, RowBlock, RowFault, SharedProblem } from './row-block';
+import { nativeSolver } from './native-solver';
+import { type QuantizedRows, ROWS_PER_BLOCK, type RowBlock, type RowFault, type SharedProblem } from './row-block';
 import * as worker from './solver-worker';
 
-/** Threads that solve. Results do not depend on how many there are. */
+/** Threads that solve, with native kernels or in TypeScript. Results do not depend on how many there are. */
 export interface SolverPool {
   /** How many tasks it works on at a time. */
   readonly lanes: number;
+  /** Rows of a task of quantizeRows; Infinity: all of a linear. */
+  readonly rowsPerBlock: number;
   factorize(task: FactorizationTask, signal?: AbortSignal): Promise<Factorization>;
   quantizeRows(shared: SharedProblem, block: RowBlock, signal?: AbortSignal): Promise<QuantizedRows | RowFault>;
 }
@@ -23,12 +27,16 @@ const WORKER_FILE = join(__dirname, 'solver-worker.js');
 const pools = new Map<number, SolverPool>();
 
 /**
- * The pool of so many worker threads; opened at first use, shared by all who ask for as many. An aborted task's thread is ended at
+ * The pool of so many threads: native kernels where they can be loaded, else worker threads that run the TypeScript ones; those are
+ * started at first use and shared by all who ask for as many. An abort ends native work between two blocks, and the thread of a worker at
  * once, wherever it is in its loops.
  *
- * @param threads 0: no threads, tasks run on the calling one.
+ * @param threads 0: without native kernels, tasks run on the calling thread.
+ * @param kernels default: what the process prefers, see preferKernels.
  */
-export function solverPool(threads: number): SolverPool {
+export function solverPool(threads: number, kernels?: KernelChoice): SolverPool {
+  const { native } = selectKernels(kernels);
+  if (native) return nativeSolver(native, threads);
   let pool = pools.get(threads);
   if (!pool) {
     pool = threads > 0 && existsSync(WORKER_FILE) ? workerThreads(threads) : callingThread();
@@ -56,6 +64,7 @@ function workerThreads(threads: number): SolverPool {
   };
   return {
     lanes: threads,
+    rowsPerBlock: ROWS_PER_BLOCK,
     factorize: (task, signal) => run('factorize', task, signal),
     quantizeRows: (shared, block, signal) => run('quantizeRows', { shared, block }, signal),
   };
@@ -63,13 +72,14 @@ function workerThreads(threads: number): SolverPool {
 
 function callingThread(): SolverPool {
   // A turn of the event loop between tasks, so that timers and an abort get their chance.
-  const run = async <T>(work: () => T, signal?: AbortSignal): Promise<T> => {
+  const run = async <T>(work: () => T | Promise<T>, signal?: AbortSignal): Promise<T> => {
     await setImmediate();
     signal?.throwIfAborted();
     return work();
   };
   return {
     lanes: 1,
+    rowsPerBlock: ROWS_PER_BLOCK,
     factorize: (task, signal) => run(() => worker.factorize(task), signal),
     quantizeRows: (shared, block, signal) => run(() => worker.quantizeRows({ shared, block }), signal),
   };

@@ -1,15 +1,17 @@
-/** What runs in the threads of a SolverPool: one exported function per kind of task. */
-import { selectKernels } from '../kernels';
-import { type Factorization, type FactorizationTask, factorize as factorizeWith } from './factorize';
+/** What runs in the threads of a SolverPool that solves in TypeScript: one exported function per kind of task. */
+import { referenceKernels } from '../kernels';
+import { dampedHessian, type Factorization, type FactorizationTask, factorize as factorizeWith } from './factorize';
 import { quantizeRows as quantizeRowsWith } from './quantize-rows';
 import type { QuantizedRows, RowBlock, RowFault, SharedProblem } from './row-block';
 
-const kernels = selectKernels();
-
-export function factorize(task: FactorizationTask): Factorization {
-  return factorizeWith(kernels, task);
+export function factorize(task: FactorizationTask): Promise<Factorization> {
+  const { columns } = task;
+  const factor = new Float64Array(new SharedArrayBuffer(columns * columns * 8));
+  return factorizeWith(task, (damping, floor) =>
+    referenceKernels.inverseFactor(dampedHessian(task, damping, floor), factor, columns) ? factor : null,
+  );
 }
 
 export function quantizeRows(task: { shared: SharedProblem; block: RowBlock }): QuantizedRows | RowFault {
-  return quantizeRowsWith(kernels, task.shared, task.block);
+  return quantizeRowsWith(referenceKernels, task.shared, task.block);
 }

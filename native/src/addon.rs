@@ -4,11 +4,12 @@
 use crate::inverse_factor::{NoFactor, damped_reversed, inverse_factor};
 use crate::linear::{Fault, Hessian, LinearProblem, Method, QuantizedRows, quantize_linear};
 use crate::scales::CodeGrid;
-use crate::simd::{InstructionSet, choose, instruction_set};
+use crate::simd::{InstructionSet, Real, choose, instruction_set};
 use crate::threads::{Cancellation, pool};
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
+use std::sync::{Mutex, Once, PoisonError};
 
 /// The instruction set in use: `avx512`, `avx2`, `neon` or `baseline`.
 #[napi(js_name = "instructionSet")]
@@ -43,18 +44,22 @@ impl JsCancellation {
     }
 }
 
+/// What the last panic said. A library does not print; this one's panics are its own, since every addon has its own runtime.
+static LAST_PANIC: Mutex<String> = Mutex::new(String::new());
+
 /// Runs `work` in the pool of so many threads.
-pub(crate) fn in_pool<R: Send>(threads: u32, work: impl FnOnce() -> R + Send) -> Result<R> {
+fn in_pool<R: Send>(threads: u32, work: impl FnOnce() -> R + Send) -> Result<R> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        set_hook(Box::new(|panic| {
+            let mut last = LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner);
+            *last = panic.to_string();
+        }));
+    });
     let pool = pool(threads.max(1) as usize).map_err(Error::from_reason)?;
-    catch_unwind(AssertUnwindSafe(|| pool.install(work))).map_err(|panic| {
-        let message = panic
-            .downcast_ref::<String>()
-            .cloned()
-            .or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()));
-        Error::from_reason(format!(
-            "a native kernel failed: {}",
-            message.unwrap_or_else(|| "no reason given".into())
-        ))
+    catch_unwind(AssertUnwindSafe(|| pool.install(work))).map_err(|_| {
+        let last = LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner);
+        Error::from_reason(format!("a native kernel failed: {last}"))
     })
 }
 
@@ -265,5 +270,25 @@ pub fn js_quantize_linear(
         linear,
         threads,
         cancellation: cancellation.0.clone(),
+    })
+}
+
+/// A = L Lᵀ in place; false when A is not positive definite. For measurements: it blocks the calling thread.
+#[napi]
+pub fn cholesky(mut matrix: Float64Array, columns: u32, threads: u32) -> Result<bool> {
+    let matrix = unsafe { matrix.as_mut() };
+    factorized(matrix, columns, threads)
+}
+
+/// The same in single precision.
+#[napi]
+pub fn cholesky_single(mut matrix: Float32Array, columns: u32, threads: u32) -> Result<bool> {
+    let matrix = unsafe { matrix.as_mut() };
+    factorized(matrix, columns, threads)
+}
+
+fn factorized<T: Real>(matrix: &mut [T], columns: u32, threads: u32) -> Result<bool> {
+    in_pool(threads, || {
+        crate::inverse_factor::cholesky(matrix, columns as usize, &Cancellation::default()).is_ok()
     })
 }

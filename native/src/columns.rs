@@ -46,17 +46,20 @@ impl<'a> WithSimd for PackFactor<'a> {
         let mut strips = Vec::with_capacity(count * width * columns);
         let to = SharedMut(strips.as_mut_ptr());
         let from = Matrix::columns(factor.as_ptr(), columns);
-        (0..count).into_par_iter().with_max_len(4).for_each(|strip| {
-            let first = strip * width;
-            let last = (first + width).min(columns);
-            // Of row j of Uᵀ only what is before the diagonal is used.
-            for p in 0..last {
-                for j in 0..width {
-                    let row = (first + j).min(columns - 1);
-                    unsafe { *to.add(first * columns + p * width + j) = *from.at(p, row) };
+        (0..count)
+            .into_par_iter()
+            .with_max_len(4)
+            .for_each(|strip| {
+                let first = strip * width;
+                let last = (first + width).min(columns);
+                // Of row j of Uᵀ only what is before the diagonal is used.
+                for p in 0..last {
+                    for j in 0..width {
+                        let row = (first + j).min(columns - 1);
+                        unsafe { *to.add(first * columns + p * width + j) = *from.at(p, row) };
+                    }
                 }
-            }
-        });
+            });
         PackedFactor {
             factor,
             columns,
@@ -141,7 +144,10 @@ pub fn quantize_columns<S: Simd>(
         rounding.fill(block, problem.grid, 0..groups);
         return quantize_range(simd, problem, block, &rounding, 0..columns, 0, cancellation);
     };
-    assert!(groups == 1 || group_size.is_multiple_of(STRIP), "groups of whole strips");
+    assert!(
+        groups == 1 || group_size.is_multiple_of(STRIP),
+        "groups of whole strips"
+    );
     let mut weights = vec![0.0; group_size];
     for group in 0..groups {
         let first = group * group_size;
@@ -158,7 +164,15 @@ pub fn quantize_columns<S: Simd>(
             block.zeros[group * rows + row] = zero;
         }
         rounding.fill(block, problem.grid, group..group + 1);
-        quantize_range(simd, problem, block, &rounding, first..last, first, cancellation)?;
+        quantize_range(
+            simd,
+            problem,
+            block,
+            &rounding,
+            first..last,
+            first,
+            cancellation,
+        )?;
     }
     Ok(())
 }

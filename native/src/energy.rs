@@ -1,16 +1,13 @@
 //! Output errors.
 
-use crate::product::{Into, Matrix, Strips, Triangles, WIDTH_OF_TILES, Workspace, multiply};
+use crate::product::{Into, Matrix, Strips, Triangles, Workspace, multiply};
 use crate::simd::dot;
 use pulp::Simd;
-
-/// Columns taken together; half of every H is then left out but for the blocks on the diagonal.
-const PANEL: usize = 2 * WIDTH_OF_TILES;
 
 /// `D H Dᵀ` of each row: with D = W - Q the squared output error per token, with D = W the output's energy.
 ///
 /// * `d`: `[rows, columns]`.
-/// * `strips`: H `[columns, columns]`, symmetric, packed.
+/// * `half`: the upper triangle of H `[columns, columns]` with half of its diagonal, packed.
 /// * `energies`: `[rows]`, written.
 #[inline(always)]
 pub fn output_energy<S: Simd>(
@@ -18,43 +15,33 @@ pub fn output_energy<S: Simd>(
     workspace: &mut Workspace<f64>,
     d: &[f64],
     columns: usize,
-    strips: Strips<f64>,
+    half: Strips<f64>,
     energies: &mut [f64],
 ) {
     let rows = energies.len();
     assert_eq!(d.len(), rows * columns);
-    energies.fill(0.0);
-    let mut before = vec![0.0; rows * PANEL];
-    let mut within = vec![0.0; rows * PANEL];
-    let matrix = Matrix::rows(d.as_ptr(), columns);
-    let mut start = 0;
-    while start < columns {
-        let stop = (start + PANEL).min(columns);
-        for (inner, c) in [(0..start, &mut before), (start..stop, &mut within)] {
-            unsafe {
-                multiply(
-                    simd,
-                    workspace,
-                    matrix,
-                    rows,
-                    0,
-                    inner,
-                    strips,
-                    start..stop,
-                    c.as_mut_ptr(),
-                    PANEL,
-                    Into::Set,
-                    Triangles::default(),
-                );
-            }
-        }
-        let width = stop - start;
-        for (row, energy) in energies.iter_mut().enumerate() {
-            let d = &d[row * columns + start..][..width];
-            // By symmetry the columns before count twice.
-            *energy += 2.0 * dot(d, &before[row * PANEL..][..width]);
-            *energy += dot(d, &within[row * PANEL..][..width]);
-        }
-        start = stop;
+    let mut product = vec![0.0; rows * columns];
+    unsafe {
+        multiply(
+            simd,
+            workspace,
+            Matrix::rows(d.as_ptr(), columns),
+            rows,
+            0,
+            0..columns,
+            half,
+            0..columns,
+            product.as_mut_ptr(),
+            columns,
+            Into::Set,
+            Triangles {
+                b_upper: true,
+                ..Triangles::default()
+            },
+        );
+    }
+    let pairs = d.chunks(columns).zip(product.chunks(columns));
+    for (energy, (d, product)) in energies.iter_mut().zip(pairs) {
+        *energy = 2.0 * dot(d, product);
     }
 }

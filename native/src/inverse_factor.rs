@@ -1,7 +1,7 @@
 //! Cholesky factorization, and the Cholesky factor of the inverse without ever forming the inverse.
 
-use crate::product::{Into, Matrix, SharedMut, Triangles};
 use crate::packed::Product;
+use crate::product::{Into, Matrix, SharedMut, Triangles};
 use crate::simd::{Real, dispatch};
 use crate::threads::{Cancellation, Cancelled};
 use pulp::{Simd, WithSimd};
@@ -54,7 +54,11 @@ impl<T: Real> Square<T> {
 /// Lower triangular factor of a symmetric matrix, A = L Lᵀ.
 ///
 /// * `a`: `[n, n]`, row-major; its lower triangle is read and becomes L. What is above the diagonal becomes undefined.
-pub fn cholesky<T: Real>(a: &mut [T], n: usize, cancellation: &Cancellation) -> Result<(), NoFactor> {
+pub fn cholesky<T: Real>(
+    a: &mut [T],
+    n: usize,
+    cancellation: &Cancellation,
+) -> Result<(), NoFactor> {
     assert_eq!(a.len(), n * n);
     let whole = Square {
         start: SharedMut(a.as_mut_ptr()),
@@ -99,7 +103,10 @@ pub fn inverse_factor<T: Real>(
 ) -> Result<(), NoFactor> {
     assert_eq!(reversed.len(), n * n);
     assert_eq!(factor.len(), n * n);
-    let (a, inverse) = (SharedMut(reversed.as_mut_ptr()), SharedMut(factor.as_mut_ptr()));
+    let (a, inverse) = (
+        SharedMut(reversed.as_mut_ptr()),
+        SharedMut(factor.as_mut_ptr()),
+    );
     let square = |start| Square { start, stride: n };
     factor_and_invert(square(a), square(inverse), n, cancellation)?;
     reverse_transposed(factor, n);
@@ -123,8 +130,13 @@ pub fn damped_reversed(
     let place = |i: usize| solve_order[n - 1 - i] as usize;
     let diagonal = |at: usize| hessian[at * n + at].max(floor);
     // In the order of solving, as the reference sums.
-    let live = solve_order.iter().map(|&at| at as usize).filter(|&at| dead[at] == 0);
-    let (trace, live) = live.fold((0.0, 0.0), |(trace, live), at| (trace + diagonal(at), live + 1.0));
+    let live = solve_order
+        .iter()
+        .map(|&at| at as usize)
+        .filter(|&at| dead[at] == 0);
+    let (trace, live) = live.fold((0.0, 0.0), |(trace, live), at| {
+        (trace + diagonal(at), live + 1.0)
+    });
     let added = damping * trace / live;
     let mut matrix: Vec<f64> = Vec::with_capacity(n * n);
     let to = SharedMut(matrix.as_mut_ptr());
@@ -165,7 +177,12 @@ fn factor_and_invert<T: Real>(
     let below = a.from(half, 0);
     multiply_by_inverse(below, inverse, rest, half, &mut aside);
     subtract_square(a.from(half, half), below, rest, half);
-    factor_and_invert(a.from(half, half), inverse.from(half, half), rest, cancellation)?;
+    factor_and_invert(
+        a.from(half, half),
+        inverse.from(half, half),
+        rest,
+        cancellation,
+    )?;
     unsafe {
         // X = L₂₁ L₁₁⁻¹, then -L₂₂⁻¹ X
         Product {
@@ -327,22 +344,25 @@ fn reverse_transposed<T: Real>(matrix: &mut [T], n: usize) {
     let blocks = n.div_ceil(BLOCK);
     let start = SharedMut(matrix.as_mut_ptr());
     // Blocks of rows; each pair is the business of the element before the antidiagonal.
-    (0..blocks).into_par_iter().with_max_len(1).for_each(|block| {
-        let rows = block * BLOCK..((block + 1) * BLOCK).min(n);
-        for other in 0..blocks {
-            for i in rows.clone() {
-                for j in other * BLOCK..((other + 1) * BLOCK).min(n) {
-                    if i + j + 1 < n {
-                        unsafe {
-                            let here = start.add(i * n + j);
-                            let there = start.add((n - 1 - j) * n + (n - 1 - i));
-                            std::ptr::swap(here, there);
+    (0..blocks)
+        .into_par_iter()
+        .with_max_len(1)
+        .for_each(|block| {
+            let rows = block * BLOCK..((block + 1) * BLOCK).min(n);
+            for other in 0..blocks {
+                for i in rows.clone() {
+                    for j in other * BLOCK..((other + 1) * BLOCK).min(n) {
+                        if i + j + 1 < n {
+                            unsafe {
+                                let here = start.add(i * n + j);
+                                let there = start.add((n - 1 - j) * n + (n - 1 - i));
+                                std::ptr::swap(here, there);
+                            }
                         }
                     }
                 }
             }
-        }
-    });
+        });
 }
 
 /// Runs `work` for every row, on all threads when there is enough to do.
@@ -351,7 +371,10 @@ pub fn for_rows(rows: usize, columns: usize, work: impl Fn(usize) + Send + Sync)
         (0..rows).for_each(work);
     } else {
         let together = (1 << 14) / columns.max(1) + 1;
-        (0..rows).into_par_iter().with_min_len(together).for_each(work);
+        (0..rows)
+            .into_par_iter()
+            .with_min_len(together)
+            .for_each(work);
     }
 }
 
@@ -373,7 +396,11 @@ mod tests {
             }
             let transposed: Vec<f64> = (0..n * n).map(|at| l[at % n * n + at / n]).collect();
             let back = product(&l, &transposed, n);
-            let worst = back.iter().zip(&a).map(|(x, y)| (x - y).abs()).fold(0.0, f64::max);
+            let worst = back
+                .iter()
+                .zip(&a)
+                .map(|(x, y)| (x - y).abs())
+                .fold(0.0, f64::max);
             assert!(worst < 1e-12 * n as f64, "{n}: {worst}");
         }
     }
@@ -390,7 +417,10 @@ mod tests {
             for i in 0..n {
                 for j in 0..n {
                     let expected = if i == j { 1.0 } else { 0.0 };
-                    assert!((identity[i * n + j] - expected).abs() < 1e-9, "{n}: {i}, {j}");
+                    assert!(
+                        (identity[i * n + j] - expected).abs() < 1e-9,
+                        "{n}: {i}, {j}"
+                    );
                     assert!(j <= i || factor[i * n + j] == 0.0);
                 }
             }
@@ -415,6 +445,9 @@ mod tests {
         let cancellation = Cancellation::default();
         cancellation.cancel();
         let mut a = positive_definite(60);
-        assert_eq!(cholesky(&mut a, 60, &cancellation), Err(NoFactor::Cancelled));
+        assert_eq!(
+            cholesky(&mut a, 60, &cancellation),
+            Err(NoFactor::Cancelled)
+        );
     }
 }

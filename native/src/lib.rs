@@ -2,7 +2,10 @@
 //!
 //! The modules are plain Rust on slices; `addon` is the only one that knows of JavaScript.
 
-mod addon;
+// Indices name rows of registers and lanes, several arrays at a time: iterators would hide which.
+#![allow(clippy::needless_range_loop)]
+
+pub mod addon;
 pub mod columns;
 pub mod energy;
 pub mod inverse_factor;
@@ -33,7 +36,10 @@ mod tests {
     pub fn positive_definite(n: usize) -> Vec<f64> {
         let x = noise(n * n, n as u64);
         let transposed: Vec<f64> = (0..n * n).map(|at| x[at % n * n + at / n]).collect();
-        let mut a: Vec<f64> = product(&x, &transposed, n).iter().map(|v| v / n as f64).collect();
+        let mut a: Vec<f64> = product(&x, &transposed, n)
+            .iter()
+            .map(|v| v / n as f64)
+            .collect();
         for i in 0..n {
             a[i * n + i] += 0.1;
         }

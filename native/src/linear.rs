@@ -13,6 +13,9 @@ use crate::threads::{Cancellation, Cancelled};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+/// Rows that are transposed together.
+const ROWS_TOGETHER: usize = 8;
+
 /// How codes are chosen.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Method {
@@ -90,6 +93,7 @@ struct Job<'a> {
     /// `[columns]`: group of each column in the order of solving.
     group_of: Vec<u32>,
     factor: Option<PackedFactor<'a>>,
+    /// The Hessian; without refinements the half of it that output_energy takes.
     strips: Option<Strips<f64>>,
     cancellation: &'a Cancellation,
 }
@@ -123,8 +127,12 @@ pub fn quantize_linear(
     }
     let groups = columns.div_ceil(problem.group_size);
     let hessian = problem.hessian.as_ref();
-    let packed = hessian.map(|hessian| unsafe {
-        PackedMatrix::new(Matrix::rows(hessian.values.as_ptr(), columns), columns, columns)
+    let packed = hessian.map(|hessian| {
+        let matrix = Matrix::rows(hessian.values.as_ptr(), columns);
+        match problem.refinements {
+            0 => unsafe { PackedMatrix::half_of_symmetric(matrix, columns, 0.5) },
+            _ => unsafe { PackedMatrix::new(matrix, columns, columns) },
+        }
     });
     let factor = hessian.and_then(|hessian| hessian.factor);
     let job = Job {
@@ -138,7 +146,11 @@ pub fn quantize_linear(
         },
         group_of: hessian.map_or_else(Vec::new, |hessian| {
             let size = problem.group_size as u32;
-            hessian.solve_order.iter().map(|&at| at as u32 / size).collect()
+            hessian
+                .solve_order
+                .iter()
+                .map(|&at| at as u32 / size)
+                .collect()
         }),
         factor: match problem.method {
             Method::RoundToNearest => None,
@@ -217,10 +229,17 @@ fn check_lengths(problem: &LinearProblem) {
     assert_eq!(hessian.dead.len(), columns, "dead columns");
     for order in [hessian.outer_order, hessian.solve_order] {
         assert_eq!(order.len(), columns, "order of columns");
-        assert!(order.iter().all(|&at| (at as usize) < columns), "order of columns");
+        assert!(
+            order.iter().all(|&at| (at as usize) < columns),
+            "order of columns"
+        );
     }
     if problem.method != Method::RoundToNearest {
-        assert_eq!(hessian.factor.map(<[f64]>::len), Some(columns * columns), "factor");
+        assert_eq!(
+            hessian.factor.map(<[f64]>::len),
+            Some(columns * columns),
+            "factor"
+        );
     }
 }
 
@@ -238,7 +257,9 @@ fn first_non_finite(weight: &[f32]) -> Option<usize> {
         .enumerate()
         .find_map_first(|(index, part)| {
             // A sum would overflow; the largest exponent does not.
-            let all = part.iter().fold(0, |all, w| all | (w.to_bits() & 0x7f80_0000 == 0x7f80_0000) as u32);
+            let all = part.iter().fold(0, |all, w| {
+                all | (w.to_bits() & 0x7f80_0000 == 0x7f80_0000) as u32
+            });
             if all == 0 {
                 return None;
             }
@@ -319,7 +340,9 @@ fn in_outer_order(problem: &LinearProblem, block: &Block) -> Vec<f64> {
 #[inline(always)]
 fn for_groups(job: &Job, rows: usize, mut work: impl FnMut(usize, usize, std::ops::Range<usize>)) {
     let LinearProblem {
-        columns, group_size, ..
+        columns,
+        group_size,
+        ..
     } = *job.problem;
     for row in 0..rows {
         for group in 0..job.groups {
@@ -380,9 +403,13 @@ fn error_compensation<S: Simd>(
     let mut turned_codes = vec![0u8; columns * rows];
     let mut scales = vec![1.0; job.groups * rows];
     let mut zeros = vec![0.0; job.groups * rows];
-    for (i, &place) in hessian.solve_order.iter().enumerate() {
-        for row in 0..block.rows {
-            turned[i * rows + row] = weights[row * columns + place as usize];
+    // A few rows at a time: all of them would come from as many lines of the same few places in the cache.
+    for first in (0..block.rows).step_by(ROWS_TOGETHER) {
+        let together = first..(first + ROWS_TOGETHER).min(block.rows);
+        for (i, &place) in hessian.solve_order.iter().enumerate() {
+            for row in together.clone() {
+                turned[i * rows + row] = weights[row * columns + place as usize];
+            }
         }
     }
     for row in 0..block.rows {
@@ -414,9 +441,12 @@ fn error_compensation<S: Simd>(
         codes: &mut turned_codes,
     };
     quantize_columns(simd, &problem, &mut turned_block, job.cancellation)?;
-    for (i, &place) in hessian.solve_order.iter().enumerate() {
-        for row in 0..block.rows {
-            codes[row * columns + place as usize] = turned_codes[i * rows + row];
+    for first in (0..block.rows).step_by(ROWS_TOGETHER) {
+        let together = first..(first + ROWS_TOGETHER).min(block.rows);
+        for (i, &place) in hessian.solve_order.iter().enumerate() {
+            for row in together.clone() {
+                codes[row * columns + place as usize] = turned_codes[i * rows + row];
+            }
         }
     }
     for row in 0..block.rows {
@@ -441,7 +471,9 @@ fn output_errors<S: Simd>(
         return Ok(());
     };
     let LinearProblem {
-        columns, group_size, ..
+        columns,
+        group_size,
+        ..
     } = *job.problem;
     if job.problem.refinements > 0 {
         let shared = Shared {
@@ -465,11 +497,25 @@ fn output_errors<S: Simd>(
         };
         return refine(simd, &shared, rows, job.cancellation);
     }
-    let mut workspace = Workspace::new();
+    let mut workspace = Workspace::default();
     let difference = difference(job, block, weights, codes);
-    output_energy(simd, &mut workspace, &difference, columns, strips, block.errors);
+    output_energy(
+        simd,
+        &mut workspace,
+        &difference,
+        columns,
+        strips,
+        block.errors,
+    );
     block.errors_before.copy_from_slice(block.errors);
-    output_energy(simd, &mut workspace, weights, columns, strips, block.energies);
+    output_energy(
+        simd,
+        &mut workspace,
+        weights,
+        columns,
+        strips,
+        block.energies,
+    );
     Ok(())
 }
 

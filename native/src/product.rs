@@ -106,19 +106,56 @@ pub unsafe fn pack_strip<T: Real>(
 ) {
     unsafe {
         let live = last - first;
-        for (at, p) in depth.enumerate() {
-            let from = b.at(p, first);
-            let to = to.add(at * width);
-            if b.across == 1 && live == width {
-                std::ptr::copy_nonoverlapping(from, to, width);
-            } else {
-                for j in 0..live {
-                    *to.add(j) = *from.add(j * b.across);
-                }
+        if b.across == 1 {
+            for (at, p) in depth.enumerate() {
+                let to = to.add(at * width);
+                std::ptr::copy_nonoverlapping(b.at(p, first), to, live);
                 for j in live..width {
                     *to.add(j) = T::ZERO;
                 }
             }
+            return;
+        }
+        let turned = Matrix {
+            start: b.at(depth.start, first),
+            down: b.across,
+            across: b.down,
+        };
+        pack_turned(turned, live, depth.len(), width, to);
+    }
+}
+
+/// Packs `rows` rows as columns: `[depth, width]`, zeros beyond the last row.
+///
+/// A few inner indices at a time: rows often lie a power of two apart, where the cache holds only as many of them at once as it has ways.
+///
+/// # Safety
+/// `from` has the elements; `to` has room for `depth * width`.
+#[inline(always)]
+unsafe fn pack_turned<T: Real>(
+    from: Matrix<T>,
+    rows: usize,
+    depth: usize,
+    width: usize,
+    to: *mut T,
+) {
+    const TOGETHER: usize = 8;
+    unsafe {
+        let mut p = 0;
+        while p < depth {
+            let stop = (p + TOGETHER).min(depth);
+            for i in 0..rows {
+                let row = from.at(i, 0);
+                for q in p..stop {
+                    *to.add(q * width + i) = *row.add(q * from.across);
+                }
+            }
+            for i in rows..width {
+                for q in p..stop {
+                    *to.add(q * width + i) = T::ZERO;
+                }
+            }
+            p = stop;
         }
     }
 }
@@ -226,15 +263,12 @@ unsafe impl<T: Sync> Send for Strips<T> {}
 unsafe impl<T: Sync> Sync for Strips<T> {}
 
 /// Room for packed rows of A. One for each running task, kept between products.
+#[derive(Default)]
 pub struct Workspace<T> {
     a: Vec<T>,
 }
 
 impl<T: Real> Workspace<T> {
-    pub fn new() -> Self {
-        Self { a: Vec::new() }
-    }
-
     /// Room for `count` numbers; the start of a cache line for vectors to lie in one.
     #[inline(always)]
     pub fn room(&mut self, count: usize) -> *mut T {
@@ -317,15 +351,12 @@ unsafe fn multiply_tiles<S: Simd, T: Real, const ROWS: usize, const ACROSS: usiz
             let first = strip * ROWS;
             let live = ROWS.min(rows - first);
             unsafe {
+                let rows = Matrix {
+                    start: a.at(first, from),
+                    ..a
+                };
                 let to_strip = packed.add(strip * ROWS * depth);
-                for p in 0..depth {
-                    for i in 0..live {
-                        *to_strip.add(p * ROWS + i) = *a.at(first + i, from + p);
-                    }
-                    for i in live..ROWS {
-                        *to_strip.add(p * ROWS + i) = T::ZERO;
-                    }
-                }
+                pack_turned(rows, live, depth, ROWS, to_strip);
             }
         }
         let mut column = columns.start;
@@ -361,7 +392,9 @@ unsafe fn multiply_tiles<S: Simd, T: Real, const ROWS: usize, const ACROSS: usiz
                     continue;
                 }
                 unsafe {
-                    let strip_of_b = b.start.add((column / width) * b.depth * width + low * width);
+                    let strip_of_b = b
+                        .start
+                        .add((column / width) * b.depth * width + low * width);
                     tile::<S, T, ROWS, ACROSS>(
                         simd,
                         high - low,

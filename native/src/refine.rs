@@ -74,7 +74,7 @@ pub fn refine<S: Simd>(
         groups,
         ..
     } = *shared;
-    let mut workspace = Workspace::new();
+    let mut workspace = Workspace::default();
     let count = rows.rows;
     // W H of all rows at once: the projections of all of them would not fit the cache, this does.
     let mut gradients = vec![0.0; count * columns];
@@ -341,7 +341,8 @@ fn refine_codes(shared: &Shared, state: &mut State, group: usize, start: usize, 
     let projection = &mut state.projections[group * columns..][..columns];
     let gradient = &mut state.gradient[..columns];
     for (moved, by) in moved[..count].chunks(4).zip(moves.chunks(4)) {
-        let of = |k: usize| &hessian[moved.get(k).copied().unwrap_or(moved[0]) * columns..][..columns];
+        let of =
+            |k: usize| &hessian[moved.get(k).copied().unwrap_or(moved[0]) * columns..][..columns];
         let (h0, h1, h2, h3) = (of(0), of(1), of(2), of(3));
         for i in 0..columns {
             let x = by[0] * h0[i];

@@ -228,7 +228,13 @@ mod tests {
             minimum_zero: 0.0,
         };
         // (1 + 0.5) / 15 = 0.1 and -(-0.5) / 0.1 = 5.
-        let found = find_scale(pulp::Scalar::new(), &[-0.5, 0.2, 1.0], &[1.0; 3], grid, false);
+        let found = find_scale(
+            pulp::Scalar::new(),
+            &[-0.5, 0.2, 1.0],
+            &[1.0; 3],
+            grid,
+            false,
+        );
         assert_eq!(found, (round_to_float16(0.1), 5.0));
     }
 
@@ -243,6 +249,9 @@ mod tests {
         let (plain, _) = find_scale(pulp::Scalar::new(), &weights, &[1.0; 5], grid, false);
         let importance = [1.0, 1.0, 1.0, 1.0, 0.0];
         let (searched, _) = find_scale(pulp::Scalar::new(), &weights, &importance, grid, true);
-        assert!((searched - 0.3).abs() < 0.01 && plain > 0.6, "{searched} {plain}");
+        assert!(
+            (searched - 0.3).abs() < 0.01 && plain > 0.6,
+            "{searched} {plain}"
+        );
     }
 }

@@ -1,0 +1,97 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { packageRoot } from '../sources/package-root';
+
+/** What `native/` exports: see native/src/addon.rs. Arrays are read where they lie until the promise settles. */
+export interface NativeAddon {
+  /** `avx512`, `avx2`, `neon`; `baseline` where the machine has none of them. */
+  instructionSet(): string;
+  /** For tests and measurements; false where the machine lacks it. */
+  useInstructionSet(name: string): boolean;
+  /** Calls off the work that it was given to, between two blocks. */
+  readonly Cancellation: new () => NativeCancellation;
+  /** Uᵀ of the inverse of the damped Hessian `[columns, columns]`, in the order of solving; null: not positive definite. */
+  inverseFactor(
+    problem: NativeFactorization,
+    threads: number,
+    cancellation: NativeCancellation,
+  ): Promise<Float64Array | null>;
+  /** All rows of a linear: method, refinements and the sums for the report. */
+  quantizeLinear(linear: NativeLinear, threads: number, cancellation: NativeCancellation): Promise<NativeResult>;
+  /** A = L Lᵀ in place, for measurements. */
+  cholesky(matrix: Float64Array, columns: number, threads: number): boolean;
+  choleskySingle(matrix: Float32Array, columns: number, threads: number): boolean;
+}
+
+export interface NativeCancellation {
+  cancel(): void;
+}
+
+export interface NativeFactorization {
+  readonly hessian: Float64Array;
+  readonly columns: number;
+  readonly solveOrder: Int32Array;
+  readonly dead: Uint8Array;
+  readonly damping: number;
+  /** Least value of the diagonal before it is damped. */
+  readonly floor: number;
+}
+
+export interface NativeLinear {
+  readonly weight: Float32Array;
+  readonly rows: number;
+  readonly columns: number;
+  readonly groupSize: number;
+  readonly levels: number;
+  readonly symmetric: boolean;
+  readonly minimumZero: number;
+  /** `gptq-static`: scales from the original weights; `gptq`: scales that are found on the way. */
+  readonly method: 'rtn' | 'gptq-static' | 'gptq';
+  readonly search: boolean;
+  readonly refinements: number;
+  readonly solvable?: {
+    readonly hessian: Float64Array;
+    readonly outerOrder: Int32Array;
+    readonly solveOrder: Int32Array;
+    readonly dead: Uint8Array;
+    readonly factor?: Float64Array;
+  };
+}
+
+export type NativeResult =
+  | {
+      readonly codes: Uint8Array;
+      readonly scales: Float32Array;
+      readonly zeros: Uint8Array;
+      readonly errorsBefore: Float64Array;
+      readonly errors: Float64Array;
+      readonly energies: Float64Array;
+      readonly weightErrors: Float64Array;
+      readonly weightEnergies: Float64Array;
+    }
+  | { readonly fault: 'non-finite-weight' | 'scale-too-large'; readonly row: number; readonly at: number };
+
+/** The addon, or why there is none. */
+export type LoadedAddon = { readonly addon: NativeAddon } | { readonly addon: null; readonly why: string };
+
+/**
+ * Loads the native kernels: the ones that `native/` was built to here, else the package with prebuilt ones for this platform
+ * (native/README.md).
+ */
+export function loadNativeAddon(): LoadedAddon {
+  const platform = `${process.platform}-${process.arch}`;
+  const built = join(packageRoot(), 'native', `quantloom.${platform}.node`);
+  const places = [...(existsSync(built) ? [built] : []), `@quantloom/native-${platform}`];
+  let why = '';
+  for (const place of places) {
+    try {
+      const addon = require(place) as NativeAddon;
+      // Without fused multiply-add in hardware the TypeScript kernels are the faster ones.
+      if (addon.instructionSet() !== 'baseline') return { addon };
+      why = 'the processor has neither AVX2 with FMA nor Neon';
+    } catch (error) {
+      why = (error as NodeJS.ErrnoException).code === 'MODULE_NOT_FOUND' ? why : (error as Error).message;
+    }
+  }
+  return { addon: null, why: why || `there are none for ${platform}: cargo was missing at installation` };
+}

@@ -1,0 +1,64 @@
+import type { NativeAddon, NativeCancellation, NativeLinear } from '../kernels';
+import { codeGridOf } from './code-grid-of';
+import { type FactorizationTask, factorize } from './factorize';
+import { METHODS } from './methods';
+import type { QuantizedRows, RowBlock, RowFault, SharedProblem } from './row-block';
+import type { SolverPool } from './solver-pool';
+
+/**
+ * Solves with the native kernels: threads of their own, one call for all rows of a linear.
+ *
+ * @param threads 0 counts as 1: the work never runs on the calling thread.
+ */
+export function nativeSolver(addon: NativeAddon, threads: number): SolverPool {
+  const own = Math.max(1, threads);
+  return {
+    lanes: 1,
+    rowsPerBlock: Number.POSITIVE_INFINITY,
+    factorize: (task: FactorizationTask, signal) =>
+      withCancellation(addon, signal, (cancellation) =>
+        factorize(task, (damping, floor) => addon.inverseFactor({ ...task, damping, floor }, own, cancellation)),
+      ),
+    quantizeRows: (shared, block, signal): Promise<QuantizedRows | RowFault> =>
+      withCancellation(addon, signal, (cancellation) =>
+        addon.quantizeLinear(nativeLinear(shared, block), own, cancellation),
+      ),
+  };
+}
+
+/** An abort ends the work between two blocks, with the signal's reason. */
+async function withCancellation<T>(
+  addon: NativeAddon,
+  signal: AbortSignal | undefined,
+  work: (cancellation: NativeCancellation) => Promise<T>,
+): Promise<T> {
+  signal?.throwIfAborted();
+  const cancellation = new addon.Cancellation();
+  const cancel = () => cancellation.cancel();
+  signal?.addEventListener('abort', cancel);
+  try {
+    return await work(cancellation);
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw error;
+  } finally {
+    signal?.removeEventListener('abort', cancel);
+  }
+}
+
+function nativeLinear(shared: SharedProblem, { weight, rows }: RowBlock): NativeLinear {
+  const { recipe, columns, groupSize, solvable, roundToNearest } = shared;
+  const rounds = roundToNearest || !METHODS[recipe.method].needsHessian;
+  const { factor, ...rest } = solvable ?? { factor: null };
+  return {
+    weight,
+    rows,
+    columns,
+    groupSize,
+    ...codeGridOf(shared),
+    method: rounds ? 'rtn' : recipe.actOrder === 'static' ? 'gptq-static' : 'gptq',
+    search: recipe.scales === 'search' || roundToNearest,
+    refinements: rounds ? 0 : recipe.refinements,
+    ...(solvable && { solvable: { ...(rest as typeof solvable), factor: factor ?? undefined } }),
+  };
+}
