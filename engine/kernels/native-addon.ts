@@ -49,6 +49,8 @@ export interface NativeLinear {
   readonly method: 'rtn' | 'gptq-static' | 'gptq';
   readonly search: boolean;
   readonly refinements: number;
+  /** Sums for the report; default true. Measurements leave them out. */
+  readonly errors?: boolean;
   readonly solvable?: {
     readonly hessian: Float64Array;
     readonly outerOrder: Int32Array;

@@ -158,6 +158,8 @@ pub struct LinearToQuantize {
     pub method: String,
     pub search: bool,
     pub refinements: u32,
+    /// Sums for the report; default true.
+    pub errors: Option<bool>,
     pub solvable: Option<SolvableHessian>,
 }
 
@@ -217,6 +219,7 @@ impl Task for LinearWork {
                 method,
                 search: linear.search,
                 refinements: linear.refinements as usize,
+                errors: linear.errors.unwrap_or(true),
                 hessian: linear.solvable.as_ref().map(|solvable| Hessian {
                     values: &solvable.hessian,
                     outer_order: &solvable.outer_order,

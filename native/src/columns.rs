@@ -6,6 +6,7 @@
 
 use crate::product::{Matrix, SharedMut, Strips, subtract_strips, tile_rows};
 use crate::scales::{CodeGrid, SHIFT, find_scale};
+use crate::scratch::Scratch;
 use crate::simd::dispatch;
 use crate::threads::{Cancellation, Cancelled};
 use pulp::{Simd, WithSimd};
@@ -27,7 +28,7 @@ pub const ROWS_MULTIPLE: usize = 24;
 pub struct PackedFactor<'a> {
     factor: &'a [f64],
     columns: usize,
-    strips: Vec<f64>,
+    strips: Scratch<f64>,
 }
 
 struct PackFactor<'a> {
@@ -43,7 +44,7 @@ impl<'a> WithSimd for PackFactor<'a> {
         let PackFactor { factor, columns } = self;
         let width = tile_rows::<S>();
         let count = columns.div_ceil(width);
-        let mut strips = Vec::with_capacity(count * width * columns);
+        let mut strips = Scratch::any(count * width * columns);
         let to = SharedMut(strips.as_mut_ptr());
         let from = Matrix::columns(factor.as_ptr(), columns);
         (0..count)

@@ -1,6 +1,7 @@
 //! Output errors.
 
 use crate::product::{Into, Matrix, Strips, Triangles, Workspace, multiply};
+use crate::scratch::Scratch;
 use crate::simd::dot;
 use pulp::Simd;
 
@@ -20,7 +21,7 @@ pub fn output_energy<S: Simd>(
 ) {
     let rows = energies.len();
     assert_eq!(d.len(), rows * columns);
-    let mut product = vec![0.0; rows * columns];
+    let mut product = Scratch::<f64>::any(rows * columns);
     unsafe {
         multiply(
             simd,

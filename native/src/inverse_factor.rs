@@ -2,6 +2,7 @@
 
 use crate::packed::Product;
 use crate::product::{Into, Matrix, SharedMut, Triangles};
+use crate::scratch::Scratch;
 use crate::simd::{Real, dispatch};
 use crate::threads::{Cancellation, Cancelled};
 use pulp::{Simd, WithSimd};
@@ -65,7 +66,7 @@ pub fn cholesky<T: Real>(
         stride: n,
     };
     let mut aside = vec![T::ZERO; PANEL * PANEL];
-    let mut below = Vec::new();
+    let mut below = Scratch::any(n * PANEL.min(n));
     let mut start = 0;
     while start < n {
         let width = PANEL.min(n - start);
@@ -123,7 +124,7 @@ pub fn damped_reversed(
     dead: &[u8],
     damping: f64,
     floor: f64,
-) -> Vec<f64> {
+) -> Scratch<f64> {
     let n = solve_order.len();
     assert!(hessian.len() == n * n && dead.len() == n, "lengths");
     assert!(solve_order.iter().all(|&at| (at as usize) < n), "order");
@@ -138,7 +139,7 @@ pub fn damped_reversed(
         (trace + diagonal(at), live + 1.0)
     });
     let added = damping * trace / live;
-    let mut matrix: Vec<f64> = Vec::with_capacity(n * n);
+    let mut matrix = Scratch::any(n * n);
     let to = SharedMut(matrix.as_mut_ptr());
     (0..n).into_par_iter().with_min_len(8).for_each(|i| {
         let row = &hessian[place(i) * n..][..n];
@@ -149,7 +150,6 @@ pub fn damped_reversed(
         }
         unsafe { *to.add(i * n + i) = diagonal(place(i)) + added };
     });
-    unsafe { matrix.set_len(n * n) };
     matrix
 }
 
@@ -173,7 +173,7 @@ fn factor_and_invert<T: Real>(
     let half = (n / 2).next_multiple_of(LEAF);
     let rest = n - half;
     factor_and_invert(a, inverse, half, cancellation)?;
-    let mut aside = Vec::new();
+    let mut aside = Scratch::any(rest * half);
     let below = a.from(half, 0);
     multiply_by_inverse(below, inverse, rest, half, &mut aside);
     subtract_square(a.from(half, half), below, rest, half);
@@ -219,15 +219,15 @@ fn factor_and_invert<T: Real>(
     Ok(())
 }
 
-/// L₂₁ = A₂₁ L₁₁⁻ᵀ in place, `[rows, columns]`. `aside` is left with room for as much.
+/// L₂₁ = A₂₁ L₁₁⁻ᵀ in place, `[rows, columns]`. `aside` has room for as much.
 fn multiply_by_inverse<T: Real>(
     block: Square<T>,
     inverse: Square<T>,
     rows: usize,
     columns: usize,
-    aside: &mut Vec<T>,
+    aside: &mut Scratch<T>,
 ) {
-    aside.resize((rows * columns).max(aside.len()), T::ZERO);
+    assert!(aside.len() >= rows * columns);
     let copy = SharedMut(aside.as_mut_ptr());
     for_rows(rows, columns, |row| unsafe {
         let from = block.start.add(row * block.stride);

@@ -14,6 +14,7 @@ pub mod packed;
 pub mod product;
 pub mod refine;
 pub mod scales;
+pub mod scratch;
 pub mod simd;
 pub mod threads;
 

@@ -8,6 +8,7 @@ use crate::packed::PackedMatrix;
 use crate::product::{Matrix, Strips, Workspace};
 use crate::refine::{Rows, Shared, refine};
 use crate::scales::{CodeGrid, find_scale, round_small};
+use crate::scratch::Scratch;
 use crate::simd::{dispatch, dot};
 use crate::threads::{Cancellation, Cancelled};
 use pulp::{Simd, WithSimd};
@@ -52,6 +53,8 @@ pub struct LinearProblem<'a> {
     pub search: bool,
     /// Rounds of refinement; needs a Hessian.
     pub refinements: usize,
+    /// Sums for the report; without them, and without refinements, they stay zero.
+    pub errors: bool,
     pub hessian: Option<Hessian<'a>>,
 }
 
@@ -127,7 +130,8 @@ pub fn quantize_linear(
     }
     let groups = columns.div_ceil(problem.group_size);
     let hessian = problem.hessian.as_ref();
-    let packed = hessian.map(|hessian| {
+    let needed = problem.errors || problem.refinements > 0;
+    let packed = hessian.filter(|_| needed).map(|hessian| {
         let matrix = Matrix::rows(hessian.values.as_ptr(), columns);
         match problem.refinements {
             0 => unsafe { PackedMatrix::half_of_symmetric(matrix, columns, 0.5) },
@@ -282,7 +286,7 @@ impl WithSimd for BlockTask<'_> {
         job.cancellation.check()?;
         let problem = job.problem;
         let original = in_outer_order(problem, &block);
-        let mut weights = original.clone();
+        let mut weights = copy_of(&original);
         if let Some(hessian) = &problem.hessian {
             for row in weights.chunks_mut(problem.columns) {
                 for (w, dead) in row.iter_mut().zip(hessian.dead) {
@@ -303,8 +307,12 @@ impl WithSimd for BlockTask<'_> {
         if block.scales.iter().any(|scale| scale.is_infinite()) {
             return Ok(());
         }
-        output_errors(simd, job, &mut block, &weights, &mut codes)?;
-        weight_errors(job, &mut block, &original, &codes);
+        if problem.errors || problem.refinements > 0 {
+            output_errors(simd, job, &mut block, &weights, &mut codes)?;
+        }
+        if problem.errors {
+            weight_errors(job, &mut block, &original, &codes);
+        }
         match &problem.hessian {
             None => block.codes.copy_from_slice(&codes),
             Some(hessian) => {
@@ -320,13 +328,22 @@ impl WithSimd for BlockTask<'_> {
     }
 }
 
+fn copy_of(array: &[f64]) -> Scratch<f64> {
+    let mut copy = Scratch::any(array.len());
+    copy.copy_from_slice(array);
+    copy
+}
+
 /// The block's weights in float64, columns in the order in which groups are contiguous.
 #[inline(always)]
-fn in_outer_order(problem: &LinearProblem, block: &Block) -> Vec<f64> {
+fn in_outer_order(problem: &LinearProblem, block: &Block) -> Scratch<f64> {
+    let mut ordered = Scratch::any(block.weight.len());
     let Some(hessian) = &problem.hessian else {
-        return block.weight.iter().map(|&w| w as f64).collect();
+        for (to, &w) in ordered.iter_mut().zip(block.weight) {
+            *to = w as f64;
+        }
+        return ordered;
     };
-    let mut ordered = vec![0.0; block.weight.len()];
     let rows = ordered.chunks_mut(problem.columns);
     for (to, from) in rows.zip(block.weight.chunks(problem.columns)) {
         for (w, &place) in to.iter_mut().zip(hessian.outer_order) {
@@ -399,8 +416,8 @@ fn error_compensation<S: Simd>(
         unreachable!("lengths were checked");
     };
     let rows = block.rows.next_multiple_of(ROWS_MULTIPLE);
-    let mut turned = vec![0.0; columns * rows];
-    let mut turned_codes = vec![0u8; columns * rows];
+    let mut turned = Scratch::zeros(columns * rows);
+    let mut turned_codes = Scratch::any(columns * rows);
     let mut scales = vec![1.0; job.groups * rows];
     let mut zeros = vec![0.0; job.groups * rows];
     // A few rows at a time: all of them would come from as many lines of the same few places in the cache.
@@ -521,9 +538,9 @@ fn output_errors<S: Simd>(
 
 /// `W - Q`, `[rows, columns]`, all in the outer order.
 #[inline(always)]
-fn difference(job: &Job, block: &Block, weights: &[f64], codes: &[u8]) -> Vec<f64> {
+fn difference(job: &Job, block: &Block, weights: &[f64], codes: &[u8]) -> Scratch<f64> {
     let columns = job.problem.columns;
-    let mut difference = weights.to_vec();
+    let mut difference = copy_of(weights);
     for_groups(job, block.rows, |row, group, range| {
         let scale = block.scales[row * job.groups + group] as f64;
         let zero = block.zeros[row * job.groups + group] as f64;

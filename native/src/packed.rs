@@ -4,15 +4,15 @@ use crate::product::{
     DEPTH, Into, Matrix, SharedMut, Strips, Triangles, Workspace, multiply, pack_strip,
     tile_columns,
 };
+use crate::scratch::Scratch;
 use crate::simd::{Real, dispatch};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 use std::ops::Range;
 
 /// B `[depth, columns]` in strips as wide as a tile.
-pub struct PackedMatrix<T> {
-    memory: Vec<T>,
-    offset: usize,
+pub struct PackedMatrix<T: Real> {
+    memory: Scratch<T>,
     depth: usize,
 }
 
@@ -30,10 +30,8 @@ impl<T: Real> WithSimd for Pack<T> {
         let Pack { b, depth, columns } = self;
         let width = tile_columns::<S, T>();
         let strips = columns.div_ceil(width);
-        let padding = 64 / size_of::<T>();
-        let mut memory: Vec<T> = Vec::with_capacity(strips * depth * width + padding);
-        let offset = memory.as_ptr().align_offset(64).min(padding);
-        let to = SharedMut(unsafe { memory.as_mut_ptr().add(offset) });
+        let mut memory = Scratch::any(strips * depth * width);
+        let to = SharedMut(memory.as_mut_ptr());
         (0..strips).into_par_iter().for_each(|strip| {
             let first = strip * width;
             let last = (first + width).min(columns);
@@ -48,11 +46,7 @@ impl<T: Real> WithSimd for Pack<T> {
                 );
             }
         });
-        PackedMatrix {
-            memory,
-            offset,
-            depth,
-        }
+        PackedMatrix { memory, depth }
     }
 }
 
@@ -92,7 +86,7 @@ impl<T: Real> PackedMatrix<T> {
 
     fn keep_upper_triangle(&mut self, n: usize, half: T) {
         let width = dispatch(TileColumns(std::marker::PhantomData::<T>));
-        let start = SharedMut(unsafe { self.memory.as_mut_ptr().add(self.offset) });
+        let start = SharedMut(self.memory.as_mut_ptr());
         (0..n.div_ceil(width)).into_par_iter().for_each(|strip| {
             for j in 0..width.min(n - strip * width) {
                 let column = strip * width + j;
@@ -108,7 +102,7 @@ impl<T: Real> PackedMatrix<T> {
 
     pub fn strips(&self) -> Strips<T> {
         Strips {
-            start: unsafe { self.memory.as_ptr().add(self.offset) },
+            start: self.memory.as_ptr(),
             depth: self.depth,
         }
     }

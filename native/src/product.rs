@@ -4,6 +4,7 @@
 //! DEPTH inner indices a chain of fused multiply-adds from zero, added to C. So neither threads, nor the splitting of rows between
 //! calls, nor the instruction set change a bit.
 
+use crate::scratch::Scratch;
 use crate::simd::Real;
 use pulp::Simd;
 use std::ops::Range;
@@ -262,22 +263,21 @@ pub struct Strips<T> {
 unsafe impl<T: Sync> Send for Strips<T> {}
 unsafe impl<T: Sync> Sync for Strips<T> {}
 
-/// Room for packed rows of A. One for each running task, kept between products.
-#[derive(Default)]
-pub struct Workspace<T> {
-    a: Vec<T>,
+/// Room for packed rows of A, kept between products of one task.
+pub struct Workspace<T: Real>(Scratch<T>);
+
+impl<T: Real> Default for Workspace<T> {
+    fn default() -> Self {
+        Self(Scratch::any(0))
+    }
 }
 
 impl<T: Real> Workspace<T> {
-    /// Room for `count` numbers; the start of a cache line for vectors to lie in one.
-    #[inline(always)]
-    pub fn room(&mut self, count: usize) -> *mut T {
-        let padding = 64 / size_of::<T>();
-        if self.a.len() < count + padding {
-            self.a = vec![T::ZERO; count + padding];
+    fn room(&mut self, count: usize) -> *mut T {
+        if self.0.len() < count {
+            self.0 = Scratch::any(count);
         }
-        let start = self.a.as_mut_ptr();
-        unsafe { start.add(start.align_offset(64).min(padding)) }
+        self.0.as_mut_ptr()
     }
 }
 

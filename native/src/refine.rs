@@ -3,6 +3,7 @@
 
 use crate::product::{Into, Matrix, Strips, Triangles, Workspace, multiply};
 use crate::scales::{CodeGrid, SMALLEST_SCALE, round_small, round_to_float16};
+use crate::scratch::Scratch;
 use crate::simd::dot;
 use crate::threads::{Cancellation, Cancelled};
 use pulp::Simd;
@@ -77,7 +78,7 @@ pub fn refine<S: Simd>(
     let mut workspace = Workspace::default();
     let count = rows.rows;
     // W H of all rows at once: the projections of all of them would not fit the cache, this does.
-    let mut gradients = vec![0.0; count * columns];
+    let mut gradients = Scratch::<f64>::any(count * columns);
     unsafe {
         multiply(
             simd,
@@ -95,8 +96,8 @@ pub fn refine<S: Simd>(
         );
     }
     let most = (PROJECTION_BYTES / (8 * groups * columns)).clamp(8, count.max(8));
-    let mut steps = vec![0.0; most * columns];
-    let mut projections = vec![0.0; most * groups * columns];
+    let mut steps = Scratch::<f64>::any(most * columns);
+    let mut projections = Scratch::<f64>::any(most * groups * columns);
     let mut first = 0;
     while first < count {
         cancellation.check()?;

@@ -3,6 +3,7 @@
 //! Every kernel does the same operations on every element in the same order whatever the width of a vector, and fused where it
 //! says so, so that the bytes of a result do not depend on the instruction set.
 
+use crate::scratch::Plain;
 use pulp::{Simd, WithSimd};
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -108,7 +109,7 @@ pub fn dispatch<W: WithSimd>(work: W) -> W::Output {
 }
 
 /// The numbers that matrices are made of, with their vectors.
-pub trait Real: Copy + Default + PartialEq + PartialOrd + Send + Sync + 'static {
+pub trait Real: Plain + PartialEq + PartialOrd {
     type Lanes<S: Simd>: Copy;
     const ZERO: Self;
     const ONE: Self;
