@@ -344,9 +344,10 @@ fn reverse_transposed<T: Real>(matrix: &mut [T], n: usize) {
     let blocks = n.div_ceil(BLOCK);
     let start = SharedMut(matrix.as_mut_ptr());
     // Blocks of rows; each pair is the business of the element before the antidiagonal.
+    let together = (1 << 16) / (BLOCK * n) + 1;
     (0..blocks)
         .into_par_iter()
-        .with_max_len(1)
+        .with_min_len(together)
         .for_each(|block| {
             let rows = block * BLOCK..((block + 1) * BLOCK).min(n);
             for other in 0..blocks {

@@ -32,7 +32,9 @@ impl<T: Real> WithSimd for Pack<T> {
         let strips = columns.div_ceil(width);
         let mut memory = Scratch::any(strips * depth * width);
         let to = SharedMut(memory.as_mut_ptr());
-        (0..strips).into_par_iter().for_each(|strip| {
+        let together = (SMALL_COPY / (depth * width).max(1)).max(1);
+        let strips = (0..strips).into_par_iter().with_min_len(together);
+        strips.for_each(|strip| {
             let first = strip * width;
             let last = (first + width).min(columns);
             unsafe {
@@ -111,8 +113,9 @@ impl<T: Real> PackedMatrix<T> {
 /// Rows of C that one task computes.
 const ROWS_OF_TASK: usize = 96;
 
-/// Multiplications that are not worth waking another thread for.
-const SMALL: usize = 1 << 18;
+/// Multiplications, and numbers to copy, that are not worth waking another thread for.
+const SMALL: usize = 1 << 21;
+const SMALL_COPY: usize = 1 << 16;
 
 /// A product that is computed on all threads.
 pub struct Product<T> {
