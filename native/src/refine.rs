@@ -95,7 +95,9 @@ pub fn refine<S: Simd>(
             Triangles::default(),
         );
     }
-    let most = (PROJECTION_BYTES / (8 * groups * columns)).clamp(8, count.max(8));
+    // Whole tiles.
+    let most =
+        (PROJECTION_BYTES / (8 * groups * columns) / 8 * 8).clamp(8, count.next_multiple_of(8));
     let mut steps = Scratch::<f64>::any(most * columns);
     let mut projections = Scratch::<f64>::any(most * groups * columns);
     let mut first = 0;
