@@ -31,11 +31,13 @@ const evaluateStep = defineStep({
   version: 1,
   run: async ({ checkpoint, text, tokenizer, context, maxTokens }: EvaluateInput, bench) => {
     const { documents, sha256 } = await readEvaluationText(text.at?.file as string);
-    const encoded = await encodeDocuments(await loadTokenizer(tokenizer.at?.file as string), documents);
+    const encoded = await encodeDocuments(await loadTokenizer(tokenizer.at?.file as string), documents, {
+      most: maxTokens,
+    });
     const result = await tensorThread().measurePerplexity(
       {
         directory: checkpoint.at?.file as string,
-        tokens: encoded.slice(0, maxTokens),
+        tokens: encoded,
         context,
         threads: bench.runtime.threads,
         activationBytes: ACTIVATION_BYTES,

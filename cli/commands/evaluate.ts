@@ -22,11 +22,12 @@ export const evaluate: CommandDefinition = {
     const directory = modelDirectory(args[0] as string, workingDirectory);
     const text = flags.text as string;
     const { documents, sha256 } = await readEvaluationText(text === 'demo' ? text : resolve(workingDirectory, text));
-    const tokens = await encodeDocuments(await loadTokenizer(directory), documents);
+    const most = flags.maxTokens as number;
+    const tokens = await encodeDocuments(await loadTokenizer(directory), documents, { most });
     const context = flags.context as number;
     const result = await perplexity({
       checkpoint: await openCheckpoint(directory),
-      tokens: tokens.slice(0, flags.maxTokens as number),
+      tokens,
       context,
       threads: settings.threads ?? availableParallelism(),
       signal,

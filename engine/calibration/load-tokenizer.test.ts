@@ -93,6 +93,14 @@ describe('loadTokenizer', () => {
     expect([...(await encodeDocuments(tokenizer, ['One document', ' another']))]).toEqual([...first, 0, ...second]);
   });
 
+  test('the first tokens alone are the first of all tokens', async () => {
+    const tokenizer = await loadTokenizer(DEMO);
+    const text = await demoHeldOutText();
+    const all = await encodeDocuments(tokenizer, [text, 'More']);
+    expect(await encodeDocuments(tokenizer, [text, 'More'], { most: 30_000 })).toEqual(all.slice(0, 30_000));
+    expect(await encodeDocuments(tokenizer, [text, 'More'], { most: all.length - 1 })).toEqual(all.slice(0, -1));
+  });
+
   test('a missing tokenizer.json is named, with what to do', async () => {
     const empty = await mkdtemp(path.join(directory, 'empty-'));
     await expect(loadTokenizer(empty)).rejects.toMatchObject({

@@ -3,6 +3,7 @@ import path from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Tokenizer } from '@huggingface/tokenizers';
 import { QuantloomError } from '../spec';
+import { joinTokens } from './join-tokens';
 import { type Cut, cutFor, piecesOf, type TokenizerLayout } from './safe-boundaries';
 import { withUnicodeDigits } from './unicode-digits';
 
@@ -12,8 +13,10 @@ export interface TextTokenizer {
   /**
    * Token ids of a text as transformers gives them with `add_special_tokens=False`; special tokens that are spelled out in the text
    * are recognized. Long texts are encoded in pieces where that provably gives the same ids, so that other work gets its turn.
+   *
+   * @param limits.most only the first so many tokens are wanted: what lies far behind them is not looked at.
    */
-  encode(text: string): Promise<Int32Array>;
+  encode(text: string, limits?: { readonly most?: number }): Promise<Int32Array>;
 
   /** Text of the tokens, special ones included; `skipSpecialTokens` leaves them out. */
   decode(tokens: ArrayLike<number>, options?: { readonly skipSpecialTokens?: boolean }): string;
@@ -57,28 +60,26 @@ export async function loadTokenizer(directory: string): Promise<TextTokenizer> {
   }
   const cut = cutFor(layout as TokenizerLayout, config);
   return {
-    encode: (text) => encode(tokenizer, text, cut),
+    encode: (text, { most = Number.POSITIVE_INFINITY } = {}) => encode(tokenizer, text, cut, most),
     decode: (tokens, { skipSpecialTokens = false } = {}) => decode(tokenizer, tokens, skipSpecialTokens),
     endOfText: endOfText(tokenizer, config, modelConfig),
     vocabularySize: Math.max(...tokenizer.get_vocab().values()) + 1,
   };
 }
 
-async function encode(tokenizer: Tokenizer, text: string, cut: Cut | null): Promise<Int32Array> {
+async function encode(tokenizer: Tokenizer, text: string, cut: Cut | null, most: number): Promise<Int32Array> {
   const parts: number[][] = [];
+  let count = 0;
   for (const piece of cut ? piecesOf(text, cut) : [text]) {
+    if (count >= most) break;
     if (parts.length > 0) await nextTurn();
     const ids: readonly (number | null | undefined)[] = tokenizer.encode(piece, { add_special_tokens: false }).ids;
     // transformers leaves out what the vocabulary has no token for.
-    parts.push(ids.filter((id) => id !== null && id !== undefined));
+    const part = ids.filter((id) => id !== null && id !== undefined);
+    parts.push(part);
+    count += part.length;
   }
-  const tokens = new Int32Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let start = 0;
-  for (const part of parts) {
-    tokens.set(part, start);
-    start += part.length;
-  }
-  return tokens;
+  return joinTokens(parts).slice(0, most);
 }
 
 function decode(tokenizer: Tokenizer, tokens: ArrayLike<number>, skipSpecialTokens: boolean): string {

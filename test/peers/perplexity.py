@@ -27,7 +27,6 @@ torch.set_num_threads(int(os.environ.get("THREADS", "2")))
 ids = AutoTokenizer.from_pretrained(directory)(open(text, encoding="utf-8").read(), add_special_tokens=False).input_ids
 windows = torch.tensor(ids[:limit][: len(ids[:limit]) // context * context]).view(-1, context)
 if reader == "gptqmodel":
-    # Its plain kernel computes in half precision only.
     from gptqmodel import BACKEND, GPTQModel
     model = GPTQModel.load(directory, device="cpu", backend=BACKEND("gptq_torch"), dtype=torch.float16).model
 else:
@@ -36,8 +35,19 @@ else:
     if config:
         from transformers import GPTQConfig
         extra["quantization_config"] = GPTQConfig(bits=config["bits"], backend="gptq_torch")
-    model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, device_map="cpu", **extra)
-model.eval()
+    model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float16 if config else torch.float32, device_map="cpu", **extra)
+
+# The weights as the owner's code dequantizes them, multiplied in float32: its CPU kernels multiply in half precision only.
+for name, module in list(model.named_modules()):
+    if not hasattr(module, "dequantize_weight"):
+        continue
+    weight = module.dequantize_weight().float().T  # it gives [in, out]
+    linear = torch.nn.Linear(module.in_features, module.out_features, bias=module.bias is not None)
+    linear.weight.data = weight.contiguous()
+    if module.bias is not None:
+        linear.bias.data = module.bias.float()
+    model.set_submodule(name, linear)
+model = model.float().eval()
 
 total, count = 0.0, 0
 with torch.inference_mode():
