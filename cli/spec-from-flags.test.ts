@@ -5,7 +5,7 @@ import { Command } from 'commander';
 import { addSpecFlags } from './spec-flags';
 import { parseOverride, specFromFlags } from './spec-from-flags';
 
-function specOf(args: string[], defaults: Record<string, unknown> = {}, workingDirectory = '/work') {
+function specOf(args: string[], defaults: Record<string, unknown> = {}, workingDirectory = '/srv') {
   const command = new Command()
     .argument('[model]')
     .exitOverride()
@@ -18,8 +18,8 @@ function specOf(args: string[], defaults: Record<string, unknown> = {}, workingD
 describe('spec from flags', () => {
   it('needs a model only, and names the output after it and the scheme', () => {
     expect(specOf(['models/SmolLM2-135M'])).toMatchObject({
-      model: '/work/models/SmolLM2-135M',
-      output: '/work/SmolLM2-135M-gptq-4bit-g128',
+      model: '/srv/models/SmolLM2-135M',
+      output: '/srv/SmolLM2-135M-gptq-4bit-g128',
       keepHead: true,
       overwrite: false,
       formats: ['gptq'],
@@ -50,7 +50,7 @@ describe('spec from flags', () => {
     ];
     expect(specOf(['demo', ...flags])).toEqual({
       model: 'demo',
-      output: '/work/here',
+      output: '/srv/here',
       overwrite: true,
       recipe: {
         method: 'rtn',
@@ -66,7 +66,7 @@ describe('spec from flags', () => {
       keepHead: false,
       order: 'layer',
       formats: ['gptq', 'gptq_v2'],
-      calibration: { source: '/work/texts/c4.jsonl', samples: 16, sequenceLength: 512, seed: 9, sliceTokens: 1024 },
+      calibration: { source: '/srv/texts/c4.jsonl', samples: 16, sequenceLength: 512, seed: 9, sliceTokens: 1024 },
       evaluation: { text: 'demo', context: 256, maxTokens: 999, original: false },
       concurrency: 4,
     });
