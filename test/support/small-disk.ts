@@ -35,7 +35,7 @@ export function smallDisk(): SmallDisk | null {
   }
   return {
     directory: store,
-    fill: () => run('mount', '-o', `remount,size=${usedBytes(directory) + LARGEST_BYTES}`, directory),
+    fill: () => shrinkToFit(directory),
     makeRoom: () => run('mount', '-o', `remount,size=${ROOMY_BYTES}`, directory),
     remove: () => {
       run('umount', directory);
@@ -46,6 +46,18 @@ export function smallDisk(): SmallDisk | null {
 
 const ROOMY_BYTES = 512 * 1024 * 1024;
 const LARGEST_BYTES = 64 * 1024;
+const SHRINKING_ATTEMPTS = 100;
+
+/** The kernel refuses a size below what is in use, and workers write between looking and shrinking. */
+function shrinkToFit(directory: string): void {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return run('mount', '-o', `remount,size=${usedBytes(directory) + LARGEST_BYTES}`, directory);
+    } catch (error) {
+      if (attempt === SHRINKING_ATTEMPTS) throw error;
+    }
+  }
+}
 
 function hasPrlimit(): boolean {
   try {
