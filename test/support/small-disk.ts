@@ -52,7 +52,8 @@ const SHRINKING_ATTEMPTS = 100;
 function shrinkToFit(directory: string): void {
   for (let attempt = 1; ; attempt++) {
     try {
-      return run('mount', '-o', `remount,size=${usedBytes(directory) + LARGEST_BYTES}`, directory);
+      run('mount', '-o', `remount,size=${usedBytes(directory) + LARGEST_BYTES}`, directory);
+      return;
     } catch (error) {
       if (attempt === SHRINKING_ATTEMPTS) throw error;
     }
