@@ -68,8 +68,9 @@ function buildNativeKernels() {
   const stamp = `${library}-stamp`;
   const sources = [...NATIVE_FILES, ...filesIn('native/src')].filter((path) => existsSync(path)).sort();
   const hash = hashOf(sources);
+  const before = readIfThere(stamp);
   // A build that failed is not tried again until something changes.
-  if (readIfThere(stamp) === hash) return;
+  if ((before === hash && existsSync(library)) || before === `${hash} failed`) return;
   if (spawnSync('cargo', ['--version'], { stdio: 'ignore', shell: process.platform === 'win32' }).status !== 0) {
     if (!existsSync(library)) {
       console.error('quantloom: cargo is not on PATH, so the TypeScript kernels will run; they are slower');
@@ -84,13 +85,14 @@ function buildNativeKernels() {
     // Renamed into place: a process that runs keeps the old one.
     copyFileSync(join('native/target/release', names[process.platform] ?? 'libquantloom_native.so'), `${library}.tmp`);
     renameSync(`${library}.tmp`, library);
+    writeFileSync(stamp, hash);
   } else {
     rmSync(library, { force: true });
     console.error(
       `${stderr}\nquantloom: native kernels could not be built (see above), so the TypeScript ones will run`,
     );
+    writeFileSync(stamp, `${hash} failed`);
   }
-  writeFileSync(stamp, hash);
 }
 
 function buildProgram() {
