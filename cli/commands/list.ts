@@ -22,10 +22,7 @@ export const list: CommandDefinition = {
         jobs.push({
           id: workflowId,
           runId,
-          state: jobState(status.name, {
-            phase: attribute('QuantloomStage') as string | null,
-            needsReview: attribute('QuantloomNeedsReview') === true,
-          }),
+          state: jobState(status.name, { needsReview: attribute('QuantloomNeedsReview') === true }),
           model: attribute('QuantloomModel'),
           scheme: attribute('QuantloomScheme'),
           phase: attribute('QuantloomStage'),

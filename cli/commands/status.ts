@@ -18,8 +18,8 @@ export const status: CommandDefinition = {
       const handle = session.client.workflow.getHandle(id);
       const described = await handle.describe();
       const progress = await queryProgress(session, handle);
-      const { phase, needsReview } = progress;
-      const state = jobState(described.status.name, { phase, needsReview: needsReview !== null });
+      const { needsReview } = progress;
+      const state = jobState(described.status.name, { needsReview: needsReview !== null });
       const ended = state !== 'running' && state !== 'needs-review';
       const error = ended && state !== 'completed' && state !== 'cancelled' ? await failureOf(handle.result()) : null;
       const uiPage = session.uiPage(id, described.runId);
