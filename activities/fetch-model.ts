@@ -5,7 +5,7 @@ import type { ArtifactRef, SourceTensor, TensorTable } from '../engine/spec';
 import { computationKey } from './identity';
 import { viewModel } from './model-view';
 import type { ActivityRuntime, Attempt } from './runtime';
-import { defineStep, type Effort, perform } from './step';
+import { defineStep, type Effort, perform, together } from './step';
 
 export interface FetchedModel extends Effort {
   /** Document: TensorTable, the identity of every tensor. */
@@ -68,8 +68,7 @@ export async function fetchModel(
     byFile.set(tensor.file, [...(byFile.get(tensor.file) ?? []), tensor]);
   const table: Record<string, ArtifactRef> = {};
   const files: Record<string, { sha256: string; bytes: number }> = {};
-  let seconds = 0;
-  let cached = true;
+  const efforts: Effort[] = [];
   for (const [file, tensors] of [...byFile].sort(([a], [b]) => (a < b ? -1 : 1))) {
     const path = join(directory, file);
     const { size, mtimeNs } = await stat(path, { bigint: true });
@@ -81,8 +80,7 @@ export async function fetchModel(
     );
     Object.assign(table, result.tensors);
     files[file] = { sha256: result.sha256, bytes: Number(size) };
-    seconds += result.seconds;
-    cached &&= result.cached;
+    efforts.push(result);
   }
   const source: ArtifactRef = {
     kind: 'checkpoint',
@@ -90,5 +88,6 @@ export async function fetchModel(
     bytes: plan.sourceBytes,
     at: { file: directory, offset: 0 },
   };
-  return { ...(await perform(keepTable, { directory, table, files }, runtime, attempt)), source, seconds, cached };
+  const kept = await perform(keepTable, { directory, table, files }, runtime, attempt);
+  return { ...kept, source, ...together(efforts) };
 }

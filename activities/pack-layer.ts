@@ -3,7 +3,7 @@ import { parseQuantizedLinear } from '../engine/quantizers';
 import type { ArtifactRef, BlockReport, LinearReport, QuantizationSpec, Tensor, TensorTable } from '../engine/spec';
 import { readDocument, viewModel } from './model-view';
 import type { ActivityRuntime, Attempt } from './runtime';
-import { type Bench, defineStep, type Effort, perform, readingBench } from './step';
+import { type Bench, defineStep, type Effort, perform, readingBench, together } from './step';
 
 export interface PackedLayer extends Effort {
   /** By format: a complete safetensors file, a shard of the checkpoint as it will be published. */
@@ -69,16 +69,14 @@ export async function packLayer(
   );
   const linears = plan.blocks.flatMap((block) => block.stages.flatMap((stage) => stage.linears));
   const shards: Record<string, ArtifactRef> = {};
-  let seconds = 0;
-  let cached = true;
+  const efforts: Effort[] = [];
   for (const format of plan.spec.formats) {
     const layout = formatOf(format).layout(linears);
     const packed = await perform(packStep, { format, layout, quantized: input.quantized, kept }, runtime, attempt);
     shards[format] = packed.shard;
-    seconds += packed.seconds;
-    cached &&= packed.cached;
+    efforts.push(packed);
   }
-  return { shards, report: await reportOf(input, plan.blocks, runtime, attempt), seconds, cached };
+  return { shards, report: await reportOf(input, plan.blocks, runtime, attempt), ...together(efforts) };
 }
 
 async function reportOf(

@@ -37,6 +37,8 @@ export interface Effort {
   readonly cached: boolean;
   /** Seconds of computing; 0 when cached. */
   readonly seconds: number;
+  /** Seconds that computing took when it was done, which finding it has saved; 0 when computed now. */
+  readonly secondsSaved: number;
 }
 
 interface ComputationRecord {
@@ -44,6 +46,8 @@ interface ComputationRecord {
   readonly version: number;
   readonly input: unknown;
   readonly output: object;
+  /** What computing took. Absent from records of early versions. */
+  readonly seconds?: number;
 }
 
 /** Steps by name: what is needed to compute a lost artifact again from its record. */
@@ -78,6 +82,16 @@ export async function perform<Input, Output extends object>(
   }
 }
 
+/** Several steps as one: cached when every one was. */
+export function together(efforts: readonly Effort[]): Effort {
+  const sum = (of: (effort: Effort) => number) => efforts.reduce((total, effort) => total + of(effort), 0);
+  return {
+    cached: efforts.every(({ cached }) => cached),
+    seconds: sum(({ seconds }) => seconds),
+    secondsSaved: sum(({ secondsSaved }) => secondsSaved),
+  };
+}
+
 /** Computations of this process, by key. */
 const underWay = new Map<string, Promise<object>>();
 
@@ -91,16 +105,16 @@ async function lookUpOrCompute<Input, Output extends object>(
   const known = (await runtime.store.recall(key)) as ComputationRecord | null;
   if (known !== null) {
     runtime.log('cached', { step: step.name, key });
-    return { ...(known.output as Output), cached: true, seconds: 0 };
+    return { ...(known.output as Output), cached: true, seconds: 0, secondsSaved: known.seconds ?? 0 };
   }
   const started = performance.now();
   const output = await step.run(input, benchFor(key, runtime, attempt));
   const seconds = (performance.now() - started) / 1000;
   // Also when the attempt was cancelled meanwhile: what is finished is never computed again.
-  const record: ComputationRecord = { step: step.name, version: step.version, input, output };
+  const record: ComputationRecord = { step: step.name, version: step.version, input, output, seconds };
   const stored = await runtime.store.record(key, record);
   runtime.log(stored === 'stored' ? 'computed' : 'computed-twice', { step: step.name, key, seconds });
-  return { ...output, cached: false, seconds };
+  return { ...output, cached: false, seconds, secondsSaved: 0 };
 }
 
 function benchFor(key: string, runtime: ActivityRuntime, attempt: Attempt): Bench {

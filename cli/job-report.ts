@@ -16,12 +16,17 @@ export function jobReport(id: string, result: JobResult, uiPage: string | null):
     const original = perplexity.original === null ? '' : `, original ${perplexity.original.toFixed(3)}`;
     lines.push(['perplexity', `${perplexity.quantized.toFixed(3)}${original}`]);
   }
-  lines.push(
-    ['work', `${result.computed} computed, ${result.cached} cached, ${duration(result.seconds)}`],
-    ['job', id],
-  );
+  lines.push(['work', `${result.computed} computed, ${result.cached} cached, ${duration(result.seconds)}`]);
+  if (result.cached > 0) lines.push(['reused', reuse(result)]);
+  lines.push(['job', id]);
   if (uiPage) lines.push(['Temporal UI', uiPage]);
   return labelled(lines);
+}
+
+/** `361 of 540 steps, about 95 s of computing saved`. */
+function reuse({ computed, cached, secondsSaved }: JobResult): string {
+  const saved = secondsSaved > 0 ? `, about ${duration(secondsSaved)} of computing saved` : '';
+  return `${cached} of ${computed + cached} steps${saved}`;
 }
 
 /** How the operator decides about a step that failed. */

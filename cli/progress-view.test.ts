@@ -11,6 +11,7 @@ const waiting: LayerProgress = {
   tokensPerSecond: null,
   computed: 0,
   cached: 0,
+  secondsSaved: 0,
 };
 const done: LayerProgress = {
   ...waiting,
@@ -32,6 +33,7 @@ function progressOf(layers: readonly LayerProgress[], rest: Partial<Progress> = 
     layersDone: layers.filter(({ state }) => state === 'done').length,
     computed: 0,
     cached: 0,
+    secondsSaved: 0,
     etaSeconds: null,
     needsReview: null,
     perplexity: null,

@@ -11,6 +11,7 @@ export interface CalibratedLayer {
   readonly activations: readonly ActivationRefs[];
   readonly computed: number;
   readonly cached: number;
+  readonly secondsSaved: number;
 }
 
 /** Order `independent`: the Hessians of one layer of the original model. Its solve is free to run anywhere, at any time after. */
@@ -27,6 +28,6 @@ export async function calibrateLayer(input: {
   if (retired.length > 0) {
     await onCpu(`${input.block.name} · drop activations`).dropActivations({ sha256s: retired });
   }
-  const { computed, cached } = hands.ledger.totals();
-  return { hessians, activations, computed, cached };
+  const { computed, cached, secondsSaved } = hands.ledger.totals();
+  return { hessians, activations, computed, cached, secondsSaved };
 }

@@ -59,14 +59,14 @@ export async function publish(
   startedAt: number,
   job: Job,
 ): Promise<JobResult> {
-  const { computed, cached } = job.board.progress;
+  const { computed, cached, secondsSaved } = job.board.progress;
   const { workflowId } = workflowInfo();
   const run = { workflowId, startedAt, seconds: (Date.now() - startedAt) / 1000, computed, cached };
   const published = await job.step('publishing', () =>
     onCpu('publish').publishCheckpoints({ plan, checkpoints, perplexity, run }),
   );
   job.board.entered('done');
-  return { ...published, sourceBytes, perplexity, meanRelativeError: mean(layers), ...run };
+  return { ...published, sourceBytes, perplexity, meanRelativeError: mean(layers), secondsSaved, ...run };
 }
 
 function mean(layers: readonly { readonly relativeError: number | null }[]): number | null {

@@ -1,6 +1,6 @@
 import { defineSearchAttributeKey, SearchAttributeType } from '@temporalio/common';
 import { condition, setCurrentDetails, upsertSearchAttributes } from '@temporalio/workflow';
-import type { BlockOutline, InspectedModel } from '../activities';
+import type { BlockOutline, Effort, InspectedModel } from '../activities';
 import type { JobPhase, LayerProgress, Progress } from '../engine/spec';
 import type { LayerResult } from './quantize-layer';
 
@@ -33,6 +33,7 @@ export class JobBoard {
       layersDone: 0,
       computed: 0,
       cached: 0,
+      secondsSaved: 0,
       etaSeconds: null,
       needsReview: null,
       perplexity: null,
@@ -62,14 +63,14 @@ export class JobBoard {
     this.show();
   }
 
-  counted({ cached }: { readonly cached: boolean }): void {
-    if (cached) this.state.cached += 1;
-    else this.state.computed += 1;
+  counted({ cached, secondsSaved }: Pick<Effort, 'cached' | 'secondsSaved'>): void {
+    this.countedMany({ computed: cached ? 0 : 1, cached: cached ? 1 : 0, secondsSaved });
   }
 
-  countedMany({ computed, cached }: { readonly computed: number; readonly cached: number }): void {
+  countedMany({ computed, cached, secondsSaved }: Pick<LayerProgress, 'computed' | 'cached' | 'secondsSaved'>): void {
     this.state.computed += computed;
     this.state.cached += cached;
+    this.state.secondsSaved += secondsSaved;
   }
 
   layerBegan(index: number): void {
@@ -77,10 +78,10 @@ export class JobBoard {
   }
 
   layerDone(index: number, result: LayerResult, skipped: boolean): void {
-    const { relativeError, computed, cached, seconds } = result;
-    this.layer(index, { state: skipped ? 'skipped' : 'done', stage: '', relativeError, computed, cached, seconds });
-    this.state.computed += computed;
-    this.state.cached += cached;
+    const { relativeError, computed, cached, secondsSaved, seconds } = result;
+    const state = skipped ? 'skipped' : 'done';
+    this.layer(index, { state, stage: '', relativeError, computed, cached, secondsSaved, seconds });
+    this.countedMany(result);
     this.state.layersDone += 1;
     this.state.etaSeconds = this.estimate();
     upsertSearchAttributes([{ key: LAYERS_DONE, value: this.state.layersDone }]);
@@ -174,5 +175,6 @@ function waiting({ index, name }: BlockOutline): LayerProgress {
     tokensPerSecond: null,
     computed: 0,
     cached: 0,
+    secondsSaved: 0,
   };
 }

@@ -1,4 +1,4 @@
-import type { CalibratedSlice } from '../activities';
+import type { CalibratedSlice, Effort } from '../activities';
 import type { ArtifactRef } from '../engine/spec';
 import { LayerLedger } from './layer-ledger';
 
@@ -19,8 +19,10 @@ const slice = (name: string, changes: Partial<CalibratedSlice> = {}): Calibrated
   nonFiniteSequences: 0,
   cached: false,
   seconds: 2,
+  secondsSaved: 0,
   ...changes,
 });
+const computed = (seconds: number): Effort => ({ cached: false, seconds, secondsSaved: 0 });
 
 describe('LayerLedger', () => {
   let ledger: LayerLedger;
@@ -33,10 +35,10 @@ describe('LayerLedger', () => {
   afterEach(() => jest.useRealTimers());
 
   it('counts what was computed and what came from the store, with the seconds of each activity', () => {
-    ledger.calibrated([slice('a'), slice('b', { cached: true, seconds: 0 })]);
-    ledger.merged({ hessian: artifact('sum'), tokens: 200, cached: false, seconds: 1 });
-    ledger.quantized({ linears: {}, reports: artifact('report'), relativeError: 0.25, cached: false, seconds: 5 });
-    ledger.packed({ cached: true, seconds: 0 });
+    ledger.calibrated([slice('a'), slice('b', { cached: true, seconds: 0, secondsSaved: 1.5 })]);
+    ledger.merged({ hessian: artifact('sum'), tokens: 200, ...computed(1) });
+    ledger.quantized({ linears: {}, reports: artifact('report'), relativeError: 0.25, ...computed(5) });
+    ledger.packed({ cached: true, seconds: 0, secondsSaved: 0.25 });
     expect(ledger.history(false)).toEqual({
       calibrationTokens: 200,
       nonFiniteSequences: 0,
@@ -46,10 +48,11 @@ describe('LayerLedger', () => {
       skipped: false,
     });
     expect(ledger.reports).toEqual([artifact('report')]);
+    expect(ledger.totals().secondsSaved).toBe(1.75);
   });
 
   it('averages the errors of the stages that have one', () => {
-    const linears = { linears: {}, reports: artifact('report'), cached: false, seconds: 0 };
+    const linears = { linears: {}, reports: artifact('report'), ...computed(0) };
     expect(ledger.totals().relativeError).toBeNull();
     ledger.quantized({ ...linears, relativeError: 0.1 });
     ledger.quantized({ ...linears, relativeError: null });
@@ -84,6 +87,7 @@ describe('LayerLedger', () => {
       tokensPerSecond: 25,
       computed: 2,
       cached: 1,
+      secondsSaved: 0,
     });
   });
 });

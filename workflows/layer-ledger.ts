@@ -20,6 +20,7 @@ export class LayerLedger {
   private readonly stagesBegun: string[] = [];
   private computed = 0;
   private cached = 0;
+  private secondsSaved = 0;
   private calibrationTokens = 0;
   private nonFiniteSequences = 0;
   private tokensComputed = 0;
@@ -70,11 +71,12 @@ export class LayerLedger {
     return { calibrationTokens, nonFiniteSequences, seconds, computed, cached, skipped };
   }
 
-  totals(): Pick<LayerProgress, 'relativeError' | 'computed' | 'cached' | 'seconds'> {
+  totals(): Pick<LayerProgress, 'relativeError' | 'computed' | 'cached' | 'secondsSaved' | 'seconds'> {
     return {
       relativeError: this.errors.length > 0 ? sum(this.errors) / this.errors.length : null,
       computed: this.computed,
       cached: this.cached,
+      secondsSaved: this.secondsSaved,
       seconds: (Date.now() - this.started) / 1000,
     };
   }
@@ -93,9 +95,10 @@ export class LayerLedger {
     };
   }
 
-  private count(activity: string, { cached, seconds }: Effort): void {
+  private count(activity: string, { cached, seconds, secondsSaved }: Effort): void {
     if (cached) this.cached += 1;
     else this.computed += 1;
+    this.secondsSaved += secondsSaved;
     this.seconds[activity] = (this.seconds[activity] ?? 0) + seconds;
   }
 }

@@ -33,6 +33,7 @@ export interface LayerResult {
   readonly relativeError: number | null;
   readonly computed: number;
   readonly cached: number;
+  readonly secondsSaved: number;
   readonly seconds: number;
 }
 

@@ -55,8 +55,10 @@ export interface JobResult {
   readonly bitsPerWeight: number;
   readonly perplexity: { readonly original: number | null; readonly quantized: number } | null;
   readonly meanRelativeError: number | null;
-  /** Activities that computed, and that found their result in the store. */
+  /** Steps that computed, and that found their result in the store. */
   readonly computed: number;
   readonly cached: number;
+  /** Seconds of computing that the cached steps took when they were computed. */
+  readonly secondsSaved: number;
   readonly seconds: number;
 }

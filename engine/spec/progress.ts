@@ -23,6 +23,8 @@ export interface LayerProgress {
   readonly tokensPerSecond: number | null;
   readonly computed: number;
   readonly cached: number;
+  /** Seconds of computing that the cached steps have saved. */
+  readonly secondsSaved: number;
 }
 
 /** Answer of the Query `progress`. */
@@ -36,6 +38,7 @@ export interface Progress {
   readonly layersDone: number;
   readonly computed: number;
   readonly cached: number;
+  readonly secondsSaved: number;
   /** Seconds until done, by the layers that were computed; null while unknown. */
   readonly etaSeconds: number | null;
   /** What the operator has to look at: which step failed, and why. Null: nothing. */

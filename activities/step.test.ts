@@ -1,0 +1,47 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { openFileStore } from '../engine/store';
+import { computationKey } from './identity';
+import type { ActivityRuntime, Attempt } from './runtime';
+import { defineStep, perform, together } from './step';
+
+const attempt: Attempt = { signal: new AbortController().signal, progress: () => undefined };
+const square = defineStep({ name: 'square', version: 1, run: async (n: number) => ({ result: n * n }) });
+
+describe('a step', () => {
+  let directory: string;
+  let runtime: ActivityRuntime;
+
+  beforeEach(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'quantloom-step-'));
+    const store = await openFileStore(directory);
+    runtime = { store, storeDirectory: directory, threads: 1, log: () => undefined };
+  });
+
+  afterEach(() => rm(directory, { recursive: true, force: true }));
+
+  it('that is found tells the seconds that computing it took', async () => {
+    const first = await perform(square, 12, runtime, attempt);
+    expect(first).toMatchObject({ result: 144, cached: false, secondsSaved: 0 });
+    const again = await perform(square, 12, runtime, attempt);
+    expect(again).toEqual({ result: 144, cached: true, seconds: 0, secondsSaved: first.seconds });
+  });
+
+  it('that is found in a record without seconds saves 0 of them', async () => {
+    const record = { step: 'square', version: 1, input: 7, output: { result: 49 } };
+    await runtime.store.record(computationKey('square', 1, 7), record);
+    const found = await perform(square, 7, runtime, attempt);
+    expect(found).toEqual({ result: 49, cached: true, seconds: 0, secondsSaved: 0 });
+  });
+
+  it('counts with others as cached only when all of them were', () => {
+    const cached = { cached: true, seconds: 0, secondsSaved: 3 };
+    expect(together([cached, { cached: false, seconds: 2, secondsSaved: 0 }])).toEqual({
+      cached: false,
+      seconds: 2,
+      secondsSaved: 3,
+    });
+    expect(together([cached, cached])).toEqual({ cached: true, seconds: 0, secondsSaved: 6 });
+  });
+});

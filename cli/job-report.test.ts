@@ -1,0 +1,30 @@
+import type { JobResult } from '../engine/spec';
+import { jobReport } from './job-report';
+
+const result: JobResult = {
+  outputs: { gptq: '/out' },
+  sourceBytes: 4_000_000,
+  outputBytes: 1_000_000,
+  bitsPerWeight: 4.25,
+  perplexity: null,
+  meanRelativeError: null,
+  computed: 179,
+  cached: 0,
+  secondsSaved: 0,
+  seconds: 12,
+};
+
+describe('the report of a finished job', () => {
+  it('says how many steps were found in the store, and what computing them had taken', () => {
+    const report = jobReport('job', { ...result, cached: 361, secondsSaved: 95.4 }, null);
+    expect(report).toMatch(/^reused +361 of 540 steps, about 1 min 35 s of computing saved$/m);
+  });
+
+  it('names no time where the records are of a version that kept none', () => {
+    expect(jobReport('job', { ...result, cached: 1 }, null)).toMatch(/^reused +1 of 180 steps$/m);
+  });
+
+  it('says nothing of reuse when everything was computed', () => {
+    expect(jobReport('job', result, null)).not.toContain('reused');
+  });
+});

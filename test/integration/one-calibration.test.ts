@@ -1,0 +1,68 @@
+import type { QuantizationSpecInput } from '../../engine/spec';
+import { type JobStack, startJobStack } from '../support/job-stack';
+
+const SLICES = 2;
+const LAYERS = 4;
+const STAGES = 4;
+
+describe('one calibration, many outputs', () => {
+  let stack: JobStack;
+
+  beforeAll(async () => {
+    stack = await startJobStack();
+  }, 60_000);
+
+  afterAll(() => stack.stop(), 60_000);
+
+  const spec = (id: string, changes: Partial<QuantizationSpecInput>): QuantizationSpecInput => ({
+    model: 'demo',
+    output: stack.output(id),
+    calibration: { source: 'demo', samples: 4, sequenceLength: 64, sliceTokens: 128 },
+    ...changes,
+  });
+
+  /** Runs a job; how often it computed each step, and found it. */
+  async function run(id: string, changes: Partial<QuantizationSpecInput>) {
+    const before = stack.log.length;
+    const result = await stack.run(spec(id, changes), id);
+    const log = stack.log.slice(before);
+    const times = (event: string, step: string) =>
+      log.filter((line) => line.event === event && line.step === step).length;
+    return {
+      result,
+      computed: (step: string) => times('computed', step),
+      cached: (step: string) => times('cached', step),
+    };
+  }
+
+  it.each([
+    ['bits, group size and refinements', { bits: 3, groupSize: 32, refinements: 0 }],
+    ['symmetry and order of columns', { bits: 4, groupSize: 64, symmetric: false, actOrder: 'dynamic' }],
+  ] as const)(
+    'layers that are independent: other %s compute no activation and no Hessian again',
+    async (what, recipe) => {
+      const order = 'independent';
+      await run(`first ${what}`, { order, recipe: { bits: 4, groupSize: 64 } });
+      const { result, computed, cached } = await run(`second ${what}`, { order, recipe });
+      for (const step of ['fetch-model', 'tokenize-calibration', 'embed-slice', 'calibrate-slice', 'merge-hessian']) {
+        expect([step, computed(step)]).toEqual([step, 0]);
+      }
+      expect(cached('calibrate-slice')).toBe(LAYERS * STAGES * SLICES);
+      expect(cached('merge-hessian')).toBe(LAYERS * STAGES);
+      expect(computed('quantize-linears')).toBe(LAYERS * STAGES);
+      expect(result.secondsSaved).toBeGreaterThan(0);
+    },
+    120_000,
+  );
+
+  it('stage by stage: what lies before the first quantized weight is not computed again', async () => {
+    const calibration = { source: 'demo', samples: 4, sequenceLength: 64, sliceTokens: 128, seed: 1 };
+    await run('stage 4', { calibration, recipe: { bits: 4, groupSize: 64 } });
+    const { computed, cached } = await run('stage 3', { calibration, recipe: { bits: 3, groupSize: 64 } });
+    expect(cached('embed-slice')).toBe(SLICES);
+    // The first stage of the first layer applies nothing that is quantized.
+    expect(cached('calibrate-slice')).toBe(SLICES);
+    expect(cached('merge-hessian')).toBe(1);
+    expect(computed('calibrate-slice')).toBe((LAYERS * STAGES - 1) * SLICES);
+  }, 120_000);
+});
