@@ -64,8 +64,8 @@ export async function fetchModel(
   const { plan } = await viewModel(input.plan, runtime, attempt);
   const { directory } = plan;
   const byFile = new Map<string, SourceTensor[]>();
-  for (const tensor of Object.values(plan.tensors))
-    byFile.set(tensor.file, [...(byFile.get(tensor.file) ?? []), tensor]);
+  const tensorsOfFiles = Object.values(plan.tensors).filter(({ copyOf }) => copyOf === undefined);
+  for (const tensor of tensorsOfFiles) byFile.set(tensor.file, [...(byFile.get(tensor.file) ?? []), tensor]);
   const table: Record<string, ArtifactRef> = {};
   const files: Record<string, { sha256: string; bytes: number }> = {};
   const efforts: Effort[] = [];
@@ -81,6 +81,9 @@ export async function fetchModel(
     Object.assign(table, result.tensors);
     files[file] = { sha256: result.sha256, bytes: Number(size) };
     efforts.push(result);
+  }
+  for (const { name, copyOf } of Object.values(plan.tensors)) {
+    if (copyOf !== undefined) table[name] = table[copyOf] as ArtifactRef;
   }
   const source: ArtifactRef = {
     kind: 'checkpoint',

@@ -7,10 +7,12 @@ import { embedSlice } from './embed-slice';
 import { evaluate } from './evaluate';
 import { fetchModel } from './fetch-model';
 import { inspectModel } from './inspect-model';
+import { joinTables } from './join-tables';
 import { mergeHessian } from './merge-hessian';
 import { packLayer } from './pack-layer';
 import { publishCheckpoints } from './publish-checkpoints';
 import { quantizeLinears } from './quantize-linears';
+import { rotateBlock } from './rotate-block';
 import type { ActivityRuntime } from './runtime';
 import { tokenizeCalibration } from './tokenize-calibration';
 import { verifyCheckpoints } from './verify-checkpoints';
@@ -26,10 +28,12 @@ export function createActivities(runtime: ActivityRuntime) {
     evaluate: asActivity(runtime, evaluate),
     fetchModel: asActivity(runtime, fetchModel),
     inspectModel: asActivity(runtime, inspectModel),
+    joinTables: asActivity(runtime, joinTables),
     mergeHessian: asActivity(runtime, mergeHessian),
     packLayer: asActivity(runtime, packLayer),
     publishCheckpoints: asActivity(runtime, publishCheckpoints),
     quantizeLinears: asActivity(runtime, quantizeLinears),
+    rotateBlock: asActivity(runtime, rotateBlock),
     tokenizeCalibration: asActivity(runtime, tokenizeCalibration),
     verifyCheckpoints: asActivity(runtime, verifyCheckpoints),
   };
@@ -41,9 +45,11 @@ export { HEARTBEAT_MILLISECONDS } from './as-activity';
 export type { AssembledCheckpoint, AssembleInput } from './assemble-checkpoints';
 export type { ActivationRefs, CalibratedSlice } from './calibrate-slice';
 export type { BlockOutline, InspectedModel } from './inspect-model';
+export type { JoinInput } from './join-tables';
 export type { MergedHessian, MergeInput } from './merge-hessian';
 export type { BlockHistory } from './pack-layer';
 export type { MeasuredPerplexity, PublishInput } from './publish-checkpoints';
 export type { QuantizedLinears } from './quantize-linears';
+export type { RotatedBlock } from './rotate-block';
 export type { ActivityRuntime } from './runtime';
 export type { Effort } from './step';

@@ -1,6 +1,15 @@
 import { formatOf, serializeSafetensors } from '../engine/checkpoints';
+import { decodeFloats, encodeFloats } from '../engine/numbers';
 import { parseQuantizedLinear } from '../engine/quantizers';
-import type { ArtifactRef, BlockReport, LinearReport, QuantizationSpec, Tensor, TensorTable } from '../engine/spec';
+import type {
+  ArtifactRef,
+  BlockReport,
+  LinearReport,
+  ModelPlan,
+  QuantizationSpec,
+  Tensor,
+  TensorTable,
+} from '../engine/spec';
 import { readDocument, viewModel } from './model-view';
 import type { ActivityRuntime, Attempt } from './runtime';
 import { type Bench, defineStep, type Effort, perform, readingBench, together } from './step';
@@ -17,20 +26,26 @@ interface PackInput {
   readonly layout: string;
   /** By module name. */
   readonly quantized: Readonly<Record<string, ArtifactRef>>;
-  /** Tensors that stay as the source has them, by name. */
+  /** Tensors that stay as the table has them, by name. */
   readonly kept: Readonly<Record<string, ArtifactRef>>;
+  /** Of kept tensors that are written in another dtype than the table's, by name. */
+  readonly dtypes?: Readonly<Record<string, 'F32' | 'F16' | 'BF16'>>;
 }
 
 const packStep = defineStep({
   name: 'pack-layer',
   version: 1,
-  run: async ({ format, layout, quantized, kept }: PackInput, bench) => {
+  run: async ({ format, layout, quantized, kept, dtypes = {} }: PackInput, bench) => {
     const tensors = new Map<string, Tensor>();
     for (const [name, ref] of Object.entries(quantized)) {
       const linear = parseQuantizedLinear(await bench.read(ref));
       for (const [tensor, value] of formatOf(format).encodeLinear(name, linear, layout)) tensors.set(tensor, value);
     }
-    for (const [name, ref] of Object.entries(kept)) tensors.set(name, await readTensor(ref, bench));
+    for (const [name, ref] of Object.entries(kept)) {
+      const tensor = await readTensor(ref, bench);
+      const dtype = dtypes[name];
+      tensors.set(name, dtype ? { ...tensor, dtype, data: encodeFloats(decodeFloats(tensor), dtype) } : tensor);
+    }
     return { shard: await bench.write('layer', serializeSafetensors(tensors)) };
   },
 });
@@ -67,16 +82,29 @@ export async function packLayer(
       .filter((name) => !(name.replace(/\.weight$/, '') in input.quantized))
       .map((name) => [name, table[name] as ArtifactRef]),
   );
+  const dtypes = dtypesToWrite(kept, plan);
   const linears = plan.blocks.flatMap((block) => block.stages.flatMap((stage) => stage.linears));
   const shards: Record<string, ArtifactRef> = {};
   const efforts: Effort[] = [];
   for (const format of plan.spec.formats) {
     const layout = formatOf(format).layout(linears);
-    const packed = await perform(packStep, { format, layout, quantized: input.quantized, kept }, runtime, attempt);
+    const packed = await perform(
+      packStep,
+      { format, layout, quantized: input.quantized, kept, dtypes },
+      runtime,
+      attempt,
+    );
     shards[format] = packed.shard;
     efforts.push(packed);
   }
   return { shards, report: await reportOf(input, plan.blocks, runtime, attempt), ...together(efforts) };
+}
+
+/** Rotated weights are float32 in the table; a layer that is skipped is written like the source. undefined: all fit. */
+function dtypesToWrite(kept: PackInput['kept'], { tensors }: ModelPlan): PackInput['dtypes'] {
+  const other = Object.entries(kept).filter(([name, { dtype }]) => dtype !== tensors[name]?.dtype);
+  if (other.length === 0) return undefined;
+  return Object.fromEntries(other.map(([name]) => [name, tensors[name]?.dtype as 'F32' | 'F16' | 'BF16']));
 }
 
 async function reportOf(

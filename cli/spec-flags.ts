@@ -53,6 +53,11 @@ export const SPEC_FLAGS: readonly SpecFlag[] = [
     path: ['order'],
   },
   {
+    flags: '--rotation <how>',
+    description: 'none (default), or hadamard: a rotation folded into the weights first',
+    path: ['rotation'],
+  },
+  {
     flags: '--format <list>',
     description: 'checkpoint formats, e.g. gptq,gptq_v2',
     path: ['formats'],

@@ -6,6 +6,7 @@ import { inWindow } from './in-window';
 import type { Job } from './job';
 import { SLICES_AT_ONCE } from './layer-hands';
 import type { LayersSoFar } from './quantize-layers';
+import { rotateModel } from './rotate-model';
 
 /** An inspected model, fetched, and the text that it is calibrated on. */
 export interface PreparedModel extends InspectedModel {
@@ -32,7 +33,8 @@ export async function prepareModel(spec: QuantizationSpecInput, job: Job): Promi
       ? await job.step('tokenizing', () => onCpu('tokenize').tokenizeCalibration({ plan }).catch(failAtOnce))
       : null;
   const { table, files, source } = fetched;
-  return { ...model, table, files, source, calibration };
+  const prepared = { ...model, table, files, source, calibration };
+  return model.spec.rotation === 'hadamard' ? rotateModel(prepared, job) : prepared;
 }
 
 /** The calibration slices as the first layer sees them. */

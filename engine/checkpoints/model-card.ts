@@ -93,8 +93,16 @@ function recipeTable(manifest: Manifest): string {
     '|---|---|---|---|---|---|---|---|',
     ...rows,
     '',
-    `Embeddings and norms are unchanged. Order: \`${manifest.spec.order}\`.`,
+    `${changes(manifest)} Order: \`${manifest.spec.order}\`.`,
   ].join('\n');
+}
+
+function changes({ spec }: Manifest): string {
+  if (spec.rotation === 'none') return 'Embeddings and norms are unchanged.';
+  return (
+    'Hidden states and attention values are rotated by a randomized Hadamard matrix, which is folded into all weights: ' +
+    'norms are one, embedding and head are two tensors.'
+  );
 }
 
 function calibration({ calibration, spec }: Manifest): string[] {

@@ -4,7 +4,8 @@ import { architectureOf, weightTensor } from '../models';
 import type { Architecture, Block, ModelShape, Stage } from '../models/architecture';
 import { decodeFloats } from '../numbers';
 import { type QuantizedLinear, serializeQuantizedLinear } from '../quantizers';
-import type { FloatTensor, ModelPlan, SourceTensor, Tensor } from '../spec';
+import { rotatedDtype, rotateTensor } from '../rotation';
+import type { FloatTensor, ModelPlan, QuantizationSpec, SourceTensor, Tensor } from '../spec';
 import { type StoredWeight, tensorThread } from '../tensor-thread';
 
 /** By name, for one slice. */
@@ -29,13 +30,23 @@ export interface DirectModel {
   runStage(stage: Stage, activations: Activations, quantized: QuantizedLinears, gram: boolean): Promise<StageOutcome>;
 }
 
-export function openDirectModel(plan: ModelPlan, threads: number): DirectModel {
+export function openDirectModel(
+  plan: ModelPlan,
+  { threads, rotation }: { readonly threads: number; readonly rotation: QuantizationSpec['rotation'] },
+): DirectModel {
   const architecture: Architecture = architectureOf(plan.config);
   const shape: ModelShape = architecture.shape(plan.config);
-  const tensor = (name: string) => readTensor(plan.directory, plan.tensors[name] as SourceTensor);
+  const rotations = rotation === 'hadamard' ? architecture.rotations(shape, (name) => name in plan.tensors) : null;
+  const source = (name: string) => readTensor(plan.directory, plan.tensors[name] as SourceTensor);
+  const tensor = async (name: string) => {
+    const turned = rotations?.get(name);
+    if (!turned) return source(name);
+    const gain = turned.gain ? await source(turned.gain) : null;
+    return rotateTensor({ tensor: await source(name), gain, rotation: turned, dtype: rotatedDtype(plan, name) });
+  };
   const floats = async (name: string): Promise<FloatTensor> => {
-    const source = await tensor(name);
-    return { shape: source.shape, data: decodeFloats(source) };
+    const stored = await tensor(name);
+    return { shape: stored.shape, data: decodeFloats(stored) };
   };
   return {
     blocks: architecture.blocks(shape, (name) => name in plan.tensors),

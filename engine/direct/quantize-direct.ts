@@ -61,7 +61,7 @@ export async function quantizeDirect(
     );
   }
   const sourceFiles = await fingerprintModel(plan);
-  const model = openDirectModel(plan, threads);
+  const model = openDirectModel(plan, { threads, rotation: spec.rotation });
   const calibration = plan.slices.length > 0 ? await calibrate(spec, plan) : null;
   const minimumZero = Math.max(...spec.formats.map((format) => formatOf(format).smallestZero)) as 0 | 1;
 
@@ -93,7 +93,7 @@ export async function quantizeDirect(
 }
 
 async function fingerprintModel(plan: ModelPlan): Promise<Record<string, { sha256: string; bytes: number }>> {
-  const tensors = Object.values(plan.tensors);
+  const tensors = Object.values(plan.tensors).filter(({ copyOf }) => copyOf === undefined);
   const files: Record<string, { sha256: string; bytes: number }> = {};
   for (const file of [...new Set(tensors.map((tensor) => tensor.file))].sort()) {
     files[file] = await fingerprintFile(plan.directory, file, tensors);

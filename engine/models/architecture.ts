@@ -64,6 +64,24 @@ export interface Block {
   readonly tensors: ReadonlyMap<string, readonly number[]>;
 }
 
+/** An orthogonal basis that an axis is turned into, block after block where the axis is longer. */
+export interface Basis {
+  readonly size: number;
+  readonly seed: number;
+}
+
+/** How a tensor changes when the model is rotated (engine/rotation). What has no entry stays as it is. */
+export interface TensorRotation {
+  /** The norm whose gain moves into this weight's columns. */
+  readonly gain?: string;
+  /** Basis of the input features. */
+  readonly columns?: Basis;
+  /** Basis of the output features. */
+  readonly rows?: Basis;
+  /** A gain that has moved elsewhere. */
+  readonly ones?: true;
+}
+
 /** An entry of the registry: the names of an architecture's tensors, and its stages. */
 export interface Architecture {
   /** `llama`. */
@@ -83,6 +101,8 @@ export interface Architecture {
    * `has` tells which optional tensors (biases) the source holds.
    */
   blocks(shape: ModelShape, has: (tensor: string) => boolean): readonly Block[];
+  /** By tensor: how the model is rotated. A head that is tied to the embedding becomes a tensor of its own: it takes the final norm's gain. */
+  rotations(shape: ModelShape, has: (tensor: string) => boolean): ReadonlyMap<string, TensorRotation>;
   /** Source dtypes that it can be computed from. */
   readonly dtypes: readonly DType[];
 }

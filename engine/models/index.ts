@@ -1,4 +1,13 @@
-export type { Architecture, Block, LinearShape, ModelShape, RotaryScaling, Stage } from './architecture';
+export type {
+  Architecture,
+  Basis,
+  Block,
+  LinearShape,
+  ModelShape,
+  RotaryScaling,
+  Stage,
+  TensorRotation,
+} from './architecture';
 export { ARCHITECTURES, architectureOf } from './architecture-of';
 export { llama } from './llama';
 export { weightTensor } from './weight-tensor';

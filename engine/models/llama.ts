@@ -1,4 +1,5 @@
 import type { Architecture, Block, LinearShape, ModelShape, Stage } from './architecture';
+import { llamaRotations } from './llama-rotations';
 import { llamaShape } from './llama-shape';
 
 const EMBEDDING = 'model.embed_tokens.weight';
@@ -25,6 +26,11 @@ export const llama: Architecture = {
   blocks(shape, has) {
     const layers = Array.from({ length: shape.layers }, (_, index) => decoderLayer(index, shape, has));
     return [...layers, headBlock(shape, has)];
+  },
+
+  rotations(shape, has) {
+    const names = { embedding: EMBEDDING, finalNorm: FINAL_NORM, head: `${HEAD}.weight` };
+    return llamaRotations(shape, llama.blocks(shape, has), names);
   },
 };
 

@@ -16,11 +16,15 @@ export function activitiesOfBlock(block: BlockPlan, { plan, spec }: WorkToDo): n
   return passes * plan.slices.length + calibrated + quantized + 1;
 }
 
-/** Of the whole job; what happens once included: inspect, fetch, tokenize, pack the remainder, assemble, verify, publish. */
+/**
+ * Of the whole job; what happens once included: inspect, fetch, tokenize, pack the remainder, assemble, verify, publish. A rotation
+ * adds `rotate-block` per block and for the remainder, and `join-tables`.
+ */
 export function activitiesOfJob(work: WorkToDo): number {
   const { plan, spec } = work;
   const blocks = total(plan.blocks.map((block) => activitiesOfBlock(block, work)));
   const calibration = plan.slices.length > 0 ? 1 + plan.slices.length : 0;
   const evaluations = spec.evaluation === null ? 0 : spec.evaluation.original ? 2 : 1;
-  return 2 + calibration + blocks + 1 + 3 + evaluations;
+  const rotations = spec.rotation === 'none' ? 0 : plan.blocks.length + 2;
+  return 2 + rotations + calibration + blocks + 1 + 3 + evaluations;
 }

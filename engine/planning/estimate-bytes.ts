@@ -1,5 +1,6 @@
 import { formatOf } from '../checkpoints';
-import { elementCount, type LinearPlan, type ModelPlan } from '../spec';
+import { rotatedDtype } from '../rotation';
+import { DTYPE_BITS, elementCount, type LinearPlan, type ModelPlan } from '../spec';
 import { activationWidth, calibrationTokens, total, type WorkToDo } from './work-to-do';
 
 const FLOAT_BYTES = 4;
@@ -27,8 +28,20 @@ export function estimateBytes(work: WorkToDo): ByteEstimate {
     quantized.length > 0 && first !== undefined
       ? (bytesIn(first) * 8) / total(quantized.map(weights))
       : (plan.sourceBytes * 8) / plan.parameters;
-  const storeBytes = Math.ceil(outputBytes + total(quantized.map(quantizedLinearBytes)) + calibrationBytes(work));
+  const storeBytes = Math.ceil(
+    outputBytes + total(quantized.map(quantizedLinearBytes)) + rotatedBytes(work) + calibrationBytes(work),
+  );
   return { outputBytes, storeBytes, bitsPerWeight };
+}
+
+/** Rotated tensors are kept in the store. */
+function rotatedBytes({ plan, spec }: WorkToDo): number {
+  if (spec.rotation === 'none') return 0;
+  return total(
+    Object.values(plan.tensors).map(
+      ({ name, shape }) => (elementCount(shape) * DTYPE_BITS[rotatedDtype(plan, name)]) / 8,
+    ),
+  );
 }
 
 /** As serializeQuantizedLinear writes it: a byte per code, a byte and a float per group, an int32 per column. */

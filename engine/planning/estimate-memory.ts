@@ -18,6 +18,7 @@ export function estimateMemory(work: WorkToDo): PlanEstimate['peakMemoryBytes'] 
   const calibrated = plan.slices.length > 0;
   return {
     'fetch-model': STREAM_BYTES,
+    ...(spec.rotation === 'none' ? {} : { 'rotate-block': rotateBlock(work) }),
     ...(calibrated
       ? {
           'embed-slice': embedSlice(work),
@@ -29,6 +30,14 @@ export function estimateMemory(work: WorkToDo): PlanEstimate['peakMemoryBytes'] 
     'pack-layer': packLayer(work),
     ...(spec.evaluation ? { evaluate: evaluate(work, spec.evaluation) } : {}),
   };
+}
+
+/** The largest tensor as it was, as float32, and as it is handed on. */
+function rotateBlock({ plan }: WorkToDo): number {
+  const bytes = Object.values(plan.tensors).map(
+    (tensor) => tensor.bytes + 2 * FLOAT_BYTES * elementCount(tensor.shape),
+  );
+  return Math.max(0, ...bytes);
 }
 
 /** The table as it lies in the file and as float32, all tokens, the hidden states. */

@@ -46,6 +46,7 @@ export async function planModel(
     if (isDense) checkTensors({ ...understood, tensors: source.tensors }, findings);
     check(spec, plan, understood, findings);
   }
+  if (understood !== null) warnOfRotation(spec, plan, findings);
   const work = understood && { ...understood, spec, plan, blocks: understood.blocks.slice(0, plan.blocks.length) };
   const costs = work === null ? NOTHING : costsOf(work);
   const { outputBytes, storeBytes } = costs;
@@ -65,7 +66,8 @@ function understand({ config, tensors }: SourceDirectory): Understood {
 }
 
 function makePlan(spec: QuantizationSpec, source: SourceDirectory, understood: Understood | null): ModelPlan {
-  const { directory, config, tensors, companions } = source;
+  const { directory, companions } = source;
+  const { config, tensors } = understood === null ? source : rotated(spec, source, understood);
   const blocks = understood === null ? [] : planBlocks(spec, understood, tensors);
   const owned = new Set(blocks.flatMap((block) => block.tensors));
   const needsCalibration = blocks.some(({ stages }) =>
@@ -80,10 +82,34 @@ function makePlan(spec: QuantizationSpec, source: SourceDirectory, understood: U
     remainder: Object.keys(tensors).filter((name) => !owned.has(name)),
     tensors,
     companions,
-    parameters: parameterCount(tensors),
-    sourceBytes: total(Object.values(tensors).map(({ bytes }) => bytes)),
+    parameters: parameterCount(source.tensors),
+    sourceBytes: total(Object.values(source.tensors).map(({ bytes }) => bytes)),
     slices: needsCalibration ? planSlices(samples, sequenceLength, sliceTokens) : [],
   };
+}
+
+/** A rotated head is the embedding no more: one that was tied begins as a copy of it. */
+function rotated(
+  { rotation }: QuantizationSpec,
+  { config, tensors }: SourceDirectory,
+  { architecture, shape }: Understood,
+): Pick<ModelPlan, 'config' | 'tensors'> {
+  const embedding = tensors[architecture.embedding];
+  if (rotation === 'none' || !shape.tiedHead || embedding === undefined) return { config, tensors };
+  const head = { ...embedding, name: architecture.head, copyOf: architecture.embedding };
+  return {
+    config: { ...config, tie_word_embeddings: false },
+    tensors: { ...tensors, [head.name]: tensors[head.name] ?? head },
+  };
+}
+
+function warnOfRotation({ rotation }: QuantizationSpec, plan: ModelPlan, findings: Findings): void {
+  const copy = Object.values(plan.tensors).find(({ copyOf }) => copyOf !== undefined);
+  if (rotation === 'none' || copy === undefined) return;
+  findings.warn(
+    `Rotated, ${copy.name} is not ${copy.copyOf} any more: the checkpoint holds both, ${copy.bytes} bytes more ` +
+      '(tie_word_embeddings: false).',
+  );
 }
 
 /** The head is the architecture's last block; it is planned only when it is to be quantized. */

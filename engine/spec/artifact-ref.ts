@@ -1,7 +1,7 @@
 import type { DType } from './tensor';
 
 export type ArtifactKind =
-  | 'weight' // a tensor of the source model, read where it lies
+  | 'weight' // a tensor of the source model, read where it lies; or one that was rotated
   | 'activation' // what one stage leaves behind for one slice; dropped two layers later
   | 'hessian' // XᵀX of one slice, or of all slices
   | 'quantized-linear'

@@ -12,6 +12,8 @@ export interface SourceTensor {
   /** Absolute byte offset in the file. */
   readonly offset: number;
   readonly bytes: number;
+  /** Set for a tensor that the files do not hold: it begins as a copy of this one, whose place it names (a head that was tied). */
+  readonly copyOf?: string;
 }
 
 /** A linear of a block, with the recipe that overrides have been applied to; `recipe: null` keeps it in 16 bit. */

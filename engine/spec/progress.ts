@@ -2,6 +2,7 @@ export type JobPhase =
   | 'inspecting'
   | 'fetching'
   | 'tokenizing'
+  | 'rotating'
   | 'embedding'
   | 'quantizing'
   | 'assembling'

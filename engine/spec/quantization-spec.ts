@@ -87,6 +87,12 @@ export const QuantizationSpecSchema = z.strictObject({
    * `layer`: a whole layer is captured with its own original weights. `independent`: never, so that layers can be solved anywhere.
    */
   order: z.enum(['stage', 'layer', 'independent']).default('stage'),
+  /**
+   * `hadamard`: hidden states and attention values are turned by a randomized Hadamard matrix that is folded into the weights
+   * (docs/adr has what it gains and costs). The result is a plain model of the same architecture; a head that was tied to the
+   * embedding becomes a tensor of its own.
+   */
+  rotation: z.enum(['none', 'hadamard']).default('none'),
   /** One checkpoint is written per format; with several, each in a subdirectory of `output` named after it. */
   formats: z.array(z.enum(FORMATS)).min(1).default(['gptq']),
   calibration: CalibrationSchema.prefault({}),

@@ -44,6 +44,26 @@ describe('the workflow quantizeModel', () => {
     120_000,
   );
 
+  it.each([true, false])(
+    'writes the bytes that the engine alone writes from a rotated model (head kept: %s)',
+    async (keepHead) => {
+      const durable = stack.output(`rotated-durable-${keepHead}`);
+      const direct = stack.output(`rotated-direct-${keepHead}`);
+      // A linear that is kept is rotated all the same, and written in the dtype of the source.
+      const overrides = [{ match: 'model.layers.1.mlp.up_proj', skip: true }];
+      const changes = { rotation: 'hadamard', keepHead, overrides } as const;
+      await stack.run(demoSpec(durable, changes), `rotated-${keepHead}`);
+      await quantizeDirect(demoSpec(direct, changes));
+      expect(await weightDigests(durable)).toEqual(await weightDigests(direct));
+      expect((await verifyCheckpoint(durable)).passed).toBe(true);
+      const { config, shape, float } = await openCheckpoint(durable);
+      expect(config.tie_word_embeddings).toBe(false);
+      expect(shape('lm_head.weight')).toEqual([2048, 256]);
+      expect(new Set((await float('model.norm.weight')).data)).toEqual(new Set([1]));
+    },
+    120_000,
+  );
+
   it('finds everything in the store when it runs again', async () => {
     const spec = demoSpec(stack.output('again'), { order: 'stage' });
     const first = await stack.run(spec, 'again-1');

@@ -1,0 +1,54 @@
+import type { Basis, Block, LinearShape, ModelShape, TensorRotation } from './architecture';
+
+/** What llama.ts calls its tensors. */
+export interface LlamaNames {
+  readonly embedding: string;
+  readonly finalNorm: string;
+  readonly head: string;
+}
+
+/**
+ * The rotations of a Llama (SpinQuant, arXiv 2405.16406, section 3.1): R1 turns the hidden state, R2 what every attention head
+ * hands from v to o. Both vanish in the product of neighbouring weights, so nothing is computed at run time. Rotary embedding
+ * stands between q and k, and the activation function before down: these inner spaces stay as they are.
+ */
+export function llamaRotations(
+  shape: ModelShape,
+  blocks: readonly Block[],
+  { embedding, finalNorm, head }: LlamaNames,
+): ReadonlyMap<string, TensorRotation> {
+  const hidden: Basis = { size: shape.hiddenSize, seed: 0 };
+  const rotations = new Map<string, TensorRotation>([
+    [embedding, { columns: hidden }],
+    [finalNorm, { ones: true }],
+    [head, { columns: hidden, gain: finalNorm }],
+  ]);
+  blocks.slice(0, -1).forEach(({ stages }, layer) => {
+    const headSpace: Basis = { size: shape.headSize, seed: layer + 1 };
+    const set = ({ name, bias }: LinearShape, weight: TensorRotation, biasRotation: TensorRotation | null) => {
+      rotations.set(`${name}.weight`, weight);
+      if (bias && biasRotation) rotations.set(`${name}.bias`, biasRotation);
+    };
+    for (const { captures, parameters } of stages) {
+      const gain = parameters.norm as string;
+      for (const linear of captures) {
+        const role = linear.name.slice(linear.name.lastIndexOf('.') + 1);
+        switch (role) {
+          case 'o_proj':
+            set(linear, { columns: headSpace, rows: hidden }, { rows: hidden });
+            break;
+          case 'down_proj':
+            set(linear, { rows: hidden }, { rows: hidden });
+            break;
+          case 'v_proj':
+            set(linear, { gain, columns: hidden, rows: headSpace }, { rows: headSpace });
+            break;
+          default:
+            set(linear, { gain, columns: hidden }, null);
+        }
+      }
+      rotations.set(gain, { ones: true });
+    }
+  });
+  return rotations;
+}
