@@ -21,7 +21,23 @@ export interface NativeAddon {
   /** A = L Lᵀ in place, for measurements. */
   cholesky(matrix: Float64Array, columns: number, threads: number): boolean;
   choleskySingle(matrix: Float32Array, columns: number, threads: number): boolean;
+  /** Whether `bfloat16` is faster than `float32` on this processor. */
+  hasBfloat16Products(): boolean;
+  /** Numbers in the sums of {@link NativeAddon.addGram}: the upper triangle of `[columns, columns]` in tiles. */
+  gramSumsLength(columns: number): number;
+  /**
+   * Adds XᵀX of `x` `[tokens, columns]` to the sums; see native/src/gram.rs. The sums are float32 over 256 tokens (512 in bfloat16),
+   * float64 beyond, and the same for every number of threads. It blocks the calling thread.
+   */
+  addGram(sums: Float64Array, x: Float32Array, columns: number, precision: GramPrecision, threads: number): void;
+  /** The symmetric matrix of the sums, `[columns, columns]`. It blocks the calling thread. */
+  gramMatrix(sums: Float64Array, columns: number, threads: number): Float32Array;
+  /** `[tokens]`: the sum of squares of each row of `x` `[tokens, columns]`. It blocks the calling thread. */
+  rowEnergies(x: Float32Array, columns: number, threads: number): Float32Array;
 }
+
+/** What x is rounded to before it is multiplied. */
+export type GramPrecision = 'float32' | 'bfloat16';
 
 export interface NativeCancellation {
   cancel(): void;
@@ -48,6 +64,10 @@ export interface NativeLinear {
   /** `gptq-static`: scales from the original weights; `gptq`: scales that are found on the way. */
   readonly method: 'rtn' | 'gptq-static' | 'gptq';
   readonly search: boolean;
+  /** See ScaleProblem. */
+  readonly neighbours?: boolean;
+  /** Columns are weighed by the pivots of the factor, not by the diagonal of the Hessian. */
+  readonly pivots?: boolean;
   readonly refinements: number;
   /** Sums for the report; default true. Measurements leave them out. */
   readonly errors?: boolean;

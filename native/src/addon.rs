@@ -3,7 +3,7 @@
 
 use crate::inverse_factor::{NoFactor, damped_reversed, inverse_factor};
 use crate::linear::{Fault, Hessian, LinearProblem, Method, QuantizedRows, quantize_linear};
-use crate::scales::CodeGrid;
+use crate::scales::{CodeGrid, Search};
 use crate::simd::{InstructionSet, Real, choose, instruction_set};
 use crate::threads::{Cancellation, pool};
 use napi::bindgen_prelude::*;
@@ -157,6 +157,10 @@ pub struct LinearToQuantize {
     /// `rtn`; `gptq-static`: scales from the original weights; `gptq`: scales found on the way.
     pub method: String,
     pub search: bool,
+    /// Zero points beside that of the range are tried, too.
+    pub neighbours: Option<bool>,
+    /// Columns are weighed by the pivots of the factor.
+    pub pivots: Option<bool>,
     pub refinements: u32,
     /// Sums for the report; default true.
     pub errors: Option<bool>,
@@ -217,7 +221,11 @@ impl Task for LinearWork {
                     minimum_zero: linear.minimum_zero as f64,
                 },
                 method,
-                search: linear.search,
+                search: Search {
+                    clipping: linear.search,
+                    neighbours: linear.neighbours.unwrap_or(false),
+                },
+                pivots: linear.pivots.unwrap_or(false),
                 refinements: linear.refinements as usize,
                 errors: linear.errors.unwrap_or(true),
                 hessian: linear.solvable.as_ref().map(|solvable| Hessian {
@@ -294,4 +302,61 @@ fn factorized<T: Real>(matrix: &mut [T], columns: u32, threads: u32) -> Result<b
     in_pool(threads, || {
         crate::inverse_factor::cholesky(matrix, columns as usize, &Cancellation::default()).is_ok()
     })
+}
+
+fn precision_of(name: &str) -> Result<crate::gram::Precision> {
+    match name {
+        "float32" => Ok(crate::gram::Precision::Float32),
+        "bfloat16" => Ok(crate::gram::Precision::Bfloat16),
+        other => Err(Error::from_reason(format!("there is no precision {other}"))),
+    }
+}
+
+/// Whether the instruction set in use multiplies bfloat16 faster than float32.
+#[napi]
+pub fn has_bfloat16_products() -> bool {
+    crate::gram::has_bfloat16_products()
+}
+
+/// Numbers in the sums that `addGram` adds to.
+#[napi]
+pub fn gram_sums_length(columns: u32) -> f64 {
+    crate::gram::sums_length(columns as usize) as f64
+}
+
+/// Adds XᵀX of `x` `[tokens, columns]` to the sums. It blocks the calling thread.
+#[napi]
+pub fn add_gram(
+    mut sums: Float64Array,
+    x: Float32Array,
+    columns: u32,
+    precision: String,
+    threads: u32,
+) -> Result<()> {
+    let precision = precision_of(&precision)?;
+    let sums = unsafe { sums.as_mut() };
+    in_pool(threads, || {
+        crate::gram::add_gram(sums, &x, columns as usize, precision)
+    })
+}
+
+/// The symmetric matrix of the sums, `[columns, columns]`. It blocks the calling thread.
+#[napi]
+pub fn gram_matrix(sums: Float64Array, columns: u32, threads: u32) -> Result<Float32Array> {
+    let columns = columns as usize;
+    let mut matrix = vec![0.0; columns * columns];
+    in_pool(threads, || {
+        crate::gram::gram_matrix(&sums, columns, &mut matrix)
+    })?;
+    Ok(matrix.into())
+}
+
+/// The sum of squares of each row of `x` `[tokens, columns]`. It blocks the calling thread.
+#[napi]
+pub fn row_energies(x: Float32Array, columns: u32, threads: u32) -> Result<Float32Array> {
+    let mut energies = vec![0.0; x.len() / columns.max(1) as usize];
+    in_pool(threads, || {
+        crate::gram::row_energies(&x, columns as usize, &mut energies)
+    })?;
+    Ok(energies.into())
 }

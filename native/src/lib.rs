@@ -8,6 +8,7 @@
 pub mod addon;
 pub mod columns;
 pub mod energy;
+pub mod gram;
 pub mod inverse_factor;
 pub mod linear;
 pub mod packed;
