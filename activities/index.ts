@@ -49,7 +49,7 @@ export type { JoinInput } from './join-tables';
 export type { MergedHessian, MergeInput } from './merge-hessian';
 export type { BlockHistory } from './pack-layer';
 export type { MeasuredPerplexity, PublishInput } from './publish-checkpoints';
-export type { QuantizedLinears } from './quantize-linears';
+export type { HessianSource, QuantizedLinears } from './quantize-linears';
 export type { RotatedBlock } from './rotate-block';
 export type { ActivityRuntime } from './runtime';
 export type { Effort } from './step';

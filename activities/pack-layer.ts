@@ -10,6 +10,7 @@ import type {
   Tensor,
   TensorTable,
 } from '../engine/spec';
+import { dropActivations } from './drop-activations';
 import { readDocument, viewModel } from './model-view';
 import type { ActivityRuntime, Attempt } from './runtime';
 import { type Bench, defineStep, type Effort, perform, readingBench, together } from './step';
@@ -59,7 +60,7 @@ export type BlockHistory = Omit<BlockReport, 'linears' | 'index' | 'name'>;
 
 /**
  * Stores a finished block in its final format, so that assembling the checkpoint is linking, not packing.
- * Without `block`: the tensors that no block owns (embeddings, final norm, a head that is kept).
+ * What only this block read is dropped then. Without `block`: the tensors that no block owns (embeddings, final norm, a head that is kept).
  */
 export async function packLayer(
   input: {
@@ -70,6 +71,8 @@ export async function packLayer(
     /** Documents: LinearReport[], one per stage. */
     reports: readonly ArtifactRef[];
     history: BlockHistory | null;
+    /** SHA-256 of artifacts that nobody reads once the block is packed. */
+    retired: readonly string[];
   },
   runtime: ActivityRuntime,
   attempt: Attempt,
@@ -97,7 +100,9 @@ export async function packLayer(
     shards[format] = packed.shard;
     efforts.push(packed);
   }
-  return { shards, report: await reportOf(input, plan.blocks, runtime, attempt), ...together(efforts) };
+  const report = await reportOf(input, plan.blocks, runtime, attempt);
+  await dropActivations({ sha256s: input.retired }, runtime);
+  return { shards, report, ...together(efforts) };
 }
 
 /** Rotated weights are float32 in the table; a layer that is skipped is written like the source. undefined: all fit. */

@@ -3,6 +3,7 @@ import { weightTensor } from '../engine/models';
 import { float32View } from '../engine/numbers';
 import { prepareHessian, quantizeLinear, serializeQuantizedLinear } from '../engine/quantizers';
 import type { ArtifactRef, Recipe, StagePlan, TensorTable } from '../engine/spec';
+import { type MergedHessian, type MergeInput, mergeHessian } from './merge-hessian';
 import { readDocument, viewModel } from './model-view';
 import { readFloats } from './read-floats';
 import type { ActivityRuntime, Attempt } from './runtime';
@@ -15,7 +16,12 @@ export interface QuantizedLinears extends Effort {
   readonly reports: ArtifactRef;
   /** Mean over the linears; null without a Hessian. */
   readonly relativeError: number | null;
+  /** The step before, when the Hessian had to be merged first. */
+  readonly merged: MergedHessian | null;
 }
+
+/** A Hessian, or the sums of the slices that it is merged from. */
+export type HessianSource = ArtifactRef | MergeInput;
 
 interface LinearsInput {
   readonly hessian: ArtifactRef | null;
@@ -30,7 +36,7 @@ const quantizeStep = defineStep({
   run: async (
     { hessian, linears, minimumZero }: LinearsInput,
     bench,
-  ): Promise<Omit<QuantizedLinears, keyof Effort>> => {
+  ): Promise<Omit<QuantizedLinears, keyof Effort | 'merged'>> => {
     const { signal } = bench.attempt;
     const prepared = hessian ? await prepareHessian(float32View(await bench.read(hessian))) : null;
     const quantized: Record<string, ArtifactRef> = {};
@@ -62,9 +68,12 @@ const quantizeStep = defineStep({
   },
 });
 
-/** Quantizes the linears that share one captured input, and so one Hessian and one factorization of it. */
+/**
+ * Quantizes the linears that share one captured input, and so one Hessian and one factorization of it. Two steps when the Hessian is not
+ * merged yet: each is found or computed for itself, so a retry merges nothing twice.
+ */
 export async function quantizeLinears(
-  input: { plan: ArtifactRef; table: ArtifactRef; block: number; stage: string; hessian: ArtifactRef | null },
+  input: { plan: ArtifactRef; table: ArtifactRef; block: number; stage: string; hessian: HessianSource | null },
   runtime: ActivityRuntime,
   attempt: Attempt,
 ): Promise<QuantizedLinears> {
@@ -77,5 +86,8 @@ export async function quantizeLinears(
       : [],
   );
   const minimumZero = Math.max(...plan.spec.formats.map((format) => formatOf(format).smallestZero)) as 0 | 1;
-  return perform(quantizeStep, { hessian: input.hessian, linears, minimumZero }, runtime, attempt);
+  const merged =
+    input.hessian !== null && 'parts' in input.hessian ? await mergeHessian(input.hessian, runtime, attempt) : null;
+  const hessian = merged === null ? (input.hessian as ArtifactRef | null) : merged.hessian;
+  return { ...(await perform(quantizeStep, { hessian, linears, minimumZero }, runtime, attempt)), merged };
 }

@@ -23,7 +23,13 @@ export async function calibrateLayer(input: {
   readonly retired: readonly string[];
 }): Promise<CalibratedLayer> {
   const hands = layerHands(input);
-  const { hessians, activations } = await captureHessians(hands, input.block, input.activations, {});
+  const { hessians, activations } = await captureHessians(
+    hands,
+    input.block,
+    input.activations,
+    {},
+    hands.mergeHessian,
+  );
   const retired = [...input.retired, ...hands.ledger.intermediates([...input.activations, ...activations])];
   if (retired.length > 0) {
     await onCpu(`${input.block.name} · drop activations`).dropActivations({ sha256s: retired });

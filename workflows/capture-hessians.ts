@@ -1,25 +1,25 @@
-import type { ActivationRefs, BlockOutline } from '../activities';
-import type { ArtifactRef } from '../engine/spec';
+import type { ActivationRefs, BlockOutline, CalibratedSlice } from '../activities';
 import { activationsOf, type LayerHands, type QuantizedRefs } from './layer-hands';
 
 /** What a layer looks like from its own original weights. */
-export interface CapturedLayer {
+export interface CapturedLayer<Hessian> {
   /** By stage. */
-  readonly hessians: Readonly<Record<string, ArtifactRef>>;
+  readonly hessians: Readonly<Record<string, Hessian>>;
   /** By slice: behind the first stage, which applies nothing of this layer. */
   readonly afterFirstStage: readonly ActivationRefs[];
   /** By slice: behind the last stage. */
   readonly activations: readonly ActivationRefs[];
 }
 
-/** Runs a whole layer with its original weights and sums the Hessian of every captured input. */
-export async function captureHessians(
+/** Runs a whole layer with its original weights. What `hessianOf` makes of a stage's slices goes on while the next stage runs. */
+export async function captureHessians<Hessian>(
   hands: LayerHands,
   block: BlockOutline,
   slices: readonly ActivationRefs[],
   applied: QuantizedRefs,
-): Promise<CapturedLayer> {
-  const hessians: Record<string, ArtifactRef> = {};
+  hessianOf: (stage: string, slices: readonly CalibratedSlice[]) => Promise<Hessian>,
+): Promise<CapturedLayer<Hessian>> {
+  const underWay: Promise<readonly [string, Hessian]>[] = [];
   let activations = slices;
   let afterFirstStage = slices;
   for (const [position, { name, linears, calibrated }] of block.stages.entries()) {
@@ -27,7 +27,11 @@ export async function captureHessians(
     const results = await hands.runStage(name, activations, position === 0 ? applied : {}, wanted);
     activations = activationsOf(results);
     if (position === 0) afterFirstStage = activations;
-    if (wanted) hessians[name] = await hands.mergeHessian(name, results);
+    if (!wanted) continue;
+    const hessian = hessianOf(name, results).then((value) => [name, value] as const);
+    // Should a later stage fail first, that is what is reported.
+    hessian.catch(() => undefined);
+    underWay.push(hessian);
   }
-  return { hessians, afterFirstStage, activations };
+  return { hessians: Object.fromEntries(await Promise.all(underWay)), afterFirstStage, activations };
 }

@@ -13,7 +13,10 @@ export async function assemble(
   job: Job,
 ): Promise<readonly AssembledCheckpoint[]> {
   const remainder = await job.step('assembling', () =>
-    onCpu('pack what no layer owns').packLayer({ plan, table, block: null, quantized: {}, reports: [], history: null }),
+    onCpu('pack what no layer owns').packLayer({
+      ...{ plan, table, block: null, quantized: {} },
+      ...{ reports: [], history: null, retired: [] },
+    }),
   );
   const shards = [...layers.map((layer) => layer.shards), remainder.shards];
   const reports = layers.map(({ report }) => report);

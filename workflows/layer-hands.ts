@@ -1,5 +1,12 @@
 import { condition, defineQuery, defineSignal, setCurrentDetails, setHandler } from '@temporalio/workflow';
-import type { ActivationRefs, BlockOutline, CalibratedSlice, QuantizedLinears } from '../activities';
+import type {
+  ActivationRefs,
+  BlockOutline,
+  CalibratedSlice,
+  HessianSource,
+  MergeInput,
+  QuantizedLinears,
+} from '../activities';
 import type { ArtifactRef, LayerProgress } from '../engine/spec';
 import { PROGRESS_QUERY } from '../engine/spec/job';
 import { onCpu, onGpu } from './activity-proxies';
@@ -26,7 +33,8 @@ export interface LayerHands {
     gram: boolean,
   ): Promise<CalibratedSlice[]>;
   mergeHessian(stage: string, slices: readonly CalibratedSlice[]): Promise<ArtifactRef>;
-  quantize(stage: string, hessian: ArtifactRef | null): Promise<QuantizedLinears>;
+  /** Quantizes the linears whose input a stage has captured; sums of slices are merged first, by the same activity. */
+  quantize(stage: string, hessian: HessianSource | null): Promise<QuantizedLinears>;
 }
 
 export function layerHands(input: { plan: ArtifactRef; table: ArtifactRef; block: BlockOutline }): LayerHands {
@@ -60,8 +68,7 @@ export function layerHands(input: { plan: ArtifactRef; table: ArtifactRef; block
       return results;
     },
     async mergeHessian(stage, slices) {
-      const parts = slices.map(({ gram, tokens }) => ({ gram: gram as ArtifactRef, tokens }));
-      const merged = await onCpu(`${block.name} · ${stage} · Hessian`).mergeHessian({ parts });
+      const merged = await onCpu(`${block.name} · ${stage} · Hessian`).mergeHessian(gramsOf(slices));
       ledger.merged(merged);
       return merged.hessian;
     },
@@ -78,6 +85,11 @@ export function layerHands(input: { plan: ArtifactRef; table: ArtifactRef; block
       return result;
     },
   };
+}
+
+/** What the Hessian of a captured input is merged from. */
+export function gramsOf(results: readonly CalibratedSlice[]): MergeInput {
+  return { parts: results.map(({ gram, tokens }) => ({ gram: gram as ArtifactRef, tokens })) };
 }
 
 /** What the next stage starts from. */

@@ -36,8 +36,8 @@ describe('LayerLedger', () => {
 
   it('counts what was computed and what came from the store, with the seconds of each activity', () => {
     ledger.calibrated([slice('a'), slice('b', { cached: true, seconds: 0, secondsSaved: 1.5 })]);
-    ledger.merged({ hessian: artifact('sum'), tokens: 200, ...computed(1) });
-    ledger.quantized({ linears: {}, reports: artifact('report'), relativeError: 0.25, ...computed(5) });
+    const merged = { hessian: artifact('sum'), tokens: 200, ...computed(1) };
+    ledger.quantized({ linears: {}, reports: artifact('report'), relativeError: 0.25, merged, ...computed(5) });
     ledger.packed({ cached: true, seconds: 0, secondsSaved: 0.25 });
     expect(ledger.history(false)).toEqual({
       calibrationTokens: 200,
@@ -52,7 +52,7 @@ describe('LayerLedger', () => {
   });
 
   it('averages the errors of the stages that have one', () => {
-    const linears = { linears: {}, reports: artifact('report'), ...computed(0) };
+    const linears = { linears: {}, reports: artifact('report'), merged: null, ...computed(0) };
     expect(ledger.totals().relativeError).toBeNull();
     ledger.quantized({ ...linears, relativeError: 0.1 });
     ledger.quantized({ ...linears, relativeError: null });

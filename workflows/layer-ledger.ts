@@ -51,6 +51,7 @@ export class LayerLedger {
   }
 
   quantized(linears: QuantizedLinears): void {
+    if (linears.merged) this.merged(linears.merged);
     this.count('quantize-linears', linears);
     this.reports.push(linears.reports);
     if (linears.relativeError !== null) this.errors.push(linears.relativeError);

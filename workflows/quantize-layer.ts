@@ -1,8 +1,8 @@
-import type { ActivationRefs, BlockOutline } from '../activities';
+import type { ActivationRefs, BlockOutline, HessianSource } from '../activities';
 import type { ArtifactRef, QuantizationSpec } from '../engine/spec';
 import { onCpu } from './activity-proxies';
 import { captureHessians } from './capture-hessians';
-import { activationsOf, type LayerHands, layerHands, type QuantizedRefs } from './layer-hands';
+import { activationsOf, gramsOf, type LayerHands, layerHands, type QuantizedRefs } from './layer-hands';
 
 export interface LayerInput {
   /** Documents: JobPlan, TensorTable. */
@@ -15,7 +15,7 @@ export interface LayerInput {
   /** The last linears of the layer before: this layer's first stage applies them. */
   readonly applied: QuantizedRefs;
   /** By stage, when they were captured before (order `independent`). */
-  readonly hessians: Readonly<Record<string, ArtifactRef>>;
+  readonly hessians: Readonly<Record<string, HessianSource>>;
   /** Keep the layer in 16 bit. */
   readonly skip: boolean;
   /** SHA-256 of artifacts that no layer reads any more. */
@@ -54,10 +54,9 @@ export async function quantizeLayer(input: LayerInput): Promise<LayerResult> {
     quantized,
     reports: ledger.reports,
     history: ledger.history(input.skip),
+    retired: [...input.retired, ...ledger.intermediates([...input.activations, ...activations])],
   });
   ledger.packed(packed);
-  const retired = [...input.retired, ...ledger.intermediates([...input.activations, ...activations])];
-  if (retired.length > 0) await onCpu(`${block.name} · drop activations`).dropActivations({ sha256s: retired });
   const report = packed.report as ArtifactRef;
   return { activations, applied, shards: packed.shards, report, ...ledger.totals() };
 }
@@ -69,8 +68,7 @@ async function stageByStage({ block, skip, ...input }: LayerInput, hands: LayerH
   for (const { name, linears, calibrated } of block.stages) {
     const wanted = linears > 0 && !skip;
     const slices = await hands.runStage(name, activations, applied, wanted && calibrated);
-    const hessian = wanted && calibrated ? await hands.mergeHessian(name, slices) : null;
-    applied = wanted ? (await hands.quantize(name, hessian)).linears : {};
+    applied = wanted ? (await hands.quantize(name, calibrated ? gramsOf(slices) : null)).linears : {};
     quantized = { ...quantized, ...applied };
     activations = activationsOf(slices);
   }
@@ -80,7 +78,9 @@ async function stageByStage({ block, skip, ...input }: LayerInput, hands: LayerH
 /** The whole layer is captured with its own original weights; then the activations pass through the quantized ones. */
 async function layerAtOnce(input: LayerInput, hands: LayerHands): Promise<Solved> {
   const { block, applied, skip } = input;
-  const captured = await captureHessians(hands, block, input.activations, applied);
+  const captured = await captureHessians(hands, block, input.activations, applied, async (_, slices) =>
+    gramsOf(slices),
+  );
   if (skip) return { activations: captured.activations, applied: {}, quantized: {} };
   const { quantized } = await solveOnly({ ...input, hessians: captured.hessians }, hands);
   let activations = captured.afterFirstStage;

@@ -3,17 +3,18 @@ import { total, type WorkToDo } from './work-to-do';
 
 /**
  * Activities of a layer: `calibrate-slice` per stage and slice (order `layer`: once more for every stage but the first),
- * `merge-hessian` per stage with a linear that needs a Hessian, `quantize-linears` per stage with a linear to quantize, and one
- * `pack-layer`.
+ * `quantize-linears` per stage with a linear to quantize (it merges the Hessian too, but in order `independent`, where that is an
+ * activity per stage), and one `pack-layer`. Order `independent` drops activations apart from that.
  */
 export function activitiesOfBlock(block: BlockPlan, { plan, spec }: WorkToDo): number {
   const stages = block.stages.length;
   const quantized = block.stages.filter(({ linears }) => linears.some(({ recipe }) => recipe !== null)).length;
+  const separate = spec.order === 'independent' && plan.slices.length > 0;
   const calibrated = block.stages.filter(({ linears }) =>
     linears.some(({ recipe }) => recipe?.method === 'gptq'),
   ).length;
   const passes = spec.order === 'layer' ? 2 * stages - 1 : stages;
-  return passes * plan.slices.length + calibrated + quantized + 1;
+  return passes * plan.slices.length + (separate ? calibrated + 1 : 0) + quantized + 1;
 }
 
 /**

@@ -16,6 +16,8 @@ const EVALUATION_ACTIVATION_BYTES = 1 << 30;
 export function estimateMemory(work: WorkToDo): PlanEstimate['peakMemoryBytes'] {
   const { plan, spec } = work;
   const calibrated = plan.slices.length > 0;
+  const mergeHessian = calibrated ? most(work, ({ captures }) => 16 * (captures[0]?.columns ?? 0) ** 2) : 0;
+  const quantize = most(work, (stage) => quantizeLinears(stage, calibrated));
   return {
     'fetch-model': STREAM_BYTES,
     ...(spec.rotation === 'none' ? {} : { 'rotate-block': rotateBlock(work) }),
@@ -23,10 +25,10 @@ export function estimateMemory(work: WorkToDo): PlanEstimate['peakMemoryBytes'] 
       ? {
           'embed-slice': embedSlice(work),
           'calibrate-slice': most(work, (stage) => calibrateSlice(stage, work)),
-          'merge-hessian': most(work, ({ captures }) => 16 * (captures[0]?.columns ?? 0) ** 2),
+          ...(spec.order === 'independent' ? { 'merge-hessian': mergeHessian } : {}),
         }
       : {}),
-    'quantize-linears': most(work, (stage) => quantizeLinears(stage, calibrated)),
+    'quantize-linears': Math.max(mergeHessian, quantize),
     'pack-layer': packLayer(work),
     ...(spec.evaluation ? { evaluate: evaluate(work, spec.evaluation) } : {}),
   };

@@ -131,18 +131,16 @@ describe('planModel', () => {
       expect(estimate.outputBytes).toBe((4 * 786432 * 4.25) / 8 + 2 * (2048 * 256 + 9 * 256));
       expect(estimate.bytesToRead).toBe(7344640);
       expect(estimate.calibrationTokens).toBe(1024);
-      // Four stages: two slices each, a merge, a quantization; a pack.
-      expect(estimate.activitiesPerLayer).toBe(4 * 2 + 4 + 4 + 1);
+      // Four stages: two slices each, a quantization; a pack.
+      expect(estimate.activitiesPerLayer).toBe(4 * 2 + 4 + 1);
       // Inspect, fetch, tokenize, 2 embed, layers, remainder, assemble, verify, publish, 2 evaluate.
-      expect(estimate.activities).toBe(3 + 2 + 4 * 17 + 1 + 3 + 2);
+      expect(estimate.activities).toBe(3 + 2 + 4 * 13 + 1 + 3 + 2);
       expect(estimate.linears).toBe(28);
-      expect(estimate.peakMemoryBytes['merge-hessian']).toBe(16 * 768 * 768);
       expect(Object.keys(estimate.peakMemoryBytes).sort()).toEqual([
         'calibrate-slice',
         'embed-slice',
         'evaluate',
         'fetch-model',
-        'merge-hessian',
         'pack-layer',
         'quantize-linears',
       ]);
@@ -170,7 +168,16 @@ describe('planModel', () => {
         order: 'layer',
         calibration: { samples: 4, sequenceLength: 256, sliceTokens: 512 },
       });
-      expect(estimate.activitiesPerLayer).toBe(7 * 2 + 4 + 4 + 1);
+      expect(estimate.activitiesPerLayer).toBe(7 * 2 + 4 + 1);
+    });
+
+    test('order independent merges Hessians and drops activations in activities of their own', async () => {
+      const { estimate } = await plan({
+        order: 'independent',
+        calibration: { samples: 4, sequenceLength: 256, sliceTokens: 512 },
+      });
+      expect(estimate.activitiesPerLayer).toBe(4 * 2 + 4 + 1 + 4 + 1);
+      expect(estimate.peakMemoryBytes['merge-hessian']).toBe(16 * 768 * 768);
     });
 
     test('round-to-nearest needs no calibration, no tokenizer and no text', async () => {
@@ -200,8 +207,8 @@ describe('planModel', () => {
         calibration: { samples: 8, sequenceLength: 512, sliceTokens: 4096 },
       });
       expect(made.slices).toHaveLength(1);
-      // Four stages pass the slice on; one Hessian, in the last layer.
-      expect(estimate.activities).toBe(3 + 1 + 4 * (4 + 4 + 1) + 1 + 1 + 3);
+      // Four stages pass the slice on; the one Hessian is merged where it is needed.
+      expect(estimate.activities).toBe(3 + 1 + 4 * (4 + 4 + 1) + 1 + 3);
     });
   });
 
