@@ -120,6 +120,34 @@ describe('planModel', () => {
       ]);
     });
 
+    test('a rotation unties the head: a copy of the embedding, in files and estimates', async () => {
+      const asked = { calibration: { samples: 4, sequenceLength: 256, sliceTokens: 512 } };
+      const before = await plan(asked);
+      const { plan: made, estimate } = await plan({ ...asked, rotation: 'hadamard' });
+      expect(estimate.refusals).toEqual([]);
+      expect(estimate.warnings).toEqual([
+        'Rotated, lm_head.weight is not model.embed_tokens.weight any more: the checkpoint holds both, 1048576 bytes more ' +
+          '(tie_word_embeddings: false).',
+      ]);
+      expect(made.config.tie_word_embeddings).toBe(false);
+      expect(made.remainder).toEqual(['model.embed_tokens.weight', 'model.norm.weight', 'lm_head.weight']);
+      const embedding = made.tensors['model.embed_tokens.weight'];
+      expect(made.tensors['lm_head.weight']).toEqual({
+        ...embedding,
+        name: 'lm_head.weight',
+        copyOf: 'model.embed_tokens.weight',
+      });
+      expect(made.parameters).toBe(3672320);
+      expect(estimate.outputBytes - before.estimate.outputBytes).toBe(2048 * 256 * 2);
+      // In the store besides: 4 layers of 786432 weights in float32, two embeddings and 9 norms in bfloat16.
+      const rotated = 4 * 786432 * 4 + 2 * (2 * 2048 * 256 + 9 * 256);
+      expect(estimate.storeBytes - before.estimate.storeBytes).toBe(2048 * 256 * 2 + rotated);
+      // A block each, the remainder, and the table.
+      expect(estimate.activities - before.estimate.activities).toBe(6);
+      // The embedding as it was, as float32, and room for as much again.
+      expect(estimate.peakMemoryBytes['rotate-block']).toBe(2048 * 256 * (2 + 4 + 4));
+    });
+
     test('estimates what can be worked out by hand', async () => {
       const { estimate } = await plan({
         calibration: { samples: 4, sequenceLength: 256, sliceTokens: 512 },

@@ -63,6 +63,7 @@ describe('checkpoints, read by those who own the format', () => {
       ['gptqmodel'],
     ],
     ['dynamic act-order', { recipe: { bits: 4, groupSize: 64, actOrder: 'dynamic' } }, ['transformers', 'gptqmodel']],
+    ['rotated', { recipe: { bits: 4, groupSize: 64 }, rotation: 'hadamard' }, ['transformers', 'gptqmodel']],
     ['5 bit planar', { recipe: { bits: 5, groupSize: 64 } }, ['gptqmodel']],
     ['6 bit planar', { recipe: { bits: 6, groupSize: 128 } }, ['gptqmodel']],
     [
