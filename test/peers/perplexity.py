@@ -1,8 +1,8 @@
 """Perplexity of a checkpoint with its owner's reader, in the windows that Quantloom uses.
 
-usage: perplexity.py DIRECTORY TEXT CONTEXT MAX_TOKENS [transformers|gptqmodel]     (needs: torch, transformers, gptqmodel, optimum)
+usage: perplexity.py DIRECTORY TEXT CONTEXT MAX_TOKENS [transformers|gptqmodel [DENSE]]   (needs: torch, transformers, gptqmodel, optimum)
 
-Windows of CONTEXT tokens, not overlapping; the first token of a window is not scored; no token is added. Prints one JSON object.
+TEXT is a text file, or a JSON file with a list of token ids. DENSE: the dequantized model is saved there, in float32. Windows of CONTEXT tokens, not overlapping; the first token of a window is not scored; no token is added. Prints one JSON object.
 """
 import json
 import logging
@@ -24,7 +24,9 @@ directory, text, context, limit = sys.argv[1], sys.argv[2], int(sys.argv[3]), in
 reader = sys.argv[5] if len(sys.argv) > 5 else "transformers"
 torch.set_num_threads(int(os.environ.get("THREADS", "2")))
 
-ids = AutoTokenizer.from_pretrained(directory)(open(text, encoding="utf-8").read(), add_special_tokens=False).input_ids
+tokenizer = AutoTokenizer.from_pretrained(directory)
+content = open(text, encoding="utf-8").read()
+ids = json.loads(content) if text.endswith(".json") else tokenizer(content, add_special_tokens=False).input_ids
 windows = torch.tensor(ids[:limit][: len(ids[:limit]) // context * context]).view(-1, context)
 if reader == "gptqmodel":
     from gptqmodel import BACKEND, GPTQModel
@@ -32,7 +34,10 @@ if reader == "gptqmodel":
 else:
     config = json.load(open(os.path.join(directory, "config.json"))).get("quantization_config")
     extra = {}
-    if config:
+    if config and config["quant_method"] == "compressed-tensors":
+        from transformers import CompressedTensorsConfig
+        extra["quantization_config"] = CompressedTensorsConfig(run_compressed=False)
+    elif config:
         from transformers import GPTQConfig
         extra["quantization_config"] = GPTQConfig(bits=config["bits"], backend="gptq_torch")
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float16 if config else torch.float32, device_map="cpu", **extra)
@@ -47,7 +52,13 @@ for name, module in list(model.named_modules()):
     if module.bias is not None:
         linear.bias.data = module.bias.float()
     model.set_submodule(name, linear)
+model.is_quantized = False  # no longer; float() refuses otherwise
 model = model.float().eval()
+if len(sys.argv) > 6:
+    model.config.__dict__.pop("quantization_config", None)
+    model.hf_quantizer = None
+    model.save_pretrained(sys.argv[6])
+    tokenizer.save_pretrained(sys.argv[6])
 
 total, count = 0.0, 0
 with torch.inference_mode():
