@@ -7,4 +7,10 @@ export type { GramPrecision, NativeAddon, NativeCancellation, NativeLinear } fro
 export { referenceKernels } from './reference-kernels';
 export type { RefinementProblem } from './refine';
 export type { RoundingProblem } from './round-to-nearest';
-export { type KernelChoice, preferKernels, type SelectedKernels, selectKernels } from './select-kernels';
+export {
+  type KernelChoice,
+  nativeKernelsFor,
+  preferKernels,
+  type SelectedKernels,
+  selectKernels,
+} from './select-kernels';

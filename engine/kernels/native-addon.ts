@@ -34,10 +34,48 @@ export interface NativeAddon {
   gramMatrix(sums: Float64Array, columns: number, threads: number): Float32Array;
   /** `[tokens]`: the sum of squares of each row of `x` `[tokens, columns]`. It blocks the calling thread. */
   rowEnergies(x: Float32Array, columns: number, threads: number): Float32Array;
+  /** `sums += partial`, each element. */
+  addPartial(sums: Float64Array, partial: Float32Array, threads: number): Promise<void>;
+  /** Both halves of `[columns, columns]` become their mean, divided by `tokens`. */
+  meanOfHalves(sums: Float64Array, columns: number, tokens: number, threads: number): Promise<void>;
+  /** Patterns to float32 values; as many. */
+  decodeFloats(format: HalfFormat, from: Uint16Array, to: Float32Array): void;
+  /** Float32 values to patterns, ties to even; as many. */
+  encodeFloats(format: HalfFormat, from: Float32Array, to: Uint16Array): void;
+  /** `(code - zero) * scale`, `[rows, columns]`. */
+  dequantize(linear: NativeCodes, weights: Float32Array): void;
+  /** See engine/checkpoints/gptq/pack-words.ts. `words` is overwritten. */
+  packWords(codes: Uint8Array, planes: readonly NativeBitPlane[], geometry: NativeGeometry, words: Int32Array): void;
+  /** `codes` is overwritten. */
+  unpackWords(words: Int32Array, planes: readonly NativeBitPlane[], geometry: NativeGeometry, codes: Uint8Array): void;
 }
 
 /** What x is rounded to before it is multiplied. */
 export type GramPrecision = 'float32' | 'bfloat16';
+
+export type HalfFormat = 'float16' | 'bfloat16';
+
+/** A part of QuantizedLinear. */
+export interface NativeCodes {
+  readonly rows: number;
+  readonly columns: number;
+  readonly codes: Uint8Array;
+  readonly zeros: Uint8Array;
+  readonly scales: Float32Array;
+  readonly groupOf: Int32Array;
+}
+
+export interface NativeBitPlane {
+  readonly width: number;
+  readonly shift: number;
+}
+
+export interface NativeGeometry {
+  readonly lanes: number;
+  readonly length: number;
+  readonly codes: { readonly lane: number; readonly item: number };
+  readonly words: { readonly lane: number; readonly item: number };
+}
 
 export interface NativeCancellation {
   cancel(): void;

@@ -27,3 +27,11 @@ export function selectKernels(choice: KernelChoice = preferred): SelectedKernels
   if (!loaded.addon) return { name: 'typescript', native: null, why: loaded.why };
   return { name: `native ${loaded.addon.instructionSet()}`, native: loaded.addon, why: null };
 }
+
+/** Where a call costs more than its work. */
+const FEWEST_ELEMENTS = 4096;
+
+/** The native kernels for work on so many elements that TypeScript does in the same way, to the last bit; null: let it. */
+export function nativeKernelsFor(elements: number): NativeAddon | null {
+  return elements < FEWEST_ELEMENTS ? null : selectKernels().native;
+}

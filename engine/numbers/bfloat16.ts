@@ -1,3 +1,4 @@
+import { nativeKernelsFor } from '../kernels/select-kernels';
 import { roundToBinary } from './round-to-binary';
 
 /** Largest finite bfloat16. */
@@ -25,6 +26,11 @@ export function bfloat16Value(bits: number): number {
 
 /** Bfloat16 patterns to float32 values; exact. */
 export function decodeBfloat16(source: Uint16Array, target = new Float32Array(source.length)): Float32Array {
+  const native = nativeKernelsFor(source.length);
+  if (native) {
+    native.decodeFloats('bfloat16', source, target.subarray(0, source.length));
+    return target;
+  }
   const targetBits = new Uint32Array(target.buffer, target.byteOffset, target.length);
   for (let i = 0; i < source.length; i++) targetBits[i] = (source[i] as number) << 16;
   return target;
@@ -32,6 +38,11 @@ export function decodeBfloat16(source: Uint16Array, target = new Float32Array(so
 
 /** Float32 values to bfloat16 patterns, ties to even. */
 export function encodeBfloat16(source: Float32Array, target = new Uint16Array(source.length)): Uint16Array {
+  const native = nativeKernelsFor(source.length);
+  if (native) {
+    native.encodeFloats('bfloat16', source, target.subarray(0, source.length));
+    return target;
+  }
   const sourceBits = new Uint32Array(source.buffer, source.byteOffset, source.length);
   for (let i = 0; i < sourceBits.length; i++) target[i] = bfloat16BitsOfFloat32Bits(sourceBits[i] as number);
   return target;

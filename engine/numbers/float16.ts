@@ -1,3 +1,4 @@
+import { nativeKernelsFor } from '../kernels/select-kernels';
 import { roundToBinary } from './round-to-binary';
 
 /** Largest finite float16. */
@@ -38,6 +39,11 @@ export function float16Value(bits: number): number {
 
 /** Float16 patterns to float32 values; exact, NaN payloads included. */
 export function decodeFloat16(source: Uint16Array, target = new Float32Array(source.length)): Float32Array {
+  const native = nativeKernelsFor(source.length);
+  if (native) {
+    native.decodeFloats('float16', source, target.subarray(0, source.length));
+    return target;
+  }
   const lookup = float32BitsTable();
   // Integers all the way: a NaN that passes through a float register may lose its payload.
   const targetBits = new Uint32Array(target.buffer, target.byteOffset, target.length);
@@ -47,6 +53,11 @@ export function decodeFloat16(source: Uint16Array, target = new Float32Array(sou
 
 /** Float32 values to float16 patterns, ties to even. */
 export function encodeFloat16(source: Float32Array, target = new Uint16Array(source.length)): Uint16Array {
+  const native = nativeKernelsFor(source.length);
+  if (native) {
+    native.encodeFloats('float16', source, target.subarray(0, source.length));
+    return target;
+  }
   const sourceBits = new Uint32Array(source.buffer, source.byteOffset, source.length);
   for (let i = 0; i < sourceBits.length; i++) target[i] = float16BitsOfFloat32Bits(sourceBits[i] as number);
   return target;

@@ -1,3 +1,4 @@
+import { nativeKernelsFor } from '../kernels';
 import type { QuantizedLinear } from './quantized-linear';
 
 /**
@@ -7,8 +8,13 @@ import type { QuantizedLinear } from './quantized-linear';
  */
 export function dequantize(linear: QuantizedLinear): Float32Array {
   const { rows, columns, codes, scales, zeros, groupOf } = linear;
-  const groups = scales.length / rows;
   const weight = new Float32Array(rows * columns);
+  const native = nativeKernelsFor(weight.length);
+  if (native) {
+    native.dequantize(linear, weight);
+    return weight;
+  }
+  const groups = scales.length / rows;
   for (let row = 0; row < rows; row++) {
     for (let column = 0; column < columns; column++) {
       const at = row * columns + column;

@@ -1,7 +1,7 @@
 export { dequantize } from './dequantize';
-export { mergeHessians, type PartialHessian } from './merge-hessians';
+export { type MergeOptions, mergeHessians, type PartialHessian } from './merge-hessians';
 export { METHODS } from './methods';
 export { type PreparedHessian, prepareHessian } from './prepare-hessian';
 export { type LinearToQuantize, quantizeLinear } from './quantize-linear';
 export type { QuantizationResult, QuantizedLinear } from './quantized-linear';
-export { parseQuantizedLinear, serializeQuantizedLinear } from './serialize-quantized-linear';
+export { parseQuantizedLinear, serializeQuantizedLinear, viewQuantizedLinear } from './serialize-quantized-linear';

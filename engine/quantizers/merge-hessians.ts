@@ -1,4 +1,5 @@
 import { setImmediate } from 'node:timers/promises';
+import { type NativeAddon, selectKernels } from '../kernels';
 import { QuantloomError } from '../spec';
 
 /** XᵀX of one slice of the calibration set. */
@@ -6,6 +7,13 @@ export interface PartialHessian {
   /** `[columns, columns]`: Σ x xᵀ over the slice's tokens. */
   readonly gram: Float32Array;
   readonly tokens: number;
+}
+
+export interface MergeOptions {
+  /** Default 1. With native kernels nothing runs on the event loop. The bytes depend on neither. */
+  readonly threads?: number;
+  /** null: in TypeScript, with turns for the event loop. Default: what selectKernels chooses. */
+  readonly native?: NativeAddon | null;
 }
 
 /** Numbers that are added before the event loop gets a turn. */
@@ -20,6 +28,7 @@ const NUMBERS_PER_TURN = 1 << 22;
  */
 export async function mergeHessians(
   partials: Iterable<PartialHessian> | AsyncIterable<PartialHessian>,
+  { threads = 1, native = selectKernels().native }: MergeOptions = {},
 ): Promise<{ hessian: Float64Array; tokens: number }> {
   let sum: Float64Array | null = null;
   let tokens = 0;
@@ -31,11 +40,8 @@ export async function mergeHessians(
         `Partial Hessians have ${sum.length} and ${partial.gram.length} entries; they must be of one input.`,
       );
     }
-    for (let first = 0; first < sum.length; first += NUMBERS_PER_TURN) {
-      const last = Math.min(first + NUMBERS_PER_TURN, sum.length);
-      for (let i = first; i < last; i++) sum[i] = (sum[i] as number) + (partial.gram[i] as number);
-      await setImmediate();
-    }
+    if (native) await native.addPartial(sum, partial.gram, threads);
+    else await addPartial(sum, partial.gram);
     tokens += partial.tokens;
   }
   if (!sum || !(tokens > 0)) {
@@ -45,6 +51,20 @@ export async function mergeHessians(
   if (!Number.isInteger(columns)) {
     throw new QuantloomError('InvalidCalibration', `A Hessian with ${sum.length} entries is not square.`);
   }
+  if (native) await native.meanOfHalves(sum, columns, tokens, threads);
+  else await meanOfHalves(sum, columns, tokens);
+  return { hessian: sum, tokens };
+}
+
+async function addPartial(sum: Float64Array, gram: Float32Array): Promise<void> {
+  for (let first = 0; first < sum.length; first += NUMBERS_PER_TURN) {
+    const last = Math.min(first + NUMBERS_PER_TURN, sum.length);
+    for (let i = first; i < last; i++) sum[i] = (sum[i] as number) + (gram[i] as number);
+    await setImmediate();
+  }
+}
+
+async function meanOfHalves(sum: Float64Array, columns: number, tokens: number): Promise<void> {
   const rowsPerTurn = Math.ceil(NUMBERS_PER_TURN / columns);
   for (let i = 0; i < columns; i++) {
     if (i % rowsPerTurn === rowsPerTurn - 1) await setImmediate();
@@ -54,5 +74,4 @@ export async function mergeHessians(
       sum[j * columns + i] = mean;
     }
   }
-  return { hessian: sum, tokens };
 }

@@ -20,11 +20,21 @@ export function serializeQuantizedLinear(linear: QuantizedLinear): Uint8Array {
 }
 
 /**
- * The inverse of serializeQuantizedLinear.
+ * The inverse of serializeQuantizedLinear, in memory of its own.
  *
  * @throws QuantloomError ArtifactCorrupt when the bytes are not one.
  */
 export function parseQuantizedLinear(bytes: Uint8Array): QuantizedLinear {
+  const view = viewQuantizedLinear(bytes);
+  return { ...view, codes: new Uint8Array(view.codes), zeros: new Uint8Array(view.zeros) };
+}
+
+/**
+ * The same with codes and zero points where they lie in `bytes`: no copy of the largest part.
+ *
+ * @throws QuantloomError ArtifactCorrupt when the bytes are not one.
+ */
+export function viewQuantizedLinear(bytes: Uint8Array): QuantizedLinear {
   const { header, at } = readHeader(bytes);
   const { rows, columns, bits, groupSize, symmetric } = header;
   const groups = Math.ceil(columns / groupSize);
@@ -34,24 +44,22 @@ export function parseQuantizedLinear(bytes: Uint8Array): QuantizedLinear {
     throw corrupt(`it has ${bytes.byteLength} bytes, expected ${expected} for ${rows} x ${columns}`);
   }
   let offset = at;
-  // Copies, since typed arrays of four-byte numbers must be aligned.
-  const take = (length: number): ArrayBuffer => {
-    const part = new Uint8Array(length);
-    part.set(bytes.subarray(offset, offset + length));
+  const take = (length: number): Uint8Array => {
     offset += length;
-    return part.buffer;
+    return bytes.subarray(offset - length, offset);
   };
-  const [codes, zeros, scales, groupOf] = lengths.map(take);
+  const [codes, zeros, scales, groupOf] = [take(lengths[0]), take(lengths[1]), take(lengths[2]), take(lengths[3])];
   return {
     rows,
     columns,
     bits,
     groupSize,
     symmetric,
-    codes: new Uint8Array(codes as ArrayBuffer),
-    zeros: new Uint8Array(zeros as ArrayBuffer),
-    scales: new Float32Array(scales as ArrayBuffer),
-    groupOf: new Int32Array(groupOf as ArrayBuffer),
+    codes,
+    zeros,
+    // Copies, since typed arrays of four-byte numbers must be aligned.
+    scales: new Float32Array(new Uint8Array(scales).buffer),
+    groupOf: new Int32Array(new Uint8Array(groupOf).buffer),
   };
 }
 

@@ -1,8 +1,10 @@
 //! What JavaScript calls. Long work runs in libuv's threads and the pool of its own, never on the event loop; typed arrays are read
 //! where they lie, so their owner must leave them alone until the promise settles. A panic becomes an error.
 
+use crate::convert::Conversion;
 use crate::inverse_factor::{NoFactor, damped_reversed, inverse_factor};
 use crate::linear::{Fault, Hessian, LinearProblem, Method, QuantizedRows, quantize_linear};
+use crate::pack;
 use crate::scales::{CodeGrid, Search};
 use crate::simd::{InstructionSet, Real, choose, instruction_set};
 use crate::threads::{Cancellation, pool};
@@ -49,6 +51,12 @@ static LAST_PANIC: Mutex<String> = Mutex::new(String::new());
 
 /// Runs `work` in the pool of so many threads.
 fn in_pool<R: Send>(threads: u32, work: impl FnOnce() -> R + Send) -> Result<R> {
+    let pool = pool(threads.max(1) as usize).map_err(Error::from_reason)?;
+    guarded(|| pool.install(work))
+}
+
+/// Runs `work` here; a panic becomes an error.
+fn guarded<R>(work: impl FnOnce() -> R) -> Result<R> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         set_hook(Box::new(|panic| {
@@ -56,8 +64,7 @@ fn in_pool<R: Send>(threads: u32, work: impl FnOnce() -> R + Send) -> Result<R> 
             *last = panic.to_string();
         }));
     });
-    let pool = pool(threads.max(1) as usize).map_err(Error::from_reason)?;
-    catch_unwind(AssertUnwindSafe(|| pool.install(work))).map_err(|_| {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|_| {
         let last = LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner);
         Error::from_reason(format!("a native kernel failed: {last}"))
     })
@@ -359,4 +366,219 @@ pub fn row_energies(x: Float32Array, columns: u32, threads: u32) -> Result<Float
         crate::gram::row_energies(&x, columns as usize, &mut energies)
     })?;
     Ok(energies.into())
+}
+
+/// Adds a partial XᵀX to the float64 sums.
+pub struct AdditionWork {
+    sums: Float64Array,
+    partial: Float32Array,
+    threads: u32,
+}
+
+impl Task for AdditionWork {
+    type Output = ();
+    type JsValue = ();
+
+    fn compute(&mut self) -> Result<()> {
+        // The caller leaves both alone until the promise settles.
+        let sums = unsafe { self.sums.as_mut() };
+        in_pool(self.threads, || {
+            crate::merge::add_partial(sums, &self.partial)
+        })
+    }
+
+    fn resolve(&mut self, _: Env, _: ()) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// `sums += partial`, each element.
+#[napi]
+pub fn add_partial(
+    sums: Float64Array,
+    partial: Float32Array,
+    threads: u32,
+) -> AsyncTask<AdditionWork> {
+    AsyncTask::new(AdditionWork {
+        sums,
+        partial,
+        threads,
+    })
+}
+
+/// Makes the sums a mean, and symmetric.
+pub struct MeanWork {
+    sums: Float64Array,
+    columns: u32,
+    tokens: f64,
+    threads: u32,
+}
+
+impl Task for MeanWork {
+    type Output = ();
+    type JsValue = ();
+
+    fn compute(&mut self) -> Result<()> {
+        let columns = self.columns as usize;
+        let tokens = self.tokens;
+        // As above.
+        let sums = unsafe { self.sums.as_mut() };
+        in_pool(self.threads, || {
+            crate::merge::mean_of_halves(sums, columns, tokens)
+        })
+    }
+
+    fn resolve(&mut self, _: Env, _: ()) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Both halves of `[columns, columns]` become their mean, divided by `tokens`.
+#[napi]
+pub fn mean_of_halves(
+    sums: Float64Array,
+    columns: u32,
+    tokens: f64,
+    threads: u32,
+) -> AsyncTask<MeanWork> {
+    AsyncTask::new(MeanWork {
+        sums,
+        columns,
+        tokens,
+        threads,
+    })
+}
+
+fn require_length(found: usize, expected: usize) -> Result<()> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(Error::from_reason(format!(
+        "an array has {found} elements, expected {expected}"
+    )))
+}
+
+/// Patterns of 16 bits, `float16` or `bfloat16`, to float32. On the calling thread.
+#[napi]
+pub fn decode_floats(format: String, from: Uint16Array, mut to: Float32Array) -> Result<()> {
+    require_length(to.len(), from.len())?;
+    let to = unsafe { to.as_mut() };
+    crate::convert::convert(match format.as_str() {
+        "float16" => Conversion::DecodeFloat16(&from, to),
+        _ => Conversion::DecodeBfloat16(&from, to),
+    });
+    Ok(())
+}
+
+/// Float32 to patterns of 16 bits, ties to even. On the calling thread.
+#[napi]
+pub fn encode_floats(format: String, from: Float32Array, mut to: Uint16Array) -> Result<()> {
+    require_length(to.len(), from.len())?;
+    let to = unsafe { to.as_mut() };
+    crate::convert::convert(match format.as_str() {
+        "float16" => Conversion::EncodeFloat16(&from, to),
+        _ => Conversion::EncodeBfloat16(&from, to),
+    });
+    Ok(())
+}
+
+#[napi(object, object_to_js = false)]
+pub struct CodesToDequantize {
+    pub rows: u32,
+    pub columns: u32,
+    pub codes: Uint8Array,
+    pub zeros: Uint8Array,
+    pub scales: Float32Array,
+    pub group_of: Int32Array,
+}
+
+/// `(code - zero) * scale`, `[rows, columns]`. On the calling thread.
+#[napi]
+pub fn dequantize(linear: CodesToDequantize, mut weights: Float32Array) -> Result<()> {
+    let (rows, columns) = (linear.rows as usize, linear.columns as usize);
+    require_length(linear.codes.len(), rows * columns)?;
+    require_length(linear.group_of.len(), columns)?;
+    require_length(linear.scales.len(), linear.zeros.len())?;
+    require_length(weights.len(), rows * columns)?;
+    let groups = linear.zeros.len() / rows.max(1);
+    require_length(linear.zeros.len(), rows * groups)?;
+    let outside = |&&group: &&i32| group < 0 || group as usize >= groups;
+    if let Some(group) = linear.group_of.iter().find(outside) {
+        return Err(Error::from_reason(format!(
+            "a column is in group {group} of {groups}"
+        )));
+    }
+    let codes = crate::convert::Codes {
+        codes: &linear.codes,
+        zeros: &linear.zeros,
+        scales: &linear.scales,
+        group_of: &linear.group_of,
+    };
+    crate::convert::dequantize(codes, rows, unsafe { weights.as_mut() });
+    Ok(())
+}
+
+/// See pack-words.ts.
+#[napi(object, object_to_js = false)]
+pub struct BitPlane {
+    pub width: u32,
+    pub shift: u32,
+}
+
+#[napi(object, object_to_js = false)]
+pub struct LaneSteps {
+    pub lane: u32,
+    pub item: u32,
+}
+
+#[napi(object, object_to_js = false)]
+pub struct LaneGeometry {
+    pub lanes: u32,
+    pub length: u32,
+    pub codes: LaneSteps,
+    pub words: LaneSteps,
+}
+
+fn layout(planes: &[BitPlane], geometry: &LaneGeometry) -> (Vec<pack::BitPlane>, pack::Geometry) {
+    let steps = |steps: &LaneSteps| pack::Steps {
+        lane: steps.lane as usize,
+        item: steps.item as usize,
+    };
+    let planes = planes.iter().map(|plane| pack::BitPlane {
+        width: plane.width as usize,
+        shift: plane.shift as usize,
+    });
+    let geometry = pack::Geometry {
+        lanes: geometry.lanes as usize,
+        length: geometry.length as usize,
+        codes: steps(&geometry.codes),
+        words: steps(&geometry.words),
+    };
+    (planes.collect(), geometry)
+}
+
+/// Codes to words. On the calling thread.
+#[napi]
+pub fn pack_words(
+    codes: Uint8Array,
+    planes: Vec<BitPlane>,
+    geometry: LaneGeometry,
+    mut words: Int32Array,
+) -> Result<()> {
+    let (planes, geometry) = layout(&planes, &geometry);
+    let words = unsafe { words.as_mut() };
+    guarded(|| pack::pack_words(&codes, &planes, &geometry, words))
+}
+
+/// Words to codes. On the calling thread.
+#[napi]
+pub fn unpack_words(
+    words: Int32Array,
+    planes: Vec<BitPlane>,
+    geometry: LaneGeometry,
+    mut codes: Uint8Array,
+) -> Result<()> {
+    let (planes, geometry) = layout(&planes, &geometry);
+    let codes = unsafe { codes.as_mut() };
+    guarded(|| pack::unpack_words(&words, &planes, &geometry, codes))
 }

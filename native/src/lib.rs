@@ -7,11 +7,14 @@
 
 pub mod addon;
 pub mod columns;
+pub mod convert;
 pub mod energy;
 pub mod gram;
 pub mod inverse_factor;
 pub mod linear;
 pub mod packed;
+pub mod merge;
+pub mod pack;
 pub mod product;
 pub mod refine;
 pub mod scales;

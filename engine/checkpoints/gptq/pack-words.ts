@@ -1,3 +1,4 @@
+import { nativeKernelsFor } from '../../kernels';
 import { type BitPlane, CODES_PER_BLOCK } from './layout';
 
 /**
@@ -25,6 +26,11 @@ export function packWords(codes: Uint8Array, planes: readonly BitPlane[], geomet
   const bits = totalWidth(planes);
   const { lanes, length } = geometry;
   const words = new Int32Array((lanes * length * bits) / 32);
+  const native = nativeKernelsFor(codes.length);
+  if (native) {
+    native.packWords(codes, planes, geometry, words);
+    return words;
+  }
   const { lane: codeLane, item: codeItem } = geometry.codes;
   const { lane: wordLane, item: wordItem } = geometry.words;
 
@@ -62,6 +68,11 @@ export function unpackWords(words: Int32Array, planes: readonly BitPlane[], geom
   const bits = totalWidth(planes);
   const { lanes, length } = geometry;
   const codes = new Uint8Array(lanes * length);
+  const native = nativeKernelsFor(codes.length);
+  if (native) {
+    native.unpackWords(words, planes, geometry, codes);
+    return codes;
+  }
   const { lane: codeLane, item: codeItem } = geometry.codes;
   const { lane: wordLane, item: wordItem } = geometry.words;
 
