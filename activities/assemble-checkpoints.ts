@@ -113,13 +113,13 @@ async function makeDirectory(directory: string): Promise<void> {
 async function linkShards(
   directory: string,
   shards: readonly ArtifactRef[],
-  bench: Pick<Bench, 'withArtifact'>,
+  bench: Pick<Bench, 'withArtifacts'>,
   runtime: ActivityRuntime,
 ): Promise<OutputFile[]> {
   const files: OutputFile[] = [];
   for (const [position, shard] of shards.entries()) {
     const name = shardName(position, shards.length);
-    await bench.withArtifact(shard, (sha256) => runtime.store.exportTo(sha256, join(directory, name)));
+    await bench.withArtifacts([shard], () => runtime.store.exportTo(shard.sha256, join(directory, name)));
     files.push({ name, bytes: shard.bytes, sha256: shard.sha256 });
   }
   return files;

@@ -1,10 +1,13 @@
+import { activationFeatures, stageBatchSequences } from '../engine/graphs';
 import type { ModelShape, Stage } from '../engine/models/architecture';
-import { bytesOf, float32View } from '../engine/numbers';
-import type { ArtifactRef, DType, FloatTensor, TensorTable } from '../engine/spec';
+import { bytesOf } from '../engine/numbers';
+import { type ArtifactRef, type DType, elementCount, type TensorTable } from '../engine/spec';
+import type { ArtifactReader } from '../engine/store';
 import { type StoredWeight, tensorThread } from '../engine/tensor-thread';
 import { readDocument, viewModel } from './model-view';
 import type { ActivityRuntime, Attempt } from './runtime';
-import { type Bench, defineStep, type Effort, perform } from './step';
+import { type ArtifactWriting, type Bench, defineStep, type Effort, perform } from './step';
+import { streamSlice } from './stream-slice';
 
 export type ActivationRefs = Readonly<Record<string, ArtifactRef>>;
 
@@ -32,25 +35,50 @@ const stageStep = defineStep({
   version: 1,
   run: async (input: StageInput, bench): Promise<Omit<CalibratedSlice, keyof Effort>> => {
     const { architecture, shape, stage, gram } = input;
-    const { threads } = bench.runtime;
-    const task = {
-      runner: { architecture, shape, threads },
-      stage,
-      gram,
-      activations: await readActivations(input.activations, bench),
-      weights: await readWeights(input.weights, bench),
+    const [sequences, sequenceLength] = (input.activations[stage.reads[0] as string] as ArtifactRef).shape as [
+      number,
+      number,
+    ];
+    const dimensions = (name: string) => [sequences, sequenceLength, activationFeatures(name, shape)];
+    const runner = { architecture, shape, threads: bench.runtime.threads };
+    const names = [...new Set([...stage.reads, ...stage.changes])];
+    const open = () =>
+      tensorThread().openStage(
+        {
+          runner,
+          stage,
+          gram,
+          sequenceLength,
+          weightsKey: Object.values(input.weights)
+            .map(({ sha256 }) => sha256)
+            .join(),
+          weights: () => readWeights(input.weights, bench),
+        },
+        bench.attempt.signal,
+      );
+    const stream = async () => {
+      const readers: Record<string, ArtifactReader> = {};
+      const writers: Record<string, ArtifactWriting> = {};
+      try {
+        for (const name of stage.reads) {
+          readers[name] = await bench.runtime.store.open((input.activations[name] as ArtifactRef).sha256);
+        }
+        for (const name of stage.changes) {
+          writers[name] = await bench.create('activation', { dtype: 'F32', shape: dimensions(name) });
+        }
+        const strides = Object.fromEntries(names.map((name) => [name, elementCount(dimensions(name).slice(1))]));
+        const perBatch = stageBatchSequences({ stage, shape, sequenceLength });
+        return await streamSlice({ sequences, perBatch, strides, readers, writers, open });
+      } finally {
+        for (const end of [...Object.values(readers), ...Object.values(writers)]) await end.close();
+      }
     };
-    const result = await tensorThread().runStage(task, bench.attempt.signal);
-    const activations: Record<string, ArtifactRef> = {};
-    for (const name of stage.leaves) {
-      const { data, shape } = result.activations.get(name) as FloatTensor;
-      activations[name] = stage.changes.includes(name)
-        ? await bench.write('activation', bytesOf(data), { dtype: 'F32', shape })
-        : (input.activations[name] as ArtifactRef);
-    }
+    const result = await bench.withArtifacts(Object.values(input.activations), stream);
     const columns = stage.captures[0]?.columns as number;
     return {
-      activations,
+      activations: Object.fromEntries(
+        stage.leaves.map((name) => [name, result.written[name] ?? (input.activations[name] as ArtifactRef)]),
+      ),
       gram: result.gram
         ? await bench.write('hessian', bytesOf(result.gram), { dtype: 'F32', shape: [columns, columns] })
         : null,
@@ -59,14 +87,6 @@ const stageStep = defineStep({
     };
   },
 });
-
-async function readActivations(refs: ActivationRefs, bench: Bench): Promise<Record<string, FloatTensor>> {
-  const activations: Record<string, FloatTensor> = {};
-  for (const [name, ref] of Object.entries(refs)) {
-    activations[name] = { shape: ref.shape as readonly number[], data: float32View(await bench.read(ref)) };
-  }
-  return activations;
-}
 
 async function readWeights(
   refs: Readonly<Record<string, ArtifactRef>>,

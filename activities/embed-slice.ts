@@ -1,8 +1,7 @@
-import { embed } from '../engine/graphs';
+import { embedStored } from '../engine/graphs';
 import { bytesOf, int32View } from '../engine/numbers';
-import type { ArtifactRef, TensorTable } from '../engine/spec';
+import type { ArtifactRef, DType, TensorTable } from '../engine/spec';
 import { readDocument, viewModel } from './model-view';
-import { readFloats } from './read-floats';
 import type { ActivityRuntime, Attempt } from './runtime';
 import { defineStep, type Effort, perform } from './step';
 
@@ -21,9 +20,13 @@ const embedStep = defineStep({
     const sequenceLength = tokens.shape?.[1] as number;
     const all = int32View(await bench.read(tokens));
     const slice = all.subarray(firstSequence * sequenceLength, (firstSequence + sequences) * sequenceLength);
-    const table = await readFloats(embedding, bench);
+    const table = {
+      dtype: embedding.dtype as DType,
+      shape: embedding.shape as number[],
+      data: await bench.read(embedding),
+    };
     const shape = [sequences, sequenceLength, table.shape[1] as number];
-    return { hidden: await bench.write('activation', bytesOf(embed(slice, table)), { dtype: 'F32', shape }) };
+    return { hidden: await bench.write('activation', bytesOf(embedStored(slice, table)), { dtype: 'F32', shape }) };
   },
 });
 

@@ -1,4 +1,5 @@
 import { type ArtifactKind, type ArtifactRef, type DType, QuantloomError } from '../engine/spec';
+import type { ArtifactWriter } from '../engine/store';
 import { computationKey } from './identity';
 import type { ActivityRuntime, Attempt } from './runtime';
 import { readSourceTensor } from './source-tensor';
@@ -27,8 +28,14 @@ export interface Bench {
     form?: { dtype?: DType; shape?: readonly number[] },
   ): Promise<ArtifactRef>;
   writeDocument(value: unknown): Promise<ArtifactRef>;
-  /** Makes sure that the store holds the artifact, undamaged as far as `use` notices, and calls `use`. */
-  withArtifact<T>(ref: ArtifactRef, use: (sha256: string) => Promise<T>): Promise<T>;
+  /** An artifact that is written piece by piece. */
+  create(kind: ArtifactKind, form?: { dtype?: DType; shape?: readonly number[] }): Promise<ArtifactWriting>;
+  /** Calls `use`; when that finds one of the artifacts lost or damaged, the artifact is computed again, and `use` called again. */
+  withArtifacts<T>(refs: readonly ArtifactRef[], use: () => Promise<T>): Promise<T>;
+}
+
+export interface ArtifactWriting extends Omit<ArtifactWriter, 'commit'> {
+  commit(): Promise<ArtifactRef>;
 }
 
 /** How a result was had. */
@@ -121,31 +128,56 @@ function benchFor(key: string, runtime: ActivityRuntime, attempt: Attempt): Benc
   const bench: Bench = {
     runtime,
     attempt,
-    read: (ref) => (ref.at ? readSourceTensor(ref) : bench.withArtifact(ref, (sha256) => runtime.store.get(sha256))),
+    read: (ref) => (ref.at ? readSourceTensor(ref) : bench.withArtifacts([ref], () => runtime.store.get(ref.sha256))),
     readDocument: async (ref) => JSON.parse(Buffer.from(await bench.read(ref)).toString('utf8')),
     write: async (kind, content, form = {}) => ({
       kind,
-      sha256: await runtime.store.put(content, { durable: kind !== 'activation' }),
+      sha256: await runtime.store.put(content, { durable: isDurable(kind) }),
       bytes: content.byteLength,
       ...form,
       from: key,
     }),
     writeDocument: (value) => bench.write('document', Buffer.from(JSON.stringify(value))),
-    withArtifact: async (ref, use) => {
-      try {
-        return await use(ref.sha256);
-      } catch (error) {
-        if (!isLost(error)) throw error;
-        await recompute(ref, runtime, attempt, error);
-        return use(ref.sha256);
+    create: async (kind, form = {}) => {
+      const writer = await runtime.store.create({ durable: isDurable(kind) });
+      let bytes = 0;
+      return {
+        write: (content) => {
+          bytes += content.byteLength;
+          return writer.write(content);
+        },
+        commit: async () => ({ kind, sha256: await writer.commit(), bytes, ...form, from: key }),
+        close: () => writer.close(),
+      };
+    },
+    withArtifacts: async (refs, use) => {
+      for (const recomputed = new Set<ArtifactRef>(); ; ) {
+        try {
+          return await use();
+        } catch (error) {
+          const lost = lostArtifact(error);
+          const ref = refs.find(({ sha256 }) => sha256 === lost);
+          if (!ref || recomputed.has(ref)) throw error;
+          await recompute(ref, runtime, attempt, error);
+          recomputed.add(ref);
+        }
       }
     },
   };
   return bench;
 }
 
-function isLost(error: unknown): boolean {
-  return QuantloomError.is(error) && (error.code === 'ArtifactMissing' || error.code === 'ArtifactCorrupt');
+/** A lost activation is computed again from its record: not worth an fsync. */
+function isDurable(kind: ArtifactKind): boolean {
+  return kind !== 'activation';
+}
+
+/** SHA-256 of the artifact that an error says is lost. */
+function lostArtifact(error: unknown): unknown {
+  if (!QuantloomError.is(error)) return null;
+  if (error.code === 'ArtifactMissing') return error.options.details?.sha256;
+  if (error.code === 'ArtifactCorrupt') return error.options.details?.expected;
+  return null;
 }
 
 /** Runs the computation again that produced a lost artifact; its inputs, if they are lost too, come back in the same way. */
@@ -168,6 +200,6 @@ async function recompute(ref: ArtifactRef, runtime: ActivityRuntime, attempt: At
 export function readingBench(
   runtime: ActivityRuntime,
   attempt: Attempt,
-): Pick<Bench, 'read' | 'readDocument' | 'withArtifact'> {
+): Pick<Bench, 'read' | 'readDocument' | 'withArtifacts'> {
   return benchFor('', runtime, attempt);
 }

@@ -19,6 +19,14 @@ export interface WorkerProcessOptions {
   readonly environment: Readonly<Record<string, string | undefined>>;
 }
 
+/**
+ * For glibc's malloc. Stages allocate and free the same large temporaries over and over: kept in huge pages they cost no page fault,
+ * which is a tenth of the time otherwise. Other C libraries ignore it.
+ */
+const MALLOC_KEEPS_MEMORY = ['hugetlb=1', 'arena_max=1', 'mmap_threshold=1073741824', 'trim_threshold=1073741824']
+  .map((tunable) => `glibc.malloc.${tunable}`)
+  .join(':');
+
 /** Starts a worker process. It ends by itself when this process is gone, because its standard input ends then. */
 export function launchWorker(options: WorkerProcessOptions): ChildProcess {
   const { queue, logName, home, store, threads, address, namespace } = options;
@@ -28,6 +36,7 @@ export function launchWorker(options: WorkerProcessOptions): ChildProcess {
     stdio: ['pipe', 'pipe', log ?? 'inherit'],
     detached: true,
     env: {
+      GLIBC_TUNABLES: MALLOC_KEEPS_MEMORY,
       ...options.environment,
       ...(address === undefined ? {} : { TEMPORAL_ADDRESS: address }),
       ...(namespace === undefined ? {} : { TEMPORAL_NAMESPACE: namespace }),

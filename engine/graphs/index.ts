@@ -1,5 +1,6 @@
 export { createDecodeRunner, type DecodeRunner, type DecodeRunnerOptions } from './decode-runner';
-export { embed } from './embed';
+export { activationFeatures } from './decoder-graph';
+export { embed, embedStored } from './embed';
 export { createHeadRunner, type HeadRunner, type HeadRunnerOptions } from './head-runner';
 export type { SessionOptions } from './session-pool';
 export { stageTemporaryBytesPerSequence } from './stage-memory';
@@ -10,3 +11,11 @@ export {
   type StageRunner,
   type StageRunnerOptions,
 } from './stage-runner';
+export {
+  createStageStream,
+  type StageBatch,
+  type StageStream,
+  type StageStreamOptions,
+  type StageSums,
+  stageBatchSequences,
+} from './stage-stream';

@@ -73,21 +73,17 @@ export function layoutOf(stage: Stage, activations: FloatTensors, shape: ModelSh
   return { sequences: sequences as number, sequenceLength: sequenceLength as number };
 }
 
-/** The activations of some sequences as `[tokens, features]`; adjacent sequences are not copied. */
+/** The activations of some sequences of a batch as `[tokens, features]`; adjacent sequences are not copied. */
 export function activationFeeds(
-  stage: Stage,
-  activations: FloatTensors,
+  activations: Readonly<Record<string, Float32Array>>,
   chosen: readonly number[],
+  sequences: number,
   sequenceLength: number,
 ): Feeds {
   const feeds: Feeds = {};
-  for (const name of stage.reads) {
-    const { data, shape } = activations.get(name) as FloatTensor;
-    const features = shape[2] as number;
-    feeds[name] = floatFeed(rowsOf(data, chosen, sequenceLength * features), [
-      chosen.length * sequenceLength,
-      features,
-    ]);
+  for (const [name, data] of Object.entries(activations)) {
+    const stride = data.length / sequences;
+    feeds[name] = floatFeed(rowsOf(data, chosen, stride), [chosen.length * sequenceLength, stride / sequenceLength]);
   }
   return feeds;
 }

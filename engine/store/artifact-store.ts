@@ -18,6 +18,16 @@ export interface ArtifactStore {
   /** @throws QuantloomError ArtifactMissing, ArtifactCorrupt. */
   get(sha256: string): Promise<Uint8Array>;
 
+  /**
+   * Content piece by piece, in memory of the caller's: what is read is not known to be right before `finish`.
+   *
+   * @throws QuantloomError ArtifactMissing.
+   */
+  open(sha256: string): Promise<ArtifactReader>;
+
+  /** An artifact that is written piece by piece; nothing is there before `commit`. */
+  create(options?: { readonly durable?: boolean }): Promise<ArtifactWriter>;
+
   /** Presence only, content not verified. */
   has(sha256: string): Promise<boolean>;
 
@@ -45,6 +55,27 @@ export interface ArtifactStore {
 
   /** All keys that have a record, in no order. */
   records(): AsyncIterable<{ readonly key: string; readonly modified: Date }>;
+}
+
+/** Reads an artifact from its beginning to its end. One call at a time. */
+export interface ArtifactReader {
+  readonly bytes: number;
+  /** Fills `target` with what comes next. @throws QuantloomError ArtifactCorrupt when the content ends before. */
+  read(target: Uint8Array): Promise<void>;
+  /** After the last byte: verifies the SHA-256. @throws QuantloomError ArtifactCorrupt, as `get` does. */
+  finish(): Promise<void>;
+  /** Lets go of it, finished or not. */
+  close(): Promise<void>;
+}
+
+/** Writes an artifact. One call at a time. */
+export interface ArtifactWriter {
+  /** The content may be changed again once the promise has settled. @throws QuantloomError StoreFull. */
+  write(content: Uint8Array): Promise<void>;
+  /** Makes the artifact appear. @returns its SHA-256. @throws QuantloomError StoreFull. */
+  commit(): Promise<string>;
+  /** Lets go of it; what was not committed vanishes. */
+  close(): Promise<void>;
 }
 
 export interface StoredArtifact {

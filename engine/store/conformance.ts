@@ -76,6 +76,58 @@ export function describeArtifactStore(name: string, open: () => Promise<StoreUnd
       expect(await place.unfinished()).toEqual([]);
     });
 
+    test.each([[[]], [[0]], [[3, 5, 7]], [[4 << 20, 1]], [[(5 << 20) + 3, 4 << 20]]])(
+      'content of %p bytes that is written and read piece by piece is the same as in one go',
+      async (sizes: number[]) => {
+        const pieces = sizes.map((size) => randomBytes(size));
+        const whole = Buffer.concat(pieces);
+        const writer = await store.create({ durable: false });
+        for (const piece of pieces) await writer.write(piece);
+        expect(await store.has(sha256(whole))).toBe(false);
+        expect(await writer.commit()).toBe(sha256(whole));
+        await writer.close();
+        expect(Buffer.compare(await store.get(sha256(whole)), whole)).toBe(0);
+
+        const reader = await store.open(sha256(whole));
+        expect(reader.bytes).toBe(whole.byteLength);
+        for (const piece of pieces) {
+          const target = new Uint8Array(piece.byteLength);
+          await reader.read(target);
+          expect(Buffer.compare(target, piece)).toBe(0);
+        }
+        await reader.finish();
+        await reader.close();
+        expect(await place.unfinished()).toEqual([]);
+      },
+    );
+
+    test('what is written piece by piece and not committed leaves nothing', async () => {
+      const writer = await store.create();
+      await writer.write(abc);
+      await writer.close();
+      expect(await store.has(ABC)).toBe(false);
+      expect(await place.unfinished()).toEqual([]);
+    });
+
+    test.each([
+      ['one bit', 'abb', 3],
+      ['its end', 'ab', 2],
+      ['its end, and is read to where it was', 'ab', 3],
+      ['nothing but got a byte more', 'abcd', 3],
+    ])('content that lost %s is found out when it is read piece by piece', async (_, damaged, bytes) => {
+      await store.put(abc);
+      await place.damageArtifact(ABC, Buffer.from(damaged));
+      const reader = await store.open(ABC);
+      const reading = async () => {
+        await reader.read(new Uint8Array(bytes));
+        await reader.finish();
+      };
+      await expect(reading()).rejects.toMatchObject({ code: 'ArtifactCorrupt', message: expect.stringContaining(ABC) });
+      await reader.close();
+      expect(await place.quarantined()).toHaveLength(1);
+      await expect(store.open(ABC)).rejects.toMatchObject({ code: 'ArtifactMissing' });
+    });
+
     test('an artifact that was never put is missing', async () => {
       expect(await store.has(absent)).toBe(false);
       await expect(store.get(absent)).rejects.toMatchObject({

@@ -2,14 +2,15 @@ import { constants } from 'node:fs';
 import { access, copyFile, link, mkdir, readFile, rename, rm, stat, utimes } from 'node:fs/promises';
 import path from 'node:path';
 import { QuantloomError } from '../spec';
-import type { ArtifactStore, StoredArtifact } from './artifact-store';
+import type { ArtifactReader, ArtifactStore, ArtifactWriter, StoredArtifact } from './artifact-store';
+import { createFileWriter, makeShard } from './file-writer';
 import { decodeRecord, encodeRecord } from './record-file';
 import { requireSha256 } from './sha256';
 import { listShards, type ShardEntry } from './shards';
 import { asStoreFull } from './store-full';
 import { synchronize, writeAndHash } from './synchronized-write';
 import { sweepTemporaryFiles, temporaryName } from './temporary-files';
-import { hashFile, readAndHash } from './verified-read';
+import { HashingReader, hashFile, readAndHash } from './verified-read';
 
 /** A record counts as used just now when it is used this soon after: spares a write per look-up. */
 const USED_RECENTLY_MILLISECONDS = 600_000;
@@ -51,23 +52,42 @@ export async function openFileStore(directory: string): Promise<ArtifactStore> {
 class FileStore implements ArtifactStore {
   constructor(readonly location: string) {}
 
-  async put(content: Uint8Array, { durable = true }: { readonly durable?: boolean } = {}): Promise<string> {
-    const temporary = this.#temporary();
+  async put(content: Uint8Array, options: { readonly durable?: boolean } = {}): Promise<string> {
+    const writer = await this.create(options);
     try {
-      const sha256 = await writeAndHash(temporary, content);
-      const object = this.#object(sha256);
-      if (durable) await synchronize(temporary);
-      await this.#makeShard(object, durable);
-      // Also over what is there already: that may have been damaged, or not be durable.
-      await rename(temporary, object);
-      if (durable) await synchronize(path.dirname(object));
-      return sha256;
-    } catch (error) {
-      await rm(temporary, { force: true }); // before the free bytes are looked at
-      throw await asStoreFull(error, this.location, content.byteLength);
+      await writer.write(content);
+      return await writer.commit();
     } finally {
-      await rm(temporary, { force: true });
+      await writer.close();
     }
+  }
+
+  create({ durable = true }: { readonly durable?: boolean } = {}): Promise<ArtifactWriter> {
+    return createFileWriter({
+      temporary: this.#temporary(),
+      location: this.location,
+      objectOf: (sha256) => this.#object(sha256),
+      durable,
+    });
+  }
+
+  async open(sha256: string): Promise<ArtifactReader> {
+    const object = this.#object(sha256);
+    const reader = await this.#orMissing(sha256, HashingReader.open(object));
+    const check = async () => {
+      const found = { sha256: await reader.finish(), inode: reader.inode };
+      if (found.sha256 !== sha256) throw await this.#corrupt(sha256, found);
+    };
+    return {
+      bytes: reader.bytes,
+      read: async (target) => {
+        if (await reader.read(target)) return;
+        await check();
+        throw new RangeError(`the artifact ${sha256} has ${reader.bytes} bytes, and more were asked for`);
+      },
+      finish: check,
+      close: () => reader.close(),
+    };
   }
 
   async get(sha256: string): Promise<Uint8Array> {
@@ -121,7 +141,7 @@ class FileStore implements ArtifactStore {
     try {
       await writeAndHash(temporary, content);
       await synchronize(temporary);
-      await this.#makeShard(record, true);
+      await makeShard(record, true);
       await link(temporary, record);
       await synchronize(path.dirname(record));
       return 'stored';
@@ -175,11 +195,6 @@ class FileStore implements ArtifactStore {
 
   #temporary(): string {
     return path.join(this.location, 'tmp', temporaryName());
-  }
-
-  async #makeShard(file: string, durable: boolean): Promise<void> {
-    const made = await mkdir(path.dirname(file), { recursive: true });
-    if (made !== undefined && durable) await synchronize(path.dirname(made));
   }
 
   async #corrupt(sha256: string, found: { readonly sha256: string; readonly inode: number }): Promise<QuantloomError> {

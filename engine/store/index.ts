@@ -1,4 +1,4 @@
-export type { ArtifactStore, StoredArtifact } from './artifact-store';
+export type { ArtifactReader, ArtifactStore, ArtifactWriter, StoredArtifact } from './artifact-store';
 export { type CollectOptions, type CollectReport, collectGarbage } from './collect';
 export { openFileStore } from './file-store';
 export { sha256Of } from './sha256';

@@ -2,25 +2,47 @@ import { createHash } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
 import { CHUNK_BYTES } from './sha256';
 
-/**
- * Writes a new file; a chunk is hashed while it is written, so that neither waits for the other and the event loop for neither.
- *
- * @returns the SHA-256 of the content.
- * @throws the system's error; the file is left as it is then.
- */
-export async function writeAndHash(file: string, content: Uint8Array): Promise<string> {
-  const handle = await open(file, 'wx');
-  try {
-    const hash = createHash('sha256');
+/** A new file that is hashed while it is written: neither waits for the other, and the event loop for neither. */
+export class HashingWriter {
+  readonly #hash = createHash('sha256');
+  #position = 0;
+
+  private constructor(private readonly handle: FileHandle) {}
+
+  /** @throws the system's error, also when the file exists. */
+  static async create(file: string): Promise<HashingWriter> {
+    return new HashingWriter(await open(file, 'wx'));
+  }
+
+  /** Appends. @throws the system's error; the file is left as it is then. */
+  async write(content: Uint8Array): Promise<void> {
     for (let start = 0; start < content.byteLength; start += CHUNK_BYTES) {
       const chunk = content.subarray(start, start + CHUNK_BYTES);
-      const writing = writeFully(handle, chunk, start);
-      hash.update(chunk);
+      const writing = writeFully(this.handle, chunk, this.#position);
+      this.#hash.update(chunk);
+      this.#position += chunk.byteLength;
       await writing;
     }
-    return hash.digest('hex');
+  }
+
+  /** SHA-256 of all that was written. Once only. */
+  sha256(): string {
+    return this.#hash.digest('hex');
+  }
+
+  close(): Promise<void> {
+    return this.handle.close();
+  }
+}
+
+/** Writes a new file in one go. @returns the SHA-256 of the content. @throws the system's error. */
+export async function writeAndHash(file: string, content: Uint8Array): Promise<string> {
+  const writer = await HashingWriter.create(file);
+  try {
+    await writer.write(content);
+    return writer.sha256();
   } finally {
-    await handle.close();
+    await writer.close();
   }
 }
 

@@ -8,51 +8,74 @@ export interface HashedFile {
   readonly inode: number;
 }
 
+/** A file that is hashed while it is read, from its beginning to its end. */
+export class HashingReader {
+  readonly #hash = createHash('sha256');
+  #position = 0;
+
+  private constructor(
+    private readonly handle: FileHandle,
+    readonly bytes: number,
+    readonly inode: number,
+  ) {}
+
+  /** @throws the system's error. */
+  static async open(file: string): Promise<HashingReader> {
+    const handle = await open(file, 'r');
+    const { size, ino } = await handle.stat();
+    return new HashingReader(handle, size, ino);
+  }
+
+  /** Fills `target` with what comes next; a chunk is hashed while the next one is read. @returns false when there is less. */
+  async read(target: Uint8Array): Promise<boolean> {
+    let waiting: Uint8Array | null = null;
+    let whole = true;
+    for (let start = 0; whole && start < target.byteLength; start += CHUNK_BYTES) {
+      const chunk = target.subarray(start, start + CHUNK_BYTES);
+      const reading = readFully(this.handle, chunk, this.#position);
+      update(this.#hash, waiting);
+      waiting = chunk.subarray(0, await reading);
+      this.#position += waiting.byteLength;
+      whole = waiting.byteLength === chunk.byteLength;
+    }
+    update(this.#hash, waiting);
+    return whole;
+  }
+
+  /** Hashes what was not read, in memory of two chunks. @returns the SHA-256 of the whole file. Once only. */
+  async finish(): Promise<string> {
+    const rest = this.bytes - this.#position;
+    const buffer = Buffer.allocUnsafe(Math.min(2 * CHUNK_BYTES, Math.max(0, rest)));
+    while (this.#position < this.bytes && (await this.read(buffer.subarray(0, this.bytes - this.#position))));
+
+    return this.#hash.digest('hex');
+  }
+
+  close(): Promise<void> {
+    return this.handle.close();
+  }
+}
+
 /** SHA-256 of a file, in memory of two chunks. @throws the system's error. */
 export async function hashFile(file: string): Promise<HashedFile> {
-  const handle = await open(file, 'r');
+  const reader = await HashingReader.open(file);
   try {
-    const { size, ino } = await handle.stat();
-    const buffers = [Buffer.allocUnsafe(CHUNK_BYTES), Buffer.allocUnsafe(CHUNK_BYTES)];
-    const sha256 = await hashWhileReading(handle, size, (start, bytes) =>
-      (buffers[(start / CHUNK_BYTES) % 2] as Buffer).subarray(0, bytes),
-    );
-    return { sha256, inode: ino };
+    return { sha256: await reader.finish(), inode: reader.inode };
   } finally {
-    await handle.close();
+    await reader.close();
   }
 }
 
 /** Content of a file and its SHA-256. The content has an ArrayBuffer of its own, from offset 0. @throws the system's error. */
 export async function readAndHash(file: string): Promise<HashedFile & { readonly content: Uint8Array }> {
-  const handle = await open(file, 'r');
+  const reader = await HashingReader.open(file);
   try {
-    const { size, ino } = await handle.stat();
-    const content = new Uint8Array(new ArrayBuffer(size));
-    const sha256 = await hashWhileReading(handle, size, (start, bytes) => content.subarray(start, start + bytes));
-    return { content, sha256, inode: ino };
+    const content = new Uint8Array(new ArrayBuffer(reader.bytes));
+    await reader.read(content);
+    return { content, sha256: await reader.finish(), inode: reader.inode };
   } finally {
-    await handle.close();
+    await reader.close();
   }
-}
-
-/** Reads chunk by chunk into what `target` hands out; a chunk is hashed while the next one is read. */
-async function hashWhileReading(
-  handle: FileHandle,
-  size: number,
-  target: (start: number, bytes: number) => Uint8Array,
-): Promise<string> {
-  const hash = createHash('sha256');
-  let waiting: Uint8Array | null = null;
-  for (let start = 0; start < size; start += CHUNK_BYTES) {
-    const chunk = target(start, Math.min(CHUNK_BYTES, size - start));
-    const reading = readFully(handle, chunk, start);
-    update(hash, waiting);
-    waiting = chunk.subarray(0, await reading);
-    if (waiting.byteLength < chunk.byteLength) break; // cut off since it was opened: the hash will tell
-  }
-  update(hash, waiting);
-  return hash.digest('hex');
 }
 
 function update(hash: Hash, chunk: Uint8Array | null): void {

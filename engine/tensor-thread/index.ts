@@ -1,2 +1,2 @@
-export type { PerplexityTask, StageTask, StoredWeight } from './tensor-tasks';
-export { type TensorThread, tensorThread } from './tensor-thread';
+export type { PerplexityTask, StageTask, StoredWeight, StoredWeights } from './tensor-tasks';
+export { type OpenStage, type StageToOpen, type TensorThread, tensorThread } from './tensor-thread';

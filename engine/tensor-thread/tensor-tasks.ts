@@ -1,6 +1,15 @@
 import { openCheckpoint } from '../checkpoints';
 import { type Perplexity, perplexity } from '../evaluation';
-import { createStageRunner, type StageResult, type StageRun, type StageRunnerOptions } from '../graphs';
+import {
+  createStageRunner,
+  createStageStream,
+  type StageBatch,
+  type StageResult,
+  type StageRun,
+  type StageRunnerOptions,
+  type StageStream,
+  type StageSums,
+} from '../graphs';
 import { decodeFloats } from '../numbers';
 import { dequantize, parseQuantizedLinear } from '../quantizers';
 import type { FloatTensor, Tensor } from '../spec';
@@ -8,11 +17,20 @@ import type { FloatTensor, Tensor } from '../spec';
 /** A weight as it is stored: a tensor of the source, or the bytes of a quantized linear. */
 export type StoredWeight = Tensor | { readonly quantized: Uint8Array };
 
+/** By tensor name. */
+export type StoredWeights = Readonly<Record<string, StoredWeight>>;
+
 export interface StageTask extends Pick<StageRun, 'stage' | 'gram'> {
   readonly runner: StageRunnerOptions;
   readonly activations: Readonly<Record<string, FloatTensor>>;
-  /** By tensor name. */
-  readonly weights: Readonly<Record<string, StoredWeight>>;
+  readonly weights: StoredWeights;
+}
+
+export interface StageOpening extends Pick<StageRun, 'stage' | 'gram'> {
+  readonly runner: StageRunnerOptions;
+  readonly sequenceLength: number;
+  /** null: those of the stage that was opened before. */
+  readonly weights: StoredWeights | null;
 }
 
 export interface PerplexityTask {
@@ -23,20 +41,47 @@ export interface PerplexityTask {
   readonly activationBytes: number;
 }
 
-/** Decodes the weights and runs one stage. */
+let decoded: ReadonlyMap<string, FloatTensor> = new Map();
+let open: StageStream | null = null;
+
+/** Decodes the weights, unless they are the last ones again, and gets a stage ready for its batches. */
+export async function openStage({ runner, stage, gram, sequenceLength, weights }: StageOpening): Promise<void> {
+  if (weights) {
+    decoded = new Map(); // before the new ones take memory
+    decoded = decodeWeights(weights);
+  }
+  open = createStageStream({ ...runner, stage, weights: decoded, gram, sequenceLength });
+}
+
+/** Runs the open stage on one batch. @returns the batch, its outputs written. */
+export async function runBatch(batch: StageBatch): Promise<StageBatch> {
+  await (open as StageStream).run(batch);
+  return batch;
+}
+
+export async function closeStage(): Promise<StageSums> {
+  const sums = (open as StageStream).finish();
+  open = null;
+  return sums;
+}
+
+/** Decodes the weights and runs one stage on everything at once. */
 export function runStage({ runner, stage, gram, activations, weights }: StageTask): Promise<StageResult> {
-  const decoded = new Map(Object.entries(weights).map(([name, weight]) => [name, decodeWeight(weight)]));
   return createStageRunner(runner).run({
     stage,
     gram,
     activations: new Map(Object.entries(activations)),
-    weights: decoded,
+    weights: decodeWeights(weights),
   });
 }
 
 /** Perplexity of the checkpoint in a directory. */
 export async function measurePerplexity({ directory, ...options }: PerplexityTask): Promise<Perplexity> {
   return perplexity({ checkpoint: await openCheckpoint(directory), ...options });
+}
+
+function decodeWeights(weights: StoredWeights): Map<string, FloatTensor> {
+  return new Map(Object.entries(weights).map(([name, weight]) => [name, decodeWeight(weight)]));
 }
 
 function decodeWeight(weight: StoredWeight): FloatTensor {

@@ -2,9 +2,28 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Piscina } from 'piscina';
 import type { Perplexity } from '../evaluation';
-import type { StageResult } from '../graphs';
-import type { PerplexityTask, StageTask } from './tensor-tasks';
+import type { StageBatch, StageResult, StageSums } from '../graphs';
+import { ownedArrays } from './owned-arrays';
+import type { PerplexityTask, StageOpening, StageTask, StoredWeights } from './tensor-tasks';
 import * as tasks from './tensor-tasks';
+import { Turnstile } from './turnstile';
+
+export interface StageToOpen extends Omit<StageOpening, 'weights'> {
+  /** Equal keys have equal weights: they are decoded once as long as stages with the same key follow each other. */
+  readonly weightsKey: string;
+  /** Called when the weights are needed. */
+  readonly weights: () => Promise<StoredWeights>;
+}
+
+/** A stage that is being shown a slice, batch after batch. It has the thread for itself until it is closed. */
+export interface OpenStage {
+  /** The arrays of the batch change hands, and come back with the outputs written. */
+  run(batch: StageBatch): Promise<StageBatch>;
+  /** The sums over all batches. */
+  finish(): Promise<StageSums>;
+  /** Finished or not: makes room for others. */
+  close(): void;
+}
 
 /**
  * A thread of its own for forward passes: onnxruntime-node computes on the thread that calls it, and the event loop of a worker has
@@ -15,6 +34,8 @@ import * as tasks from './tensor-tasks';
 export interface TensorThread {
   /** The arrays of the task change hands: they are empty afterwards. */
   runStage(task: StageTask, signal?: AbortSignal): Promise<StageResult>;
+  /** Waits for its turn. */
+  openStage(stage: StageToOpen, signal?: AbortSignal): Promise<OpenStage>;
   measurePerplexity(task: PerplexityTask, signal?: AbortSignal): Promise<Perplexity>;
 }
 
@@ -25,11 +46,21 @@ let thread: TensorThread | null = null;
 
 /** The thread of this process, started at first use. An idle one does not keep the process. */
 export function tensorThread(): TensorThread {
-  thread ??= existsSync(WORKER_FILE) ? startThread() : tasks;
+  thread ??= startThread(existsSync(WORKER_FILE) ? threadRunner() : callingThreadRunner());
   return thread;
 }
 
-function startThread(): TensorThread {
+type Tasks = typeof tasks;
+
+/** Runs a task by name; `arrays` change hands. */
+type Runner = <Name extends keyof Tasks>(
+  name: Name,
+  task: Parameters<Tasks[Name]>[0] | undefined,
+  arrays: readonly ArrayBuffer[],
+  signal?: AbortSignal,
+) => ReturnType<Tasks[Name]>;
+
+function threadRunner(): Runner {
   const pool = new Piscina({
     filename: WORKER_FILE,
     minThreads: 0,
@@ -37,46 +68,71 @@ function startThread(): TensorThread {
     idleTimeout: Number.POSITIVE_INFINITY,
     recordTiming: false,
   });
-  const run = async <Result>(
-    name: string,
-    task: object,
-    buffers: ArrayBuffer[],
-    signal?: AbortSignal,
-  ): Promise<Result> => {
+  const run = async (name: string, task: unknown, arrays: readonly ArrayBuffer[], signal?: AbortSignal) => {
     signal?.throwIfAborted();
     try {
-      return await pool.run(task, { name, transferList: buffers, ...(signal ? { signal } : {}) });
+      return await pool.run(task, { name, transferList: [...arrays], ...(signal ? { signal } : {}) });
     } catch (error) {
       signal?.throwIfAborted();
       throw error;
     }
   };
-  return {
-    runStage: (task, signal) => {
-      const [owned, buffers] = handOver(task);
-      return run('runStage', owned, buffers, signal);
-    },
-    measurePerplexity: (task, signal) => run('measurePerplexity', task, [], signal),
-  };
+  return run as Runner;
 }
 
-/** The task with arrays that can be transferred whole: small buffers of Node share one allocation, and those are copied. */
-function handOver(task: StageTask): [StageTask, ArrayBuffer[]] {
-  const buffers = new Set<ArrayBuffer>();
-  const own = <T extends Uint8Array | Float32Array>(array: T): T => {
-    const whole = array.byteLength === array.buffer.byteLength && array.buffer instanceof ArrayBuffer;
-    const owned = whole ? array : (array.slice() as T);
-    buffers.add(owned.buffer as ArrayBuffer);
-    return owned;
+function callingThreadRunner(): Runner {
+  const { closeStage, measurePerplexity, openStage, runBatch, runStage } = tasks;
+  const byName = { closeStage, measurePerplexity, openStage, runBatch, runStage };
+  const run = async (name: keyof Tasks, task: unknown, _arrays: readonly ArrayBuffer[], signal?: AbortSignal) => {
+    signal?.throwIfAborted();
+    return (byName[name] as (task: unknown) => unknown)(task);
   };
-  const activations = Object.entries(task.activations).map(([name, { shape, data }]) => [
-    name,
-    { shape, data: own(data) },
-  ]);
-  const weights = Object.entries(task.weights).map(([name, weight]) => [
-    name,
-    'quantized' in weight ? { quantized: own(weight.quantized) } : { ...weight, data: own(weight.data) },
-  ]);
-  const owned = { ...task, activations: Object.fromEntries(activations), weights: Object.fromEntries(weights) };
-  return [owned, [...buffers]];
+  return run as Runner;
+}
+
+function startThread(runner: Runner): TensorThread {
+  const turnstile = new Turnstile();
+  let heldWeights: string | null = null;
+
+  const run = ((...call: Parameters<Runner>) =>
+    runner(...call).catch((error: unknown) => {
+      heldWeights = null; // the thread may be a new one
+      throw error;
+    })) as Runner;
+  const alone = async <T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> => {
+    const leave = await turnstile.enter(signal);
+    return work().finally(leave);
+  };
+  const open = async ({ weightsKey, weights, ...stage }: StageToOpen, signal?: AbortSignal): Promise<void> => {
+    const { value, buffers } = ownedArrays(heldWeights === weightsKey ? null : await weights());
+    await run('openStage', { ...stage, weights: value }, buffers, signal);
+    heldWeights = weightsKey;
+  };
+
+  return {
+    runStage: (task, signal) => {
+      const activations = ownedArrays(task.activations);
+      const weights = ownedArrays(task.weights);
+      const owned = { ...task, activations: activations.value, weights: weights.value };
+      return alone(() => run('runStage', owned, [...activations.buffers, ...weights.buffers], signal), signal);
+    },
+    async openStage(stage, signal) {
+      const leave = await turnstile.enter(signal);
+      try {
+        await open(stage, signal);
+      } catch (error) {
+        leave();
+        throw error;
+      }
+      return {
+        run: (batch) => {
+          const arrays = [...Object.values(batch.inputs), ...Object.values(batch.outputs)];
+          return run('runBatch', batch, arrays.map(({ buffer }) => buffer) as ArrayBuffer[], signal);
+        },
+        finish: () => run('closeStage', undefined, [], signal),
+        close: leave,
+      };
+    },
+    measurePerplexity: (task, signal) => alone(() => run('measurePerplexity', task, [], signal), signal),
+  };
 }

@@ -1,16 +1,27 @@
 import { move, transferableSymbol, valueSymbol } from 'piscina';
-import type { StageResult } from '../graphs';
-import { measurePerplexity, runStage as runStageTask, type StageTask } from './tensor-tasks';
+import type { StageBatch } from '../graphs';
+import * as tasks from './tensor-tasks';
 
 /** What the thread of tensor-thread.ts runs; results change hands without a copy. */
-export { measurePerplexity };
+export const { measurePerplexity, openStage } = tasks;
 
-export async function runStage(task: StageTask): Promise<object> {
-  const result = await runStageTask(task);
-  return move({ [transferableSymbol]: buffersOf(result), [valueSymbol]: result } as never) as object;
+export async function runStage(task: tasks.StageTask): Promise<object> {
+  const result = await tasks.runStage(task);
+  const activations = [...result.activations.values()].map(({ data }) => data);
+  return moved(result, [...activations, ...(result.gram ? [result.gram] : [])]);
 }
 
-function buffersOf({ activations, gram }: StageResult): ArrayBuffer[] {
-  const arrays = [...[...activations.values()].map(({ data }) => data), ...(gram ? [gram] : [])];
-  return [...new Set(arrays.map(({ buffer }) => buffer as ArrayBuffer))];
+export async function runBatch(batch: StageBatch): Promise<object> {
+  await tasks.runBatch(batch);
+  return moved(batch, [...Object.values(batch.inputs), ...Object.values(batch.outputs)]);
+}
+
+export async function closeStage(): Promise<object> {
+  const sums = await tasks.closeStage();
+  return moved(sums, sums.gram ? [sums.gram] : []);
+}
+
+function moved(value: object, arrays: readonly Float32Array[]): object {
+  const buffers = [...new Set(arrays.map(({ buffer }) => buffer as ArrayBuffer))];
+  return move({ [transferableSymbol]: buffers, [valueSymbol]: value } as never) as object;
 }

@@ -1,0 +1,65 @@
+import { mkdir, rename, rm } from 'node:fs/promises';
+import path from 'node:path';
+import type { ArtifactWriter } from './artifact-store';
+import { asStoreFull } from './store-full';
+import { HashingWriter, synchronize } from './synchronized-write';
+
+interface FileWriterOptions {
+  /** Where it is written. */
+  readonly temporary: string;
+  /** Of the store, for messages. */
+  readonly location: string;
+  /** Where it goes once its hash is known. */
+  readonly objectOf: (sha256: string) => string;
+  readonly durable: boolean;
+}
+
+/** Writes beside the store's objects and moves the file to its place when its name is known. */
+export async function createFileWriter(options: FileWriterOptions): Promise<ArtifactWriter> {
+  const { temporary, location, durable } = options;
+  let bytes = 0;
+  /** No room: first the half-written file goes, then the free bytes are looked at. */
+  const guarded = async <T>(work: Promise<T>): Promise<T> => {
+    try {
+      return await work;
+    } catch (error) {
+      await rm(temporary, { force: true });
+      throw await asStoreFull(error, location, bytes);
+    }
+  };
+  const writer = await guarded(HashingWriter.create(temporary));
+  let open = true;
+  const closeFile = async () => {
+    if (!open) return;
+    open = false;
+    await writer.close();
+  };
+  const move = async () => {
+    await closeFile();
+    const sha256 = writer.sha256();
+    const object = options.objectOf(sha256);
+    if (durable) await synchronize(temporary);
+    await makeShard(object, durable);
+    // Also over what is there already: that may have been damaged, or not be durable.
+    await rename(temporary, object);
+    if (durable) await synchronize(path.dirname(object));
+    return sha256;
+  };
+  return {
+    write: (content) => {
+      bytes += content.byteLength;
+      return guarded(writer.write(content));
+    },
+    commit: () => guarded(move()),
+    close: async () => {
+      await closeFile();
+      await rm(temporary, { force: true });
+    },
+  };
+}
+
+/** The directory that `file` lies in. */
+export async function makeShard(file: string, durable: boolean): Promise<void> {
+  const made = await mkdir(path.dirname(file), { recursive: true });
+  if (made !== undefined && durable) await synchronize(path.dirname(made));
+}
