@@ -16,6 +16,7 @@ export function asActivity<Input, Output>(
   return async (input) => {
     const context = Context.current();
     let details: Readonly<Record<string, unknown>> = {};
+    const began = performance.now();
     const beat = setInterval(() => context.heartbeat(details), HEARTBEAT_MILLISECONDS);
     const attempt: Attempt = {
       signal: context.cancellationSignal,
@@ -36,6 +37,7 @@ export function asActivity<Input, Output>(
       throw asFailure(error);
     } finally {
       clearInterval(beat);
+      runtime.log('activity', { activity: context.info.activityType, seconds: (performance.now() - began) / 1000 });
     }
   };
 }
