@@ -1,21 +1,20 @@
-import { formatOf, type SignedReport, weightSha256 } from '../engine/checkpoints';
+import { formatOf, meanErrors, type SignedReport, weightSha256 } from '../engine/checkpoints';
 import { weightTensor } from '../engine/models';
 import { float32View } from '../engine/numbers';
 import { prepareHessian, quantizeLinear, serializeQuantizedLinear } from '../engine/quantizers';
-import type { ArtifactRef, Recipe, StagePlan, TensorTable } from '../engine/spec';
+import type { ArtifactRef, MeanErrors, Recipe, StagePlan, TensorTable } from '../engine/spec';
 import { type MergedHessian, type MergeInput, mergeHessian } from './merge-hessian';
 import { readDocument, viewModel } from './model-view';
 import { readFloats } from './read-floats';
 import type { ActivityRuntime, Attempt } from './runtime';
 import { defineStep, type Effort, perform } from './step';
 
-export interface QuantizedLinears extends Effort {
+/** The errors are means over the linears; null without a Hessian. */
+export interface QuantizedLinears extends Effort, MeanErrors {
   /** By module name. */
   readonly linears: Readonly<Record<string, ArtifactRef>>;
   /** Document: SignedReport[]. */
   readonly reports: ArtifactRef;
-  /** Mean over the linears; null without a Hessian. */
-  readonly relativeError: number | null;
   /** The step before, when the Hessian had to be merged first. */
   readonly merged: MergedHessian | null;
 }
@@ -59,12 +58,7 @@ const quantizeStep = defineStep({
       quantized[name] = await bench.write('quantized-linear', serializeQuantizedLinear(linear), { shape });
       reports.push({ name, recipe, ...report, weightSha256: weightSha256(linear) });
     }
-    const errors = reports.flatMap(({ relativeError }) => (relativeError === null ? [] : [relativeError]));
-    return {
-      linears: quantized,
-      reports: await bench.writeDocument(reports),
-      relativeError: errors.length > 0 ? errors.reduce((sum, error) => sum + error, 0) / errors.length : null,
-    };
+    return { linears: quantized, reports: await bench.writeDocument(reports), ...meanErrors(reports) };
   },
 });
 

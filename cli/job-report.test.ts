@@ -8,6 +8,7 @@ const result: JobResult = {
   bitsPerWeight: 4.25,
   perplexity: null,
   meanRelativeError: null,
+  meanRelativeErrorBeforeRefinement: null,
   computed: 179,
   cached: 0,
   secondsSaved: 0,
@@ -22,6 +23,15 @@ describe('the report of a finished job', () => {
 
   it('names no time where the records are of a version that kept none', () => {
     expect(jobReport('job', { ...result, cached: 1 }, null)).toMatch(/^reused +1 of 180 steps$/m);
+  });
+
+  it('says what the refinements gained, where there were any', () => {
+    const errors = { meanRelativeError: 0.004, meanRelativeErrorBeforeRefinement: 0.009 };
+    expect(jobReport('job', { ...result, ...errors }, null)).toMatch(
+      /^mean output error +0.4 %, before refinement 0.9 %$/m,
+    );
+    const unrefined = { ...errors, meanRelativeErrorBeforeRefinement: 0.004 };
+    expect(jobReport('job', { ...result, ...unrefined }, null)).toMatch(/^mean output error +0.4 %$/m);
   });
 
   it('says nothing of reuse when everything was computed', () => {

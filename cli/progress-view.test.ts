@@ -7,6 +7,7 @@ const waiting: LayerProgress = {
   state: 'waiting',
   stage: '',
   relativeError: null,
+  relativeErrorBeforeRefinement: null,
   seconds: 0,
   tokensPerSecond: null,
   computed: 0,
@@ -44,6 +45,8 @@ function progressOf(layers: readonly LayerProgress[], rest: Partial<Progress> = 
 
 describe('the progress of a job', () => {
   it('says of a layer its stage or end, error, speed, time and cache hits', () => {
+    expect(layerLine({ ...done, relativeErrorBeforeRefinement: 0.0034 })).toContain('error 0.12 % (unrefined 0.34 %)');
+    expect(layerLine({ ...done, relativeErrorBeforeRefinement: 0.0012 })).toBe(layerLine(done));
     expect(layerLine(done)).toBe('✓ model.layers.0  done  error 0.12 %  12.3k tok/s  3.2 s  5 cached');
     expect(layerLine({ ...waiting, state: 'running', stage: 'attention' })).toBe('▸ model.layers.0  attention');
   });

@@ -45,7 +45,11 @@ export function layerLine(layer: LayerProgress, width = 0): string {
     `${MARKS[layer.state]} ${layer.name.padEnd(width)}`,
     layer.state === 'running' ? layer.stage || 'running' : layer.state,
   ];
-  if (layer.relativeError !== null) parts.push(`error ${percentage(layer.relativeError)}`);
+  if (layer.relativeError !== null) {
+    const before = layer.relativeErrorBeforeRefinement;
+    const refined = before !== null && before !== layer.relativeError;
+    parts.push(`error ${percentage(layer.relativeError)}${refined ? ` (unrefined ${percentage(before)})` : ''}`);
+  }
   if (layer.tokensPerSecond !== null) parts.push(rate(layer.tokensPerSecond));
   if (layer.state !== 'waiting' && layer.seconds > 0) parts.push(duration(layer.seconds));
   if (layer.cached > 0) parts.push(`${layer.cached} cached`);

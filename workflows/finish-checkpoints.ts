@@ -1,6 +1,6 @@
 import { workflowInfo } from '@temporalio/workflow';
 import type { AssembledCheckpoint, MeasuredPerplexity } from '../activities';
-import type { ArtifactRef, JobResult } from '../engine/spec';
+import type { ArtifactRef, JobResult, MeanErrors } from '../engine/spec';
 import { onCpu, onGpu } from './activity-proxies';
 import type { Job } from './job';
 import type { PreparedModel } from './prepare-model';
@@ -69,10 +69,17 @@ export async function publish(
     onCpu('publish').publishCheckpoints({ plan, checkpoints, perplexity, run }),
   );
   job.board.entered('done');
-  return { ...published, sourceBytes, perplexity, meanRelativeError: mean(layers), secondsSaved, ...run };
+  return { ...published, sourceBytes, perplexity, ...meanOf(layers), secondsSaved, ...run };
 }
 
-function mean(layers: readonly { readonly relativeError: number | null }[]): number | null {
-  const errors = layers.flatMap(({ relativeError }) => (relativeError === null ? [] : [relativeError]));
+function meanOf(layers: readonly MeanErrors[]) {
+  return {
+    meanRelativeError: mean(layers.map(({ relativeError }) => relativeError)),
+    meanRelativeErrorBeforeRefinement: mean(layers.map((layer) => layer.relativeErrorBeforeRefinement)),
+  };
+}
+
+function mean(values: readonly (number | null)[]): number | null {
+  const errors = values.filter((error) => error !== null);
   return errors.length > 0 ? errors.reduce((sum, error) => sum + error, 0) / errors.length : null;
 }

@@ -78,9 +78,10 @@ export class JobBoard {
   }
 
   layerDone(index: number, result: LayerResult, skipped: boolean): void {
-    const { relativeError, computed, cached, secondsSaved, seconds } = result;
+    const { relativeError, relativeErrorBeforeRefinement, computed, cached, secondsSaved, seconds } = result;
+    const errors = { relativeError, relativeErrorBeforeRefinement };
     const state = skipped ? 'skipped' : 'done';
-    this.layer(index, { state, stage: '', relativeError, computed, cached, secondsSaved, seconds });
+    this.layer(index, { state, stage: '', ...errors, computed, cached, secondsSaved, seconds });
     this.countedMany(result);
     this.state.layersDone += 1;
     this.state.etaSeconds = this.estimate();
@@ -171,6 +172,7 @@ function waiting({ index, name }: BlockOutline): LayerProgress {
     state: 'waiting',
     stage: '',
     relativeError: null,
+    relativeErrorBeforeRefinement: null,
     seconds: 0,
     tokensPerSecond: null,
     computed: 0,

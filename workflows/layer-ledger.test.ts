@@ -37,7 +37,14 @@ describe('LayerLedger', () => {
   it('counts what was computed and what came from the store, with the seconds of each activity', () => {
     ledger.calibrated([slice('a'), slice('b', { cached: true, seconds: 0, secondsSaved: 1.5 })]);
     const merged = { hessian: artifact('sum'), tokens: 200, ...computed(1) };
-    ledger.quantized({ linears: {}, reports: artifact('report'), relativeError: 0.25, merged, ...computed(5) });
+    ledger.quantized({
+      linears: {},
+      reports: artifact('report'),
+      relativeError: 0.25,
+      relativeErrorBeforeRefinement: 0.5,
+      merged,
+      ...computed(5),
+    });
     ledger.packed({ cached: true, seconds: 0, secondsSaved: 0.25 });
     expect(ledger.history(false)).toEqual({
       calibrationTokens: 200,
@@ -54,10 +61,11 @@ describe('LayerLedger', () => {
   it('averages the errors of the stages that have one', () => {
     const linears = { linears: {}, reports: artifact('report'), merged: null, ...computed(0) };
     expect(ledger.totals().relativeError).toBeNull();
-    ledger.quantized({ ...linears, relativeError: 0.1 });
-    ledger.quantized({ ...linears, relativeError: null });
-    ledger.quantized({ ...linears, relativeError: 0.3 });
+    ledger.quantized({ ...linears, relativeError: 0.1, relativeErrorBeforeRefinement: 0.3 });
+    ledger.quantized({ ...linears, relativeError: null, relativeErrorBeforeRefinement: null });
+    ledger.quantized({ ...linears, relativeError: 0.3, relativeErrorBeforeRefinement: 0.5 });
     expect(ledger.totals().relativeError).toBeCloseTo(0.2, 12);
+    expect(ledger.totals().relativeErrorBeforeRefinement).toBeCloseTo(0.4, 12);
   });
 
   it('drops activations and partial Hessians that nobody reads any more', () => {
@@ -82,6 +90,7 @@ describe('LayerLedger', () => {
       state: 'running',
       stage: 'attention',
       relativeError: null,
+      relativeErrorBeforeRefinement: null,
       seconds: 4,
       // 200 tokens computed in one of two stages, in 4 seconds.
       tokensPerSecond: 25,

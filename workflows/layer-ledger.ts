@@ -7,7 +7,7 @@ import type {
   MergedHessian,
   QuantizedLinears,
 } from '../activities';
-import type { ArtifactRef, LayerProgress } from '../engine/spec';
+import type { ArtifactRef, LayerProgress, MeanErrors } from '../engine/spec';
 
 /** Keeps the books of one layer: what was computed, what came from the store, how long it took, how well it went. */
 export class LayerLedger {
@@ -16,6 +16,7 @@ export class LayerLedger {
   private readonly started = Date.now();
   private readonly seconds: Record<string, number> = {};
   private readonly errors: number[] = [];
+  private readonly errorsBeforeRefinement: number[] = [];
   private readonly transient = new Set<string>();
   private readonly stagesBegun: string[] = [];
   private computed = 0;
@@ -54,7 +55,9 @@ export class LayerLedger {
     if (linears.merged) this.merged(linears.merged);
     this.count('quantize-linears', linears);
     this.reports.push(linears.reports);
-    if (linears.relativeError !== null) this.errors.push(linears.relativeError);
+    const { relativeError, relativeErrorBeforeRefinement } = linears;
+    if (relativeError !== null) this.errors.push(relativeError);
+    if (relativeErrorBeforeRefinement !== null) this.errorsBeforeRefinement.push(relativeErrorBeforeRefinement);
   }
 
   packed(layer: Effort): void {
@@ -72,9 +75,10 @@ export class LayerLedger {
     return { calibrationTokens, nonFiniteSequences, seconds, computed, cached, skipped };
   }
 
-  totals(): Pick<LayerProgress, 'relativeError' | 'computed' | 'cached' | 'secondsSaved' | 'seconds'> {
+  totals(): MeanErrors & Pick<LayerProgress, 'computed' | 'cached' | 'secondsSaved' | 'seconds'> {
     return {
-      relativeError: this.errors.length > 0 ? sum(this.errors) / this.errors.length : null,
+      relativeError: mean(this.errors),
+      relativeErrorBeforeRefinement: mean(this.errorsBeforeRefinement),
       computed: this.computed,
       cached: this.cached,
       secondsSaved: this.secondsSaved,
@@ -102,6 +106,10 @@ export class LayerLedger {
     this.secondsSaved += secondsSaved;
     this.seconds[activity] = (this.seconds[activity] ?? 0) + seconds;
   }
+}
+
+function mean(values: readonly number[]): number | null {
+  return values.length > 0 ? sum(values) / values.length : null;
 }
 
 function sum(values: readonly number[]): number {

@@ -1,5 +1,5 @@
 import type { ActivationRefs, BlockOutline, HessianSource } from '../activities';
-import type { ArtifactRef, QuantizationSpec } from '../engine/spec';
+import type { ArtifactRef, MeanErrors, QuantizationSpec } from '../engine/spec';
 import { onCpu } from './activity-proxies';
 import { captureHessians } from './capture-hessians';
 import { activationsOf, gramsOf, type LayerHands, layerHands, type QuantizedRefs } from './layer-hands';
@@ -22,7 +22,7 @@ export interface LayerInput {
   readonly retired: readonly string[];
 }
 
-export interface LayerResult {
+export interface LayerResult extends MeanErrors {
   /** By slice: what the next layer starts from. */
   readonly activations: readonly ActivationRefs[];
   readonly applied: QuantizedRefs;
@@ -30,7 +30,6 @@ export interface LayerResult {
   readonly shards: Readonly<Record<string, ArtifactRef>>;
   /** Document: BlockReport. */
   readonly report: ArtifactRef;
-  readonly relativeError: number | null;
   readonly computed: number;
   readonly cached: number;
   readonly secondsSaved: number;

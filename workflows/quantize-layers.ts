@@ -6,7 +6,7 @@ import {
   workflowInfo,
 } from '@temporalio/workflow';
 import type { ActivationRefs, BlockOutline } from '../activities';
-import type { ArtifactRef } from '../engine/spec';
+import type { ArtifactRef, MeanErrors } from '../engine/spec';
 import { layerWorkflowId } from '../engine/spec/job';
 import { calibrateLayer } from './calibrate-layer';
 import { inWindow } from './in-window';
@@ -25,7 +25,7 @@ export interface LayersSoFar {
   readonly finished: readonly FinishedLayer[];
 }
 
-export type FinishedLayer = Pick<LayerResult, 'shards' | 'report' | 'relativeError'>;
+export type FinishedLayer = Pick<LayerResult, 'shards' | 'report' | keyof MeanErrors>;
 
 type CarryOn = (soFar: LayersSoFar) => Promise<never>;
 
@@ -139,8 +139,8 @@ function childOptions(workflowId: string, staticSummary: string) {
   };
 }
 
-function finished({ shards, report, relativeError }: LayerResult): FinishedLayer {
-  return { shards, report, relativeError };
+function finished({ shards, report, relativeError, relativeErrorBeforeRefinement }: LayerResult): FinishedLayer {
+  return { shards, report, relativeError, relativeErrorBeforeRefinement };
 }
 
 /** Artifacts of `given` that are not passed on. */

@@ -11,6 +11,7 @@ export {
 } from './describe-checkpoint';
 export type { CheckpointContext, CheckpointFormat, FormatName } from './format';
 export { MANIFEST_FILE, type Manifest, ManifestSchema, parseManifest, serializeManifest } from './manifest';
+export { meanErrors } from './mean-errors';
 export { modelCard } from './model-card';
 export { type CheckpointReader, openCheckpoint } from './open-checkpoint';
 export { describeFile, type OutputFile } from './output-file';

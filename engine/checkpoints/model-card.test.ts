@@ -1,4 +1,4 @@
-import { parseQuantizationSpec, RecipeSchema } from '../spec';
+import { type BlockReport, type LinearReport, parseQuantizationSpec, RecipeSchema } from '../spec';
 import { createManifest, type ManifestInput } from './create-manifest';
 import { modelCard } from './model-card';
 
@@ -50,6 +50,23 @@ it('shows the recipe and the sizes', () => {
   expect(text).toContain('| 1 (`mlp.down_proj`) | kept | 16 | - | - | - | - | - |');
   expect(text).toContain('- weight files: 500 kB (source: 2 MB; 25.0 %)');
   expect(text).toContain('- 4.438 bits per quantized weight');
+});
+
+it('shows what the refinements gained, block by block', () => {
+  const report = (relativeError: number, relativeErrorBeforeRefinement: number): LinearReport => ({
+    ...{ name: 'linear', rows: 64, columns: 64, recipe: RecipeSchema.parse({}), relativeWeightError: 0 },
+    ...{ relativeError, relativeErrorBeforeRefinement, rung: 'as-asked', damping: 0.01, deadColumns: 0 },
+  });
+  const block = (index: number, linears: readonly LinearReport[]): BlockReport => ({
+    ...{ index, name: `model.layers.${index}`, linears, calibrationTokens: 1, nonFiniteSequences: 0 },
+    ...{ seconds: {}, computed: 1, cached: 0, skipped: false },
+  });
+  const reports = [block(0, [report(0.01, 0.02), report(0.03, 0.04)]), block(1, [report(0.004, 0.01)]), block(2, [])];
+  const text = card({ reports });
+  expect(text).toContain('| `model.layers.0` | 3.00 % | 2.00 % |');
+  expect(text).toContain('| `model.layers.1` | 1.00 % | 0.400 % |');
+  expect(text).toContain('| mean | 2.00 % | 1.20 % |');
+  expect(text).not.toContain('`model.layers.2`');
 });
 
 it('says nothing about what was not measured', () => {

@@ -1,6 +1,7 @@
 import prettyBytes from 'pretty-bytes';
 import type { Recipe } from '../spec';
 import type { Manifest } from './manifest';
+import { meanErrors } from './mean-errors';
 
 /** What the card says beyond the manifest. */
 export interface ModelCardContext {
@@ -24,6 +25,7 @@ export function modelCard(context: ModelCardContext): string {
     `Made from \`${manifest.source.name}\` by Quantloom ${manifest.quantloom}. \`quantloom.json\` records every input, setting and file by its SHA-256.`,
     `## Recipe\n\n${recipeTable(manifest)}`,
     ...calibration(manifest),
+    ...errors(manifest),
     `## Size\n\n${sizes(context)}`,
     ...perplexity(manifest),
     `## Loading\n\n${loading(manifest)}`,
@@ -110,6 +112,26 @@ function calibration({ calibration, spec }: Manifest): string[] {
   return [
     `## Calibration\n\n${calibration.samples} sequences of ${calibration.sequenceLength} tokens from \`${spec.calibration.source}\` (seed ${calibration.seed}; SHA-256 of the text \`${calibration.sourceSha256}\`, of the tokens \`${calibration.tokensSha256}\`).`,
   ];
+}
+
+/** What the refinements gained, layer by layer. */
+function errors({ blocks }: Manifest): string[] {
+  const rows = blocks.flatMap(({ name, linears }) => {
+    const { relativeError: after, relativeErrorBeforeRefinement: before } = meanErrors(linears);
+    if (after === null || before === null) return [];
+    return [{ cells: `| \`${name}\` | ${percent(before)} | ${percent(after)} |`, before, after }];
+  });
+  if (rows.length === 0) return [];
+  const mean = (of: 'before' | 'after') => rows.reduce((sum, row) => sum + row[of], 0) / rows.length;
+  const table = ['| block | before refinement | in the end |', '|---|---|---|', ...rows.map(({ cells }) => cells)];
+  const total = `| mean | ${percent(mean('before'))} | ${percent(mean('after'))} |`;
+  return [
+    `## Output error\n\nMean over the linears of tr(ΔW H ΔWᵀ) / tr(W H Wᵀ), on the calibration text.\n\n${[...table, total].join('\n')}`,
+  ];
+}
+
+function percent(share: number): string {
+  return `${(100 * share).toPrecision(3)} %`;
 }
 
 function sizes({ manifest, sourceWeightBytes, weightBytes }: ModelCardContext): string {

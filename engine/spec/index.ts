@@ -23,5 +23,5 @@ export type { JobPhase, LayerProgress, Progress } from './progress';
 export type { Override, QuantizationSpec, QuantizationSpecInput, Recipe } from './quantization-spec';
 export { FORMATS, parseQuantizationSpec, QuantizationSpecSchema, RecipeSchema } from './quantization-spec';
 export { ERROR_CODES, type ErrorCode, QuantloomError } from './quantloom-error';
-export type { BlockReport, DampingRung, LinearReport } from './reports';
+export type { BlockReport, DampingRung, LinearReport, MeanErrors } from './reports';
 export { DTYPE_BITS, type DType, elementCount, type FloatTensor, type Tensor } from './tensor';

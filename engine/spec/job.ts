@@ -55,6 +55,7 @@ export interface JobResult {
   readonly bitsPerWeight: number;
   readonly perplexity: { readonly original: number | null; readonly quantized: number } | null;
   readonly meanRelativeError: number | null;
+  readonly meanRelativeErrorBeforeRefinement: number | null;
   /** Steps that computed, and that found their result in the store. */
   readonly computed: number;
   readonly cached: number;

@@ -20,6 +20,8 @@ export interface LayerProgress {
   readonly stage: string;
   /** Mean over the layer's linears of the relative output error; null until done. */
   readonly relativeError: number | null;
+  /** The same before the refinements: what they gained. */
+  readonly relativeErrorBeforeRefinement: number | null;
   readonly seconds: number;
   readonly tokensPerSecond: number | null;
   readonly computed: number;

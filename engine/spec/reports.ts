@@ -23,6 +23,13 @@ export interface LinearReport {
   readonly deadColumns: number;
 }
 
+/** Mean relative output errors over linears that have one. */
+export interface MeanErrors {
+  readonly relativeError: number | null;
+  /** Before the refinements. */
+  readonly relativeErrorBeforeRefinement: number | null;
+}
+
 export interface BlockReport {
   readonly index: number;
   readonly name: string;
