@@ -14,6 +14,11 @@ export interface SpecFlag {
 
 /** One flag per field of QuantizationSpec that is a single value. The defaults are the spec's own. */
 export const SPEC_FLAGS: readonly SpecFlag[] = [
+  {
+    flags: '--quality <name>',
+    description: 'fast, balanced (default) or best: sets what of the recipe is not given',
+    path: ['quality'],
+  },
   { flags: '--method <method>', description: 'gptq (default) or rtn', path: ['recipe', 'method'] },
   {
     flags: '--bits <n>',

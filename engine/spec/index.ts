@@ -20,6 +20,7 @@ export type {
   TensorTable,
 } from './model-plan';
 export type { JobPhase, LayerProgress, Progress } from './progress';
+export { QUALITIES, type Quality, recipeOfQuality } from './quality';
 export type { Override, QuantizationSpec, QuantizationSpecInput, Recipe } from './quantization-spec';
 export { FORMATS, parseQuantizationSpec, QuantizationSpecSchema, RecipeSchema } from './quantization-spec';
 export { ERROR_CODES, type ErrorCode, QuantloomError } from './quantloom-error';

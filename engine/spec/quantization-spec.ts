@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { QUALITIES, recipeOfQuality } from './quality';
 import { QuantloomError } from './quantloom-error';
 
 const RECIPE_FIELDS = {
@@ -78,6 +79,8 @@ export const QuantizationSpecSchema = z.strictObject({
   /** Directory that is created with the checkpoint in it. */
   output: z.string().min(1),
   overwrite: z.boolean().default(false),
+  /** What sets the fields of `recipe` that are not given (recipeOfQuality). In a parsed spec they are set. */
+  quality: z.enum(QUALITIES).default('balanced'),
   recipe: RecipeSchema.prefault({}),
   overrides: z.array(OverrideSchema).max(1000).default([]),
   /** Keep the language-model head in 16 bit. */
@@ -104,15 +107,30 @@ export type QuantizationSpec = z.output<typeof QuantizationSpecSchema>;
 export type QuantizationSpecInput = z.input<typeof QuantizationSpecSchema>;
 
 /**
- * Fills in the defaults.
+ * Fills in what the quality sets, then the defaults. Parsing a parsed spec changes nothing.
  *
  * @throws QuantloomError InvalidSpecification that names every bad field.
  */
 export function parseQuantizationSpec(input: unknown): QuantizationSpec {
-  const parsed = QuantizationSpecSchema.safeParse(input);
+  const parsed = QuantizationSpecSchema.safeParse(withQuality(input));
   if (parsed.success) return parsed.data;
   const faults = parsed.error.issues.map((issue) => `${issue.path.join('.') || '(whole object)'}: ${issue.message}`);
   throw new QuantloomError('InvalidSpecification', `The quantization spec is not valid. ${faults.join('; ')}`, {
     details: { fields: parsed.error.issues.map((issue) => issue.path.join('.')) },
   });
+}
+
+/** What of a spec decides which fields its quality sets. */
+const QualitySchema = z.object({
+  quality: QuantizationSpecSchema.shape.quality,
+  recipe: z.looseObject({ bits: RecipeSchema.shape.bits }).prefault({}),
+});
+
+/** Faults are left to the schema of the whole spec. */
+function withQuality(input: unknown): unknown {
+  const given = QualitySchema.safeParse(input);
+  if (!given.success) return input;
+  const { quality, recipe } = given.data;
+  const { recipe: fields } = input as { recipe?: object };
+  return { ...(input as object), recipe: { ...recipeOfQuality(quality, recipe.bits), ...fields } };
 }

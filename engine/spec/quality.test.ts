@@ -1,0 +1,31 @@
+import { QUALITIES, recipeOfQuality } from './quality';
+import { parseQuantizationSpec, RecipeSchema } from './quantization-spec';
+
+const parse = (fields: object) => parseQuantizationSpec({ model: 'demo', output: 'out', ...fields });
+
+describe('the quality of a spec', () => {
+  it('sets the fields of the recipe that are not given', () => {
+    expect(parse({ quality: 'fast' }).recipe).toEqual({ ...RecipeSchema.parse({}), ...recipeOfQuality('fast', 4) });
+    expect(parse({ quality: 'fast', recipe: { bits: 3 } }).recipe).toMatchObject({ bits: 3, refinements: 0 });
+  });
+
+  it('yields to fields that are given', () => {
+    expect(parse({ quality: 'fast', recipe: { refinements: 2 } }).recipe.refinements).toBe(2);
+  });
+
+  it('is balanced where none is named', () => {
+    expect(parse({})).toEqual(parse({ quality: 'balanced' }));
+  });
+
+  it.each(QUALITIES)('is resolved once: a parsed spec stays what it is (%s)', (quality) => {
+    const spec = parse({ quality, recipe: { bits: 2, symmetric: false } });
+    expect(parseQuantizationSpec(spec)).toEqual(spec);
+  });
+
+  it('says what is wrong, as without it', () => {
+    expect(() => parse({ quality: 'good' })).toThrow(/quality/);
+    expect(() => parse({ quality: 'best', recipe: { bits: 7 } })).toThrow(/recipe\.bits/);
+    expect(() => parse({ quality: 'best', recipe: 4 })).toThrow(/recipe/);
+    expect(() => parseQuantizationSpec(null)).toThrow(/not valid/);
+  });
+});
