@@ -13,7 +13,7 @@ module.exports = {
     '<rootDir>/dist/',
     '/node_modules/(?!(@huggingface/tokenizers|onnx-buf|env-paths|pretty-bytes|is-safe-filename)/)',
   ],
-  testMatch: ['<rootDir>/{engine,activities,workflows,workers,cli,test}/**/*.test.ts'],
+  testMatch: ['<rootDir>/{engine,activities,workflows,workers,cli,bench,test}/**/*.test.ts'],
   // They need Python packages: npm run test:peers.
   testPathIgnorePatterns: ['/node_modules/', '<rootDir>/test/peers/'],
   maxWorkers: 2,

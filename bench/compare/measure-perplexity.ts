@@ -1,0 +1,65 @@
+import { execFile } from 'node:child_process';
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { packageRoot } from '../../engine/sources';
+import { type PeersPython, peersEnvironment } from './peer-tools';
+import type { Readers } from './tool';
+import type { Workload } from './workload';
+
+/** Perplexity of one checkpoint on text that calibration did not see. Null: nobody here could read it. */
+export interface MeasuredPerplexity {
+  /** Quantloom's evaluator; formats that it does not read are first dequantized by their owner. */
+  readonly quantloom: number | null;
+  /** The weights as the format's owner dequantizes them, multiplied by torch in float32. */
+  readonly owner: number | null;
+  readonly ownerName: string | null;
+}
+
+const run = promisify(execFile);
+const MAIN = join(packageRoot(), 'dist', 'cli', 'main.js');
+const OWNER_SCRIPT = join(packageRoot(), 'test', 'peers', 'perplexity.py');
+
+/** @param scratch where a dequantized copy may lie for a while. */
+export async function measurePerplexity(
+  checkpoint: string,
+  readers: Readers,
+  workload: Workload,
+  { python, scratch }: { python: PeersPython | null; scratch: string },
+): Promise<MeasuredPerplexity> {
+  const dense = readers.quantloom || python === null ? null : join(scratch, 'dense');
+  const owner = python && (await readByOwner(checkpoint, readers.owner, workload, python, dense));
+  const readable = readers.quantloom ? checkpoint : dense;
+  try {
+    return {
+      quantloom: readable === null ? null : await readByQuantloom(readable, workload),
+      owner,
+      ownerName: owner === null ? null : readers.owner,
+    };
+  } finally {
+    if (dense !== null) rmSync(dense, { recursive: true, force: true });
+  }
+}
+
+async function readByQuantloom(directory: string, { options }: Workload): Promise<number> {
+  const words = [MAIN, 'evaluate', directory, '--json', '--text', options.evaluationText];
+  words.push('--context', String(options.context), '--max-tokens', String(options.maxTokens));
+  const { stdout } = await run(process.execPath, words);
+  return (JSON.parse(stdout) as { perplexity: number }).perplexity;
+}
+
+/** Null when that library is not installed. */
+async function readByOwner(
+  directory: string,
+  owner: Readers['owner'],
+  { options, evaluationFile }: Workload,
+  { executable, versions }: PeersPython,
+  dense: string | null,
+): Promise<number | null> {
+  if (!versions[owner] || !versions.torch) return null;
+  const words = [OWNER_SCRIPT, directory, evaluationFile, String(options.context), String(options.maxTokens), owner];
+  if (dense !== null) words.push(dense);
+  const env = { ...peersEnvironment(options.threads), THREADS: String(options.threads) };
+  const { stdout } = await run(executable, words, { env, maxBuffer: 1 << 26 });
+  return (JSON.parse(stdout.trim().split('\n').at(-1) as string) as { perplexity: number }).perplexity;
+}

@@ -1,0 +1,43 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { packageRoot } from '../../engine/sources';
+import { splitRun } from '../measure/split-run';
+import { logsIn, quantloomCommand } from '../quantloom-command';
+import type { Task, Tool } from './tool';
+import { SEED } from './workload';
+
+/** Quantloom, from a cold start: server, workers, empty store. */
+export function quantloomTool(): Tool {
+  const { version } = JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')) as { version: string };
+  return {
+    name: 'quantloom',
+    title: 'Quantloom',
+    version,
+    readers: { quantloom: true, owner: 'gptqmodel' },
+    command: (task) =>
+      quantloomCommand(wordsOf(task), task.scratch, { QUANTLOOM_THREADS: String(task.workload.options.threads) }),
+    outcome(task, usage) {
+      const manifest = JSON.parse(readFileSync(join(task.output, 'quantloom.json'), 'utf8')) as Manifest;
+      const { recipe, order, formats } = manifest.spec;
+      return { settings: { ...recipe, order, formats }, parts: { ...splitRun(logsIn(task.scratch), usage) } };
+    },
+  };
+}
+
+interface Manifest {
+  readonly spec: {
+    readonly recipe: Readonly<Record<string, unknown>>;
+    readonly order: string;
+    readonly formats: readonly string[];
+  };
+}
+
+function wordsOf({ workload: { options }, width, output }: Task): string[] {
+  const words = ['quantize', options.model, '--json', '--out', output, '--calibration', options.text];
+  words.push('--bits', String(width.bits), '--group-size', String(options.groupSize), '--seed', String(SEED));
+  words.push('--samples', String(options.samples), '--sequence-length', String(options.length));
+  // Layout v1 cannot hold every zero point of narrow codes.
+  if (!width.symmetric) words.push('--asym', '--format', 'gptq_v2');
+  if (options.quality !== null) words.push('--quality', options.quality);
+  return words;
+}
