@@ -6,17 +6,14 @@
  * The variants take turns, round after round; the table has the median of each, and how many times longer than native it takes.
  * TypeScript runs on one thread here (quantizeLinear uses more), and is left out above 1536 columns, where it takes minutes.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { availableParallelism, cpus } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
-import Table from 'cli-table3';
 import { type NativeAddon, referenceKernels, selectKernels } from '../engine/kernels';
 import { cholesky } from '../engine/kernels/inverse-factor';
 import { prepareHessian, quantizeLinear } from '../engine/quantizers';
 import { RecipeSchema } from '../engine/spec';
+import { measure, Python, type Result, tableOf, timed, type Variant } from './side-by-side';
 
 const { values: flags } = parseArgs({
   options: {
@@ -33,16 +30,6 @@ const GROUP = 64;
 const LEVELS = 15;
 /** More than this would take TypeScript minutes. */
 const MOST_COLUMNS_IN_TYPESCRIPT = 1536;
-
-/** One way to compute something; resolves to the seconds that it took. */
-type Variant = () => Promise<number>;
-interface Result {
-  readonly kernel: string;
-  readonly rows: number | null;
-  readonly columns: number;
-  /** Median seconds by variant. */
-  readonly seconds: Readonly<Record<string, number>>;
-}
 
 /** Damped, positive definite, strongly correlated. As in kernels_torch.py. */
 function hessianOf(n: number): Float64Array {
@@ -61,70 +48,12 @@ const weightsOf = (rows: number, columns: number) =>
   Float32Array.from({ length: rows * columns }, (_, i) => Math.sin(0.37 * i * i + i));
 const countingUp = (n: number) => Int32Array.from({ length: n }, (_, i) => i);
 
-/** Times `work`; what `prepare` makes for it is not counted. */
-function timed<T>(work: (given: T) => unknown, prepare: () => T | Promise<T>): Variant {
-  return async () => {
-    const given = await prepare();
-    const began = performance.now();
-    await work(given);
-    return (performance.now() - began) / 1000;
-  };
-}
-
-/** NumPy and torch in a process of their own. */
-class Python {
-  private readonly answers: AsyncIterator<string>;
-
-  private constructor(private readonly child: ChildProcess) {
-    const lines = createInterface({ input: child.stdout as NodeJS.ReadableStream });
-    this.answers = lines[Symbol.asyncIterator]();
-  }
-
-  static open(executable: string): Python {
-    const environment = { OMP_WAIT_POLICY: 'PASSIVE', GOMP_SPINCOUNT: '0', OMP_NUM_THREADS: flags.threads };
-    const script = join(__dirname, 'kernels_torch.py');
-    const stdio = ['pipe', 'pipe', 'inherit'] as const;
-    return new Python(
-      spawn(executable, [script, flags.threads], { env: { ...process.env, ...environment }, stdio: [...stdio] }),
-    );
-  }
-
-  variants(libraries: readonly string[], task: Record<string, unknown>): Record<string, Variant> {
-    return Object.fromEntries(libraries.map((library) => [library, () => this.seconds({ ...task, library })]));
-  }
-
-  private async seconds(task: Record<string, unknown>): Promise<number> {
-    this.child.stdin?.write(`${JSON.stringify(task)}\n`);
-    const { value, done } = await this.answers.next();
-    if (done) throw new Error('The Python process ended; see above.');
-    return JSON.parse(value).seconds;
-  }
-
-  async close(): Promise<void> {
-    this.child.stdin?.end();
-    if (this.child.exitCode === null) await once(this.child, 'exit');
-  }
-}
-
-async function measure(
+const measured = (
   kernel: string,
   rows: number | null,
   columns: number,
   variants: Record<string, Variant>,
-): Promise<Result> {
-  const times = new Map<string, number[]>(Object.keys(variants).map((name) => [name, []]));
-  for (let round = 0; round <= rounds; round++) {
-    for (const [name, variant] of Object.entries(variants)) {
-      const seconds = await variant();
-      // The first round warms up.
-      if (round > 0) times.get(name)?.push(seconds);
-    }
-  }
-  const median = (list: number[]) => list.sort((a, b) => a - b)[Math.floor(list.length / 2)] as number;
-  const seconds = Object.fromEntries([...times].map(([name, list]) => [name, median(list)]));
-  process.stderr.write(`${kernel} ${rows ?? ''} x ${columns}: ${JSON.stringify(seconds)}\n`);
-  return { kernel, rows, columns, seconds };
-}
+): Promise<Result> => measure({ kernel, rows, columns, rounds }, variants);
 
 async function measureColumns(n: number, native: NativeAddon | null, python: Python | null): Promise<Result[]> {
   const typescript = n <= MOST_COLUMNS_IN_TYPESCRIPT;
@@ -136,7 +65,7 @@ async function measureColumns(n: number, native: NativeAddon | null, python: Pyt
     python?.variants(libraries, { kernel, columns: n, rows: ROWS }) ?? {};
 
   results.push(
-    await measure('cholesky', null, n, {
+    await measured('cholesky', null, n, {
       ...(native && {
         native: timed(
           (a) => native.cholesky(a, n, threads),
@@ -160,7 +89,7 @@ async function measureColumns(n: number, native: NativeAddon | null, python: Pyt
   const factorization = { hessian, columns: n, solveOrder: order, dead, damping: 0, floor: Number.NEGATIVE_INFINITY };
   const factor = new Float64Array(n * n);
   results.push(
-    await measure('inverse factor', null, n, {
+    await measured('inverse factor', null, n, {
       ...(native && {
         native: timed(
           () => native.inverseFactor(factorization, threads, new native.Cancellation()),
@@ -219,7 +148,7 @@ async function measureColumns(n: number, native: NativeAddon | null, python: Pyt
   });
   const groupOf = order.map((i) => Math.floor(i / GROUP));
   results.push(
-    await measure('column loop', ROWS, n, {
+    await measured('column loop', ROWS, n, {
       ...ofNative('gptq-static', false),
       ...(typescript && {
         typescript: timed((problem) => {
@@ -229,7 +158,7 @@ async function measureColumns(n: number, native: NativeAddon | null, python: Pyt
       }),
       ...peers(['torch float32'], 'column loop'),
     }),
-    await measure('scale search', ROWS, n, {
+    await measured('scale search', ROWS, n, {
       ...ofNative('rtn', true),
       ...(typescript && {
         typescript: timed((problem) => referenceKernels.findScales({ ...problem, search: true }), inTypescript),
@@ -260,7 +189,7 @@ async function measureLinears(native: NativeAddon | null): Promise<Result[]> {
           () => prepareHessian(hessian),
         );
       results.push(
-        await measure(`linear, ${refinements} refinements`, rows, columns, {
+        await measured(`linear, ${refinements} refinements`, rows, columns, {
           ...(native && { native: solve('native') }),
           typescript: solve('typescript'),
         }),
@@ -270,25 +199,10 @@ async function measureLinears(native: NativeAddon | null): Promise<Result[]> {
   return results;
 }
 
-function tableOf(results: readonly Result[]): string {
-  const names = [...new Set(results.flatMap(({ seconds }) => Object.keys(seconds)))];
-  const table = new Table({ head: ['kernel', 'rows', 'columns', ...names], style: { head: [], border: [] } });
-  for (const { kernel, rows, columns, seconds } of results) {
-    const cells = names.map((name) => {
-      const own = seconds[name];
-      if (own === undefined) return '';
-      const ratio = seconds.native ? ` (${(own / seconds.native).toFixed(2)}x)` : '';
-      return `${(own * 1000).toFixed(1)} ms${name === 'native' ? '' : ratio}`;
-    });
-    table.push([kernel, rows ?? '', columns, ...cells]);
-  }
-  return table.toString();
-}
-
 async function main(): Promise<void> {
   const { native, name } = selectKernels();
   const executable = process.env.QUANTLOOM_PEERS_PYTHON;
-  const python = executable ? Python.open(executable) : null;
+  const python = executable ? Python.open(executable, join(__dirname, 'kernels_torch.py'), threads) : null;
   const results: Result[] = [];
   try {
     for (const n of (flags.columns as string).split(',').map(Number)) {
