@@ -5,6 +5,9 @@ import { type CodeGrid, nearestCode, roundSmall, SMALLEST_SCALE } from './code-g
 const STEPS = 70;
 const SHRINK = 90;
 
+/** Zero points that are tried, relative to that of the range. */
+const ZERO_SHIFTS = [0, -1, 1];
+
 /** Rows of weights, their groups of contiguous columns, and where the scales go. */
 export interface ScaleProblem {
   /** `[rows, columns]`. */
@@ -18,6 +21,8 @@ export interface ScaleProblem {
   readonly grid: CodeGrid;
   /** false: from the extremes. true: the clipping with the least error. */
   readonly search: boolean;
+  /** Asymmetric: the search tries the zero points beside that of the range, too. */
+  readonly neighbours?: boolean;
   /** `[rows, groups]`, written. float16 values, or Infinity where float16 cannot hold the scale. */
   readonly scales: Float32Array;
   /** `[rows, groups]`, written. */
@@ -38,7 +43,8 @@ export function findScales(problem: ScaleProblem): void {
  * From the extremes, as in the GPTQ lineage: symmetric `s = 2 max|w| / (2^b - 1)`; asymmetric, with min <= 0 <= max forced,
  * `s = (max - min) / (2^b - 1)`, `z = round(-min / s)`; a group of zeros counts as the range -1 .. 1. By search: the range is shrunk
  * in 70 steps down to 21/90 and the one with the least `Σ importance (w - ŵ)²` is kept, the widest among equals. Scales
- * are rounded to float16 before the error is taken.
+ * are rounded to float16 before the error is taken. With neighbours the 70 steps are taken again with the zero point one lower, then one
+ * higher: where few codes are there, a range that is not the clipped one is often the better.
  */
 export function findScale(problem: ScaleProblem, row: number, group: number): void {
   const { weights, columns, groupSize, importance, grid } = problem;
@@ -64,11 +70,12 @@ export function findScale(problem: ScaleProblem, row: number, group: number): vo
   let bestError = Number.POSITIVE_INFINITY;
   let bestScale = 0;
   let bestZero = 0;
-  const steps = problem.search ? STEPS : 1;
+  const passes = problem.search && problem.neighbours && !grid.symmetric ? ZERO_SHIFTS.length : 1;
+  const steps = problem.search ? passes * STEPS : 1;
   for (let step = 0; step < steps; step++) {
-    const p = 1 - step / SHRINK;
+    const p = 1 - (step % STEPS) / SHRINK;
     const scale = scaleOf(low * p, high * p, grid);
-    const zero = zeroOf(low * p, scale, grid);
+    const zero = zeroOf(low * p, scale, grid, ZERO_SHIFTS[Math.floor(step / STEPS)] as number);
     let error = 0;
     // The sum only grows, so a candidate that is already behind is left early.
     for (let i = 0; problem.search && i < length && error < bestError; i++) {
@@ -94,9 +101,9 @@ function scaleOf(low: number, high: number, grid: CodeGrid): number {
   return float16Scale(high / (grid.levels - grid.minimumZero));
 }
 
-function zeroOf(low: number, scale: number, grid: CodeGrid): number {
+function zeroOf(low: number, scale: number, grid: CodeGrid, shift: number): number {
   if (grid.symmetric) return (grid.levels + 1) / 2;
-  return Math.min(grid.levels, Math.max(grid.minimumZero, roundSmall(-low / scale)));
+  return Math.min(grid.levels, Math.max(grid.minimumZero, roundSmall(-low / scale) + shift));
 }
 
 function float16Scale(scale: number): number {

@@ -24,7 +24,7 @@ export interface GptqProblem {
    * null: scales are given (static groups). Else a group's scale is found when its first column is reached, from its weights as
    * the columns before have changed them (as AutoGPTQ does); groups then lie in the order of columns.
    */
-  readonly scaling: { readonly importance: Float64Array; readonly search: boolean } | null;
+  readonly scaling: Pick<ScaleProblem, 'importance' | 'search' | 'neighbours'> | null;
   /** `[rows, columns]`, written. */
   readonly codes: Uint8Array;
 }

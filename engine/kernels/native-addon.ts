@@ -107,6 +107,10 @@ export interface NativeLinear {
   /** Columns are weighed by the pivots of the factor, not by the diagonal of the Hessian. */
   readonly pivots?: boolean;
   readonly refinements: number;
+  /** Times that GPTQ runs again with the refined scales; default 0. */
+  readonly restarts?: number;
+  /** Rounds of refinement that begin with solving every group again; default 0. */
+  readonly groupRounds?: number;
   /** Sums for the report; default true. Measurements leave them out. */
   readonly errors?: boolean;
   readonly solvable?: {
@@ -124,6 +128,8 @@ export type NativeResult =
       readonly scales: Float32Array;
       readonly zeros: Uint8Array;
       readonly errorsBefore: Float64Array;
+      readonly errorsRefined: Float64Array;
+      readonly errorsRestarted: Float64Array;
       readonly errors: Float64Array;
       readonly energies: Float64Array;
       readonly weightErrors: Float64Array;

@@ -67,8 +67,8 @@ function moveCodes(
   return count;
 }
 
-/** `P -= m H[moved, :]` and `G -= s m H[moved, :]`, four rows of H at a time. */
-function applyMoves(
+/** `P -= m H[moved, :]` and `G -= s m H[moved, :]`, four rows of H at a time; the arrays have room for four more. */
+export function applyMoves(
   state: RefinementState,
   row: number,
   group: number,

@@ -1,6 +1,7 @@
 import type { CodeGrid } from './code-grid';
 import { refineCodes } from './refine-codes';
 import { refineScales } from './refine-scales';
+import { factorizeGroups, resolveGroups } from './resolve-groups';
 import { subtractProduct } from './subtract-product';
 
 /** A quantization of some rows that is to be improved in place. Groups are contiguous. */
@@ -15,10 +16,13 @@ export interface RefinementProblem {
   readonly grid: CodeGrid;
   /** `[rows, groups]`, improved in place; float16 values stay float16 values. */
   readonly scales: Float32Array;
+  /** `[rows, groups]`; changed only when groups are solved again. */
   readonly zeros: Uint8Array;
   /** `[rows, columns]`, improved in place. */
   readonly codes: Uint8Array;
   readonly rounds: number;
+  /** Every round begins with solving every group again: scale, zero point and codes at once (see resolveGroups). */
+  readonly resolveGroups?: boolean;
   /** `[rows]`, written: `ΔW H ΔWᵀ` of each row before and after, and `W H Wᵀ`. */
   readonly errorsBefore: Float64Array;
   readonly errors: Float64Array;
@@ -42,7 +46,8 @@ export interface RefinementState extends RefinementProblem {
 const PROJECTION_BYTES = 64 << 20;
 
 /**
- * Lowers `tr((W - Q) H (W - Q)ᵀ)` by rounds of closed-form scales for fixed codes and coordinate descent on codes for fixed scales.
+ * Lowers `tr((W - Q) H (W - Q)ᵀ)` by rounds of closed-form scales for fixed codes and coordinate descent on codes for fixed scales;
+ * where asked for, every round begins with solving each group again.
  *
  * A row stops when a round no longer lowers its error, and then keeps what it had before that round. Besides two matrix products
  * at the start, only what changes costs anything.
@@ -71,13 +76,16 @@ export function refine(problem: RefinementProblem, projectionBytes = PROJECTION_
 
 function refineRows(problem: RefinementProblem): void {
   const state = start(problem);
-  const { rows, scales, errors, settled } = state;
+  const { rows, scales, zeros, errors, settled } = state;
   const groups = state.groups;
   rowErrors(state, state.errorsBefore);
   errors.set(state.errorsBefore);
   const after = new Float64Array(rows);
+  const factors = problem.resolveGroups ? factorizeGroups(problem.hessian, problem.columns, problem.groupSize) : [];
   for (let round = 0; round < problem.rounds && settled.includes(0); round++) {
     const scalesBefore = scales.slice();
+    const zerosBefore = zeros.slice();
+    resolveGroups(state, factors, errors);
     refineScales(state);
     refineCodes(state);
     rowErrors(state, after);
@@ -89,6 +97,7 @@ function refineRows(problem: RefinementProblem): void {
       } else {
         settled[row] = 1;
         scales.set(scalesBefore.subarray(row * groups, (row + 1) * groups), row * groups);
+        zeros.set(zerosBefore.subarray(row * groups, (row + 1) * groups), row * groups);
       }
     }
   }

@@ -80,7 +80,11 @@ const recipes: fc.Arbitrary<Recipe> = fc.record({
   actOrder: fc.constantFrom('none' as const, 'static' as const, 'dynamic' as const),
   damping: fc.constantFrom(0.01, 0.1),
   scales: fc.constantFrom('minmax' as const, 'search' as const),
+  importance: fc.constantFrom('diagonal' as const, 'pivots' as const),
+  zeros: fc.constantFrom('range' as const, 'neighbours' as const),
   refinements: fc.integer({ min: 0, max: 3 }),
+  restarts: fc.constantFrom(0, 0, 1, 2),
+  groupRounds: fc.constantFrom(0, 0, 1, 2),
 });
 const minimumZeros = fc.constantFrom(0 as const, 1 as const);
 
@@ -108,6 +112,9 @@ function compareWithReference(addon: NativeAddon): void {
         // A weight that lies on the border between two codes can change the rest of its row, nothing else.
         expect(rows.size).toBeLessThanOrEqual(1);
         const { rung, damping, deadColumns, ...errors } = actual.report;
+        expect(Object.keys(errors.relativeErrorAfter ?? {})).toEqual(
+          Object.keys(expected.report.relativeErrorAfter ?? {}),
+        );
         expect({ rung, damping, deadColumns }).toEqual({
           rung: expected.report.rung,
           damping: expected.report.damping,

@@ -58,7 +58,11 @@ function nativeLinear(shared: SharedProblem, { weight, rows }: RowBlock): Native
     ...codeGridOf(shared),
     method: rounds ? 'rtn' : recipe.actOrder === 'static' ? 'gptq-static' : 'gptq',
     search: recipe.scales === 'search' || roundToNearest,
+    neighbours: recipe.zeros === 'neighbours',
+    pivots: recipe.importance === 'pivots' && !rounds,
     refinements: rounds ? 0 : recipe.refinements,
+    restarts: rounds ? 0 : recipe.restarts,
+    groupRounds: rounds ? 0 : recipe.groupRounds,
     ...(solvable && { solvable: { ...(rest as typeof solvable), factor: factor ?? undefined } }),
   };
 }

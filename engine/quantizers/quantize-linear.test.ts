@@ -51,7 +51,11 @@ const recipes: fc.Arbitrary<Recipe> = fc.record({
   actOrder: fc.constantFrom('none' as const, 'static' as const, 'dynamic' as const),
   damping: fc.constantFrom(0.01, 0.1),
   scales: fc.constantFrom('minmax' as const, 'search' as const),
+  importance: fc.constantFrom('diagonal' as const, 'pivots' as const),
+  zeros: fc.constantFrom('range' as const, 'neighbours' as const),
   refinements: fc.integer({ min: 0, max: 3 }),
+  restarts: fc.integer({ min: 0, max: 1 }),
+  groupRounds: fc.integer({ min: 0, max: 2 }),
 });
 const RUNS = { numRuns: 60, seed: 20260823 };
 
@@ -113,6 +117,23 @@ describe('whatever the recipe', () => {
     );
   });
 
+  test('every step of improvement that is asked for is reported, and none makes the output error larger', async () => {
+    await fc.assert(
+      fc.asyncProperty(sizes, recipes, async (size, recipe) => {
+        const whole = { ...recipe, method: 'gptq', refinements: 2, restarts: 1, groupRounds: 1 } as const;
+        const { report } = await quantizeLinear({ ...layer(size.seed, size.rows, size.columns), recipe: whole });
+        const { refinements, restarts, groupRounds } = report.relativeErrorAfter ?? {};
+        const errors = [report.relativeErrorBeforeRefinement, refinements, restarts, groupRounds] as number[];
+        expect(groupRounds).toBe(report.relativeError);
+        // The sums are taken anew after every step: their last bits differ.
+        for (let i = 1; i < 4; i++) {
+          expect(errors[i]).toBeLessThanOrEqual((errors[i - 1] as number) * (1 + 1e-9) + 1e-15);
+        }
+      }),
+      { ...RUNS, numRuns: 30 },
+    );
+  });
+
   test('refinement never makes the output error larger', async () => {
     await fc.assert(
       fc.asyncProperty(sizes, recipes, async (size, recipe) => {
@@ -128,8 +149,10 @@ describe('whatever the recipe', () => {
       fc.asyncProperty(sizes, recipes, async (size, recipe) => {
         const problem = layer(size.seed, size.rows, size.columns);
         const errors: number[] = [];
+        // What comes after them starts from another place.
+        const alone = { ...recipe, restarts: 0, groupRounds: 0 };
         for (const refinements of [0, 1, 2, 6]) {
-          const { report } = await quantizeLinear({ ...problem, recipe: { ...recipe, refinements } });
+          const { report } = await quantizeLinear({ ...problem, recipe: { ...alone, refinements } });
           errors.push(report.relativeError as number);
         }
         // The sum without refinement is taken another way: its last bits differ.

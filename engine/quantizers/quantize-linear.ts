@@ -153,7 +153,14 @@ function reportOf(
   prepared: PreparedHessian | null,
   solvable: Solvable | null,
 ): QuantizationResult['report'] {
-  type Sums = 'errors' | 'errorsBefore' | 'energies' | 'weightErrors' | 'weightEnergies';
+  type Sums =
+    | 'errors'
+    | 'errorsBefore'
+    | 'errorsRefined'
+    | 'errorsRestarted'
+    | 'energies'
+    | 'weightErrors'
+    | 'weightEnergies';
   const total = (sums: Sums) => blocks.reduce((sum, block) => block[sums].reduce((a, b) => a + b, sum), 0);
   const energy = total('energies');
   // Relative to nothing an error means nothing; an indefinite Hessian can make the energy negative.
@@ -165,6 +172,15 @@ function reportOf(
     relativeError: relative('errors'),
     relativeWeightError: weightEnergy > 0 ? total('weightErrors') / weightEnergy : 0,
     relativeErrorBeforeRefinement: relative('errorsBefore'),
+    ...(METHODS[recipe.method].needsHessian && solvable?.problem.factor && energy > 0
+      ? {
+          relativeErrorAfter: {
+            ...(recipe.refinements > 0 && { refinements: total('errorsRefined') / energy }),
+            ...(recipe.restarts > 0 && { restarts: total('errorsRestarted') / energy }),
+            ...(recipe.groupRounds > 0 && { groupRounds: total('errors') / energy }),
+          },
+        }
+      : {}),
     rung: solvable?.rung ?? (METHODS[recipe.method].needsHessian ? 'round-to-nearest' : 'not-needed'),
     damping: solvable?.damping ?? 0,
     deadColumns: prepared?.deadColumns ?? 0,

@@ -1,9 +1,9 @@
 import type { Kernels } from '../kernels';
-import { codeGridOf } from './code-grid-of';
+import { improve } from './improve';
 import { METHODS } from './methods';
 import type { QuantizedRows, RowBlock, RowFault, SharedProblem } from './row-block';
 import { rtn } from './rtn';
-import { inOuterOrder, type Quantized, weightDifference, weightErrors } from './weight-errors';
+import { inOuterOrder, type Quantized, weightErrors } from './weight-errors';
 
 /**
  * Quantizes a block of rows: the method, then the refinements, then the sums for the report.
@@ -28,42 +28,25 @@ export function quantizeRows(kernels: Kernels, shared: SharedProblem, block: Row
   const tooLarge = quantized.scales.indexOf(Number.POSITIVE_INFINITY);
   if (tooLarge >= 0) return { fault: 'scale-too-large', row: Math.floor(tooLarge / groups), at: tooLarge % groups };
 
-  const refinements = method.needsHessian ? shared.recipe.refinements : 0;
   return {
-    ...outputErrors(kernels, shared, rows, weights, quantized, refinements),
+    ...improve(kernels, shared, rows, weights, quantized, method.needsHessian),
     ...weightErrors(block, quantized, shared),
     ...quantized,
     codes: inSourceOrder(quantized.codes, shared),
   };
 }
 
-/** Errors of the outputs; with refinements, after making them smaller. */
-function outputErrors(
-  kernels: Kernels,
-  shared: SharedProblem,
-  rows: number,
-  weights: Float64Array,
-  quantized: Quantized,
-  rounds: number,
-): Pick<QuantizedRows, 'errors' | 'errorsBefore' | 'energies'> {
-  const { columns, groupSize, solvable } = shared;
-  const errors = new Float64Array(rows);
-  if (!solvable) return { errors, errorsBefore: errors, energies: errors };
-  const { hessian } = solvable;
-  if (rounds === 0) {
-    const unrefined = kernels.outputEnergy(weightDifference(weights, quantized, shared), hessian, rows, columns);
-    const energies = kernels.outputEnergy(weights, hessian, rows, columns);
-    return { errors: unrefined, errorsBefore: unrefined, energies };
-  }
-  const sums = { errors, errorsBefore: new Float64Array(rows), energies: new Float64Array(rows) };
-  const size = { rows, columns, groupSize, grid: codeGridOf(shared) };
-  kernels.refine({ ...size, weights, hessian, ...quantized, rounds, ...sums });
-  return sums;
-}
-
-function importanceOf({ columns, solvable }: SharedProblem): Float64Array {
+function importanceOf({ recipe, columns, roundToNearest, solvable }: SharedProblem): Float64Array {
   const importance = new Float64Array(columns).fill(1);
   if (!solvable) return importance;
+  const { factor, solveOrder } = solvable;
+  if (recipe.importance === 'pivots' && factor && !roundToNearest) {
+    for (let i = 0; i < columns; i++) {
+      const u = factor[i * columns + i] as number;
+      importance[solveOrder[i] as number] = 1 / (u * u);
+    }
+    return importance;
+  }
   for (let i = 0; i < columns; i++) importance[i] = Math.max(0, solvable.hessian[i * columns + i] as number);
   return importance;
 }

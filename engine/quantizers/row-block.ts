@@ -48,8 +48,10 @@ export interface QuantizedRows {
   /** `[rows, groups]`. */
   readonly scales: Float32Array;
   readonly zeros: Uint8Array;
-  /** All `[rows]`. `ΔW H ΔWᵀ` before the refinements and in the end, and `W H Wᵀ`; zeros without a Hessian. */
+  /** All `[rows]`. `ΔW H ΔWᵀ` before the refinements, after them, after the restarts and in the end, and `W H Wᵀ`; zeros without a Hessian. */
   readonly errorsBefore: Float64Array;
+  readonly errorsRefined: Float64Array;
+  readonly errorsRestarted: Float64Array;
   readonly errors: Float64Array;
   readonly energies: Float64Array;
   /** `‖ΔW‖²` and `‖W‖²`. */

@@ -8,7 +8,8 @@ export const rtn: QuantizationMethod = {
   quantizeRows(problem: MethodProblem): void {
     const { kernels, shared } = problem;
     const rounding = { ...problem, columns: shared.columns, groupSize: shared.groupSize, grid: codeGridOf(shared) };
-    kernels.findScales({ ...rounding, search: shared.recipe.scales === 'search' || shared.roundToNearest });
+    const search = shared.recipe.scales === 'search' || shared.roundToNearest;
+    kernels.findScales({ ...rounding, search, neighbours: shared.recipe.zeros === 'neighbours' });
     kernels.roundToNearest(rounding);
   },
 };

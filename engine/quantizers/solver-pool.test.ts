@@ -42,7 +42,7 @@ async function inChildProcess(body: string): Promise<Record<string, unknown>> {
     const weight = Float32Array.from({ length: rows * columns }, (_, i) => Math.sin(i * i));
     const hessian = new Float64Array(columns * columns);
     for (let i = 0; i < columns; i++) for (let j = 0; j < columns; j++) hessian[i * columns + j] = 0.9 ** Math.abs(i - j);
-    const recipe = { method: 'gptq', bits: 4, groupSize: 32, symmetric: true, actOrder: 'static', damping: 0.01, scales: 'search', refinements: 3 };
+    const recipe = { method: 'gptq', bits: 4, groupSize: 32, symmetric: true, actOrder: 'static', damping: 0.01, scales: 'search', refinements: 3, restarts: 1, groupRounds: 1 };
     const problem = { weight, rows, columns, hessian, recipe, minimumZero: 0, kernels: 'typescript' };
     (async () => { ${body} })().then((result) => console.log(JSON.stringify(result)));
   `;

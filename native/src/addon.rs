@@ -169,6 +169,10 @@ pub struct LinearToQuantize {
     /// Columns are weighed by the pivots of the factor.
     pub pivots: Option<bool>,
     pub refinements: u32,
+    /// Times that GPTQ runs again with the refined scales; default 0.
+    pub restarts: Option<u32>,
+    /// Rounds of refinement that begin with solving every group again; default 0.
+    pub group_rounds: Option<u32>,
     /// Sums for the report; default true.
     pub errors: Option<bool>,
     pub solvable: Option<SolvableHessian>,
@@ -180,6 +184,8 @@ pub struct QuantizedLinear {
     pub scales: Float32Array,
     pub zeros: Uint8Array,
     pub errors_before: Float64Array,
+    pub errors_refined: Float64Array,
+    pub errors_restarted: Float64Array,
     pub errors: Float64Array,
     pub energies: Float64Array,
     pub weight_errors: Float64Array,
@@ -234,6 +240,8 @@ impl Task for LinearWork {
                 },
                 pivots: linear.pivots.unwrap_or(false),
                 refinements: linear.refinements as usize,
+                restarts: linear.restarts.unwrap_or(0) as usize,
+                group_rounds: linear.group_rounds.unwrap_or(0) as usize,
                 errors: linear.errors.unwrap_or(true),
                 hessian: linear.solvable.as_ref().map(|solvable| Hessian {
                     values: &solvable.hessian,
@@ -265,6 +273,8 @@ impl Task for LinearWork {
                 scales: rows.scales.into(),
                 zeros: rows.zeros.into(),
                 errors_before: rows.errors_before.into(),
+                errors_refined: rows.errors_refined.into(),
+                errors_restarted: rows.errors_restarted.into(),
                 errors: rows.errors.into(),
                 energies: rows.energies.into(),
                 weight_errors: rows.weight_errors.into(),

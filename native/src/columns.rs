@@ -5,7 +5,7 @@
 //! stays in the cache, and what is read is read in order.
 
 use crate::product::{Matrix, SharedMut, Strips, subtract_strips, tile_rows};
-use crate::scales::{CodeGrid, SHIFT, find_scale};
+use crate::scales::{CodeGrid, SHIFT, Search, find_scale};
 use crate::scratch::Scratch;
 use crate::simd::dispatch;
 use crate::threads::{Cancellation, Cancelled};
@@ -81,7 +81,7 @@ impl<'a> PackedFactor<'a> {
 pub struct Scaling<'a> {
     /// `[columns]`.
     pub importance: &'a [f64],
-    pub search: bool,
+    pub search: Search,
 }
 
 /// Columns are in the order in which they are quantized.

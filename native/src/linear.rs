@@ -4,15 +4,19 @@ use crate::columns::{
     ColumnBlock, ColumnProblem, PackedFactor, ROWS_MULTIPLE, Scaling, quantize_columns,
 };
 use crate::energy::output_energy;
+use crate::groups::{GroupFactor, factorize_groups};
 use crate::packed::PackedMatrix;
 use crate::product::{Matrix, Strips, Workspace};
 use crate::refine::{Rows, Shared, refine};
-use crate::scales::{CodeGrid, find_scale, round_small};
+use crate::scales::{CodeGrid, Search, find_scale, round_small};
 use crate::scratch::Scratch;
 use crate::simd::{dispatch, dot};
 use crate::threads::{Cancellation, Cancelled};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
+
+/// A restart has to be better by this share: less is noise, in which two ways to compute could differ.
+const LEAST_GAIN: f64 = 1e-9;
 
 /// Rows that are transposed together.
 const ROWS_TOGETHER: usize = 8;
@@ -50,9 +54,15 @@ pub struct LinearProblem<'a> {
     pub group_size: usize,
     pub grid: CodeGrid,
     pub method: Method,
-    pub search: bool,
+    pub search: Search,
+    /// Columns are weighed by the pivots of the factor, 1 / U_jj², not by the diagonal of the Hessian.
+    pub pivots: bool,
     /// Rounds of refinement; needs a Hessian.
     pub refinements: usize,
+    /// Times that GPTQ runs again with the refined scales; needs refinements.
+    pub restarts: usize,
+    /// Rounds of refinement that begin with solving every group again; after all else, as long as they help.
+    pub group_rounds: usize,
     /// Sums for the report; without them, and without refinements, they stay zero.
     pub errors: bool,
     pub hessian: Option<Hessian<'a>>,
@@ -66,7 +76,10 @@ pub struct QuantizedRows {
     pub scales: Vec<f32>,
     pub zeros: Vec<u8>,
     /// All `[rows]`.
+    /// Before any refinement, after the first ones, after the restarts, in the end.
     pub errors_before: Vec<f64>,
+    pub errors_refined: Vec<f64>,
+    pub errors_restarted: Vec<f64>,
     pub errors: Vec<f64>,
     pub energies: Vec<f64>,
     pub weight_errors: Vec<f64>,
@@ -98,6 +111,7 @@ struct Job<'a> {
     factor: Option<PackedFactor<'a>>,
     /// The Hessian; without refinements the half of it that output_energy takes.
     strips: Option<Strips<f64>>,
+    group_factors: Vec<Option<GroupFactor>>,
     cancellation: &'a Cancellation,
 }
 
@@ -109,6 +123,8 @@ struct Block<'a> {
     scales: &'a mut [f32],
     zeros: &'a mut [u8],
     errors_before: &'a mut [f64],
+    errors_refined: &'a mut [f64],
+    errors_restarted: &'a mut [f64],
     errors: &'a mut [f64],
     energies: &'a mut [f64],
     weight_errors: &'a mut [f64],
@@ -130,24 +146,21 @@ pub fn quantize_linear(
     }
     let groups = columns.div_ceil(problem.group_size);
     let hessian = problem.hessian.as_ref();
-    let needed = problem.errors || problem.refinements > 0;
+    let refines = problem.refinements > 0 || problem.group_rounds > 0;
+    let needed = problem.errors || refines;
     let packed = hessian.filter(|_| needed).map(|hessian| {
         let matrix = Matrix::rows(hessian.values.as_ptr(), columns);
-        match problem.refinements {
-            0 => unsafe { PackedMatrix::half_of_symmetric(matrix, columns, 0.5) },
-            _ => unsafe { PackedMatrix::new(matrix, columns, columns) },
+        if refines {
+            unsafe { PackedMatrix::new(matrix, columns, columns) }
+        } else {
+            unsafe { PackedMatrix::half_of_symmetric(matrix, columns, 0.5) }
         }
     });
     let factor = hessian.and_then(|hessian| hessian.factor);
     let job = Job {
         problem,
         groups,
-        importance: match hessian {
-            Some(hessian) => (0..columns)
-                .map(|i| hessian.values[i * columns + i].max(0.0))
-                .collect(),
-            None => vec![1.0; columns],
-        },
+        importance: importance_of(problem),
         group_of: hessian.map_or_else(Vec::new, |hessian| {
             let size = problem.group_size as u32;
             hessian
@@ -161,6 +174,12 @@ pub fn quantize_linear(
             _ => factor.map(|factor| PackedFactor::new(factor, columns)),
         },
         strips: packed.as_ref().map(PackedMatrix::strips),
+        group_factors: match hessian {
+            Some(hessian) if problem.group_rounds > 0 => {
+                factorize_groups(hessian.values, columns, problem.group_size)
+            }
+            _ => Vec::new(),
+        },
         cancellation,
     };
     let mut result = QuantizedRows {
@@ -168,6 +187,8 @@ pub fn quantize_linear(
         scales: vec![0.0; rows * groups],
         zeros: vec![0; rows * groups],
         errors_before: vec![0.0; rows],
+        errors_refined: vec![0.0; rows],
+        errors_restarted: vec![0.0; rows],
         errors: vec![0.0; rows],
         energies: vec![0.0; rows],
         weight_errors: vec![0.0; rows],
@@ -180,12 +201,26 @@ pub fn quantize_linear(
         .zip(result.scales.chunks_mut(size * groups))
         .zip(result.zeros.chunks_mut(size * groups))
         .zip(result.errors_before.chunks_mut(size))
+        .zip(result.errors_refined.chunks_mut(size))
+        .zip(result.errors_restarted.chunks_mut(size))
         .zip(result.errors.chunks_mut(size))
         .zip(result.energies.chunks_mut(size))
         .zip(result.weight_errors.chunks_mut(size))
         .zip(result.weight_energies.chunks_mut(size));
     for (
-        (((((((weight, codes), scales), zeros), errors_before), errors), energies), weight_errors),
+        (
+            (
+                (
+                    (
+                        (((((weight, codes), scales), zeros), errors_before), errors_refined),
+                        errors_restarted,
+                    ),
+                    errors,
+                ),
+                energies,
+            ),
+            weight_errors,
+        ),
         weight_energies,
     ) in parts
     {
@@ -196,6 +231,8 @@ pub fn quantize_linear(
             scales,
             zeros,
             errors_before,
+            errors_refined,
+            errors_restarted,
             errors,
             energies,
             weight_errors,
@@ -215,6 +252,25 @@ pub fn quantize_linear(
     Ok(result)
 }
 
+/// What an error in each column costs, in the outer order.
+fn importance_of(problem: &LinearProblem) -> Vec<f64> {
+    let columns = problem.columns;
+    let Some(hessian) = &problem.hessian else {
+        return vec![1.0; columns];
+    };
+    if let (true, Some(factor)) = (problem.pivots, hessian.factor) {
+        let mut importance = vec![0.0; columns];
+        for (i, &place) in hessian.solve_order.iter().enumerate() {
+            let u = factor[i * columns + i];
+            importance[place as usize] = 1.0 / (u * u);
+        }
+        return importance;
+    }
+    (0..columns)
+        .map(|i| hessian.values[i * columns + i].max(0.0))
+        .collect()
+}
+
 /// Wrong lengths are a fault of the caller, and must not read beyond memory.
 fn check_lengths(problem: &LinearProblem) {
     let LinearProblem {
@@ -227,6 +283,7 @@ fn check_lengths(problem: &LinearProblem) {
     assert_eq!(problem.weight.len(), rows * columns, "weights");
     let Some(hessian) = &problem.hessian else {
         assert!(problem.method == Method::RoundToNearest && problem.refinements == 0);
+        assert!(problem.restarts == 0 && problem.group_rounds == 0);
         return;
     };
     assert_eq!(hessian.values.len(), columns * columns, "Hessian");
@@ -238,6 +295,7 @@ fn check_lengths(problem: &LinearProblem) {
             "order of columns"
         );
     }
+    assert!(problem.restarts == 0 || problem.method != Method::RoundToNearest);
     if problem.method != Method::RoundToNearest {
         assert_eq!(
             hessian.factor.map(<[f64]>::len),
@@ -301,13 +359,16 @@ impl WithSimd for BlockTask<'_> {
         let mut codes = vec![0; block.rows * problem.columns];
         match problem.method {
             Method::RoundToNearest => round_to_nearest(job, &block, &weights, &mut codes),
-            _ => error_compensation(simd, job, &mut block, &weights, &mut codes)?,
+            _ => {
+                let given = problem.method == Method::StaticGroups;
+                error_compensation(simd, job, &mut block, &weights, &mut codes, given)?
+            }
         }
         // A fault: what follows would only be wrong.
         if block.scales.iter().any(|scale| scale.is_infinite()) {
             return Ok(());
         }
-        if problem.errors || problem.refinements > 0 {
+        if problem.errors || problem.refinements > 0 || problem.group_rounds > 0 {
             output_errors(simd, job, &mut block, &weights, &mut codes)?;
         }
         if problem.errors {
@@ -402,7 +463,7 @@ fn round_to_nearest(job: &Job, block: &Block, weights: &[f64], codes: &mut [u8])
     });
 }
 
-/// GPTQ: the block transposed and in the order of solving, there and back.
+/// GPTQ: the block transposed and in the order of solving, there and back. Scales are `given`, or found on the way.
 #[inline(always)]
 fn error_compensation<S: Simd>(
     simd: S,
@@ -410,6 +471,7 @@ fn error_compensation<S: Simd>(
     block: &mut Block,
     weights: &[f64],
     codes: &mut [u8],
+    given: bool,
 ) -> Result<(), Cancelled> {
     let LinearProblem { columns, .. } = *job.problem;
     let (Some(hessian), Some(factor)) = (&job.problem.hessian, &job.factor) else {
@@ -431,7 +493,7 @@ fn error_compensation<S: Simd>(
     }
     for row in 0..block.rows {
         for group in 0..job.groups {
-            if job.problem.method == Method::StaticGroups {
+            if given {
                 scales[group * rows + row] = block.scales[row * job.groups + group] as f64;
                 zeros[group * rows + row] = block.zeros[row * job.groups + group] as f64;
             }
@@ -444,7 +506,7 @@ fn error_compensation<S: Simd>(
         groups: job.groups,
         group_of: &job.group_of,
         grid: job.problem.grid,
-        scaling: (job.problem.method == Method::GroupsOnTheWay).then_some(Scaling {
+        scaling: (!given).then_some(Scaling {
             importance: &job.importance,
             search: job.problem.search,
         }),
@@ -492,27 +554,47 @@ fn output_errors<S: Simd>(
         group_size,
         ..
     } = *job.problem;
-    if job.problem.refinements > 0 {
-        let shared = Shared {
-            columns,
-            group_size,
-            groups: job.groups,
-            grid: job.problem.grid,
-            hessian: hessian.values,
-            strips,
-            rounds: job.problem.refinements,
-        };
-        let rows = Rows {
-            rows: block.rows,
-            weights,
-            scales: block.scales,
-            zeros: block.zeros,
-            codes,
-            errors_before: block.errors_before,
-            errors: block.errors,
-            energies: block.energies,
-        };
-        return refine(simd, &shared, rows, job.cancellation);
+    let LinearProblem {
+        refinements,
+        restarts,
+        group_rounds,
+        ..
+    } = *job.problem;
+    let shared = |rounds: usize, group_factors| Shared {
+        columns,
+        group_size,
+        groups: job.groups,
+        grid: job.problem.grid,
+        hessian: hessian.values,
+        strips,
+        rounds,
+        group_factors,
+    };
+    if refinements > 0 || group_rounds > 0 {
+        let first = shared(refinements, &[]);
+        refine(
+            simd,
+            &first,
+            rows_of(block, codes, weights),
+            job.cancellation,
+        )?;
+        block.errors_refined.copy_from_slice(block.errors);
+        let before = block.errors_before.to_vec();
+        for _ in 0..restarts {
+            restart(simd, job, block, &first, weights, codes)?;
+        }
+        block.errors_restarted.copy_from_slice(block.errors);
+        if group_rounds > 0 {
+            let last = shared(group_rounds, &job.group_factors);
+            refine(
+                simd,
+                &last,
+                rows_of(block, codes, weights),
+                job.cancellation,
+            )?;
+        }
+        block.errors_before.copy_from_slice(&before);
+        return Ok(());
     }
     let mut workspace = Workspace::default();
     let difference = difference(job, block, weights, codes);
@@ -525,6 +607,8 @@ fn output_errors<S: Simd>(
         block.errors,
     );
     block.errors_before.copy_from_slice(block.errors);
+    block.errors_refined.copy_from_slice(block.errors);
+    block.errors_restarted.copy_from_slice(block.errors);
     output_energy(
         simd,
         &mut workspace,
@@ -533,6 +617,56 @@ fn output_errors<S: Simd>(
         strips,
         block.energies,
     );
+    Ok(())
+}
+
+#[inline(always)]
+fn rows_of<'a>(block: &'a mut Block, codes: &'a mut [u8], weights: &'a [f64]) -> Rows<'a> {
+    Rows {
+        rows: block.rows,
+        weights,
+        scales: block.scales,
+        zeros: block.zeros,
+        codes,
+        errors_before: block.errors_before,
+        errors: block.errors,
+        energies: block.energies,
+    }
+}
+
+/// GPTQ again with the refined scales, and refinement again. A row keeps the better of both.
+#[inline(always)]
+fn restart<S: Simd>(
+    simd: S,
+    job: &Job,
+    block: &mut Block,
+    shared: &Shared,
+    weights: &[f64],
+    codes: &mut [u8],
+) -> Result<(), Cancelled> {
+    let (columns, groups) = (job.problem.columns, job.groups);
+    let kept_codes = codes.to_vec();
+    let kept_scales = block.scales.to_vec();
+    let kept_zeros = block.zeros.to_vec();
+    let kept_errors = block.errors.to_vec();
+    error_compensation(simd, job, block, weights, codes, true)?;
+    refine(
+        simd,
+        shared,
+        rows_of(block, codes, weights),
+        job.cancellation,
+    )?;
+    for row in 0..block.rows {
+        if block.errors[row] < kept_errors[row] * (1.0 - LEAST_GAIN) {
+            continue;
+        }
+        let (weights, scales) = (row * columns.., row * groups..);
+        codes[weights.clone()][..columns].copy_from_slice(&kept_codes[weights][..columns]);
+        block.scales[scales.clone()][..groups]
+            .copy_from_slice(&kept_scales[scales.clone()][..groups]);
+        block.zeros[scales.clone()][..groups].copy_from_slice(&kept_zeros[scales][..groups]);
+        block.errors[row] = kept_errors[row];
+    }
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! Lowers tr((W - Q) H (W - Q)ᵀ): closed-form scales for fixed codes, coordinate descent on codes for fixed scales.
 //! See engine/kernels/refine.ts.
 
+use crate::groups::{GroupFactor, LARGEST_GROUP, Present, Room, resolve_group};
 use crate::product::{Into, Matrix, Strips, Triangles, Workspace, multiply};
 use crate::scales::{CodeGrid, SMALLEST_SCALE, round_small, round_to_float16};
 use crate::scratch::Scratch;
@@ -27,6 +28,8 @@ pub struct Shared<'a> {
     pub hessian: &'a [f64],
     pub strips: Strips<f64>,
     pub rounds: usize,
+    /// Every round begins with solving every group again; empty: it does not.
+    pub group_factors: &'a [Option<GroupFactor>],
 }
 
 /// A quantization of some rows that is improved in place.
@@ -36,7 +39,7 @@ pub struct Rows<'a> {
     pub weights: &'a [f64],
     /// `[rows, groups]`, float16 values.
     pub scales: &'a mut [f32],
-    pub zeros: &'a [u8],
+    pub zeros: &'a mut [u8],
     /// `[rows, columns]`.
     pub codes: &'a mut [u8],
     /// `[rows]`, written: `ΔW H ΔWᵀ` before and after, and `W H Wᵀ`.
@@ -49,7 +52,7 @@ pub struct Rows<'a> {
 struct State<'a> {
     weights: &'a [f64],
     scales: &'a mut [f32],
-    zeros: &'a [u8],
+    zeros: &'a mut [u8],
     codes: &'a mut [u8],
     /// t `[columns]`: code - zero.
     steps: &'a mut [f64],
@@ -58,6 +61,7 @@ struct State<'a> {
     /// G `[columns]`: (W - Q) H.
     gradient: &'a mut [f64],
     scales_before: Vec<f32>,
+    zeros_before: Vec<u8>,
     error: f64,
     settled: bool,
 }
@@ -138,7 +142,7 @@ pub fn refine<S: Simd>(
         let parts = rows.weights[of(columns)]
             .chunks(columns)
             .zip(rows.scales[of(groups)].chunks_mut(groups))
-            .zip(rows.zeros[of(groups)].chunks(groups))
+            .zip(rows.zeros[of(groups)].chunks_mut(groups))
             .zip(rows.codes[of(columns)].chunks_mut(columns))
             .zip(steps.chunks_mut(columns))
             .zip(projections.chunks_mut(groups * columns))
@@ -146,6 +150,7 @@ pub fn refine<S: Simd>(
         for ((((((weights, scales), zeros), codes), steps), projections), gradient) in parts {
             states.push(State {
                 scales_before: scales.to_vec(),
+                zeros_before: zeros.to_vec(),
                 weights,
                 scales,
                 zeros,
@@ -182,12 +187,23 @@ fn improve(
     states: &mut [State],
     cancellation: &Cancellation,
 ) -> Result<(), Cancelled> {
+    let mut room = Room::default();
     for _ in 0..shared.rounds {
         if states.iter().all(|state| state.settled) {
             break;
         }
         for state in states.iter_mut().filter(|state| !state.settled) {
             state.scales_before.copy_from_slice(state.scales);
+            state.zeros_before.copy_from_slice(state.zeros);
+        }
+        for (group, factor) in shared.group_factors.iter().enumerate() {
+            cancellation.check()?;
+            let Some(factor) = factor else { continue };
+            for state in states.iter_mut().filter(|state| !state.settled) {
+                refine_group(shared, state, group, factor, &mut room);
+            }
+        }
+        for state in states.iter_mut().filter(|state| !state.settled) {
             refine_scales(shared, state);
         }
         for group in 0..shared.groups {
@@ -213,6 +229,7 @@ fn improve(
             } else {
                 state.settled = true;
                 state.scales.copy_from_slice(&state.scales_before);
+                state.zeros.copy_from_slice(&state.zeros_before);
             }
         }
     }
@@ -336,16 +353,34 @@ fn refine_codes(shared: &Shared, state: &mut State, group: usize, start: usize, 
         return;
     }
     state.steps[start..stop].copy_from_slice(&steps[..width]);
+    apply_moves(shared, state, group, &moved[..count], &mut moves);
+}
+
+/// `G -= s m H[moved, :]` and `P += m H[moved, :]`, four rows of H at a time.
+///
+/// * `moves`: room for three more than `moved` has.
+#[inline(always)]
+fn apply_moves(
+    shared: &Shared,
+    state: &mut State,
+    group: usize,
+    moved: &[usize],
+    moves: &mut [f64],
+) {
+    let Shared {
+        columns, hessian, ..
+    } = *shared;
+    let scale = state.scales[group] as f64;
+    let count = moved.len();
     // Filled up with moves by nothing.
     for k in count..count.next_multiple_of(4) {
-        moved[k] = moved[0];
         moves[k] = 0.0;
     }
     let projection = &mut state.projections[group * columns..][..columns];
     let gradient = &mut state.gradient[..columns];
-    for (moved, by) in moved[..count].chunks(4).zip(moves.chunks(4)) {
+    for (four, by) in moved.chunks(4).zip(moves.chunks(4)) {
         let of =
-            |k: usize| &hessian[moved.get(k).copied().unwrap_or(moved[0]) * columns..][..columns];
+            |k: usize| &hessian[four.get(k).copied().unwrap_or(moved[0]) * columns..][..columns];
         let (h0, h1, h2, h3) = (of(0), of(1), of(2), of(3));
         for i in 0..columns {
             let x = by[0] * h0[i];
@@ -355,5 +390,49 @@ fn refine_codes(shared: &Shared, state: &mut State, group: usize, start: usize, 
             gradient[i] = (-scale).mul_add(x, gradient[i]);
             projection[i] += x;
         }
+    }
+}
+
+/// A group's scale, zero point and codes all at once, where that lowers the error.
+#[inline(always)]
+fn refine_group(
+    shared: &Shared,
+    state: &mut State,
+    group: usize,
+    factor: &GroupFactor,
+    room: &mut Room,
+) {
+    let columns = shared.columns;
+    let first = group * shared.group_size;
+    let range = first..(first + shared.group_size).min(columns);
+    let scale = state.scales[group] as f64;
+    let present = Present {
+        steps: &state.steps[range.clone()],
+        gradient: &state.gradient[range.clone()],
+        scale,
+        zero: state.zeros[group] as f64,
+        error: state.error,
+    };
+    let Some(better) = resolve_group(factor, present, shared.grid, room) else {
+        return;
+    };
+    let projection = &state.projections[group * columns..][..columns];
+    add_multiple(state.gradient, scale - better.scale, projection);
+    state.scales[group] = better.scale as f32;
+    state.zeros[group] = better.zero as u8;
+    let mut moved = [0usize; LARGEST_GROUP];
+    let mut moves = [0.0; LARGEST_GROUP + 4];
+    let mut count = 0;
+    for (column, &step) in range.zip(&room.steps) {
+        let by = step - state.steps[column];
+        if by != 0.0 {
+            moved[count] = column;
+            moves[count] = by;
+            count += 1;
+            state.steps[column] = step;
+        }
+    }
+    if count > 0 {
+        apply_moves(shared, state, group, &moved[..count], &mut moves);
     }
 }

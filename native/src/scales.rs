@@ -61,9 +61,21 @@ fn float16_scale(scale: f64) -> f64 {
     }
 }
 
+/// Zero points that are tried, relative to that of the range.
+const ZERO_SHIFTS: [f64; 3] = [0.0, -1.0, 1.0];
+
+/// What is tried besides the clipped ranges.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Search {
+    /// Clipped ranges at all.
+    pub clipping: bool,
+    /// Asymmetric: the zero points beside that of the range, too.
+    pub neighbours: bool,
+}
+
 /// Scale and zero point of the range low .. high.
 #[inline(always)]
-fn grid_of_range(low: f64, high: f64, grid: CodeGrid) -> (f64, f64) {
+fn grid_of_range(low: f64, high: f64, grid: CodeGrid, shift: f64) -> (f64, f64) {
     let CodeGrid {
         levels,
         symmetric,
@@ -77,7 +89,7 @@ fn grid_of_range(low: f64, high: f64, grid: CodeGrid) -> (f64, f64) {
     let stretched = float16_scale(high / (levels - minimum_zero));
     let fits = round_small(-low / plain) >= minimum_zero;
     let scale = if fits { plain } else { stretched };
-    let zero = round_small(-low / scale);
+    let zero = round_small(-low / scale) + shift;
     (scale, levels.min(minimum_zero.max(zero)))
 }
 
@@ -92,7 +104,7 @@ pub fn find_scale<S: Simd>(
     weights: &[f64],
     importance: &[f64],
     grid: CodeGrid,
-    search: bool,
+    search: Search,
 ) -> (f64, f64) {
     let (mut low, mut high) = (0.0f64, 0.0f64);
     for &w in weights {
@@ -106,25 +118,54 @@ pub fn find_scale<S: Simd>(
         high = high.max(-low);
         low = -high;
     }
-    let (widest, zero) = grid_of_range(low, high, grid);
-    if !search || widest == f64::INFINITY {
+    let (widest, zero) = grid_of_range(low, high, grid, 0.0);
+    if !search.clipping || widest == f64::INFINITY {
         return (widest, zero);
     }
-    let mut scales = [widest; LANES];
-    let mut zeros = [zero; LANES];
-    for step in 0..LANES {
-        let p = 1.0 - step.min(STEPS - 1) as f64 / SHRINK;
-        (scales[step], zeros[step]) = grid_of_range(low * p, high * p, grid);
-    }
-    let best = if S::REGISTER_COUNT >= 32 {
-        search_candidates::<S, 3>(simd, weights, importance, grid.levels, &scales, &zeros)
+    let mut found = (widest, zero);
+    let mut least = f64::INFINITY;
+    let passes = if search.neighbours && !grid.symmetric {
+        ZERO_SHIFTS.len()
     } else {
-        search_candidates::<S, 2>(simd, weights, importance, grid.levels, &scales, &zeros)
+        1
     };
-    (scales[best], zeros[best])
+    for shift in &ZERO_SHIFTS[..passes] {
+        let mut scales = [widest; LANES];
+        let mut zeros = [zero; LANES];
+        for step in 0..LANES {
+            let p = 1.0 - step.min(STEPS - 1) as f64 / SHRINK;
+            (scales[step], zeros[step]) = grid_of_range(low * p, high * p, grid, *shift);
+        }
+        let best = if S::REGISTER_COUNT >= 32 {
+            search_candidates::<S, 3>(
+                simd,
+                weights,
+                importance,
+                grid.levels,
+                &scales,
+                &zeros,
+                least,
+            )
+        } else {
+            search_candidates::<S, 2>(
+                simd,
+                weights,
+                importance,
+                grid.levels,
+                &scales,
+                &zeros,
+                least,
+            )
+        };
+        if let Some((step, error)) = best {
+            least = error;
+            found = (scales[step], zeros[step]);
+        }
+    }
+    found
 }
 
-/// The step with the least `Σ importance (w - ŵ)²`, the first among equals. `TOGETHER` vectors of candidates at a time.
+/// The step with the least `Σ importance (w - ŵ)²` and that sum, the first among equals; none below `least`. `TOGETHER` vectors of candidates at a time.
 #[inline(always)]
 fn search_candidates<S: Simd, const TOGETHER: usize>(
     simd: S,
@@ -133,12 +174,13 @@ fn search_candidates<S: Simd, const TOGETHER: usize>(
     levels: f64,
     scales: &[f64; LANES],
     zeros: &[f64; LANES],
-) -> usize {
+    mut least: f64,
+) -> Option<(usize, f64)> {
     let lanes = S::F64_LANES;
     let shift = simd.splat_f64s(SHIFT);
     let nothing = simd.splat_f64s(0.0);
     let load = |values: &[f64], at: usize| simd.partial_load_f64s(&values[at..at + lanes]);
-    let (mut best, mut least) = (0, f64::INFINITY);
+    let mut best = None;
     let mut first = 0;
     while first < LANES {
         let mut scale = [nothing; TOGETHER];
@@ -186,7 +228,8 @@ fn search_candidates<S: Simd, const TOGETHER: usize>(
             }
             for (i, &error) in values[..TOGETHER * lanes].iter().enumerate() {
                 if error < least {
-                    (best, least) = (first + i, error);
+                    least = error;
+                    best = Some((first + i, error));
                 }
             }
         }
@@ -233,7 +276,7 @@ mod tests {
             &[-0.5, 0.2, 1.0],
             &[1.0; 3],
             grid,
-            false,
+            Search::default(),
         );
         assert_eq!(found, (round_to_float16(0.1), 5.0));
     }
@@ -246,9 +289,19 @@ mod tests {
             minimum_zero: 0.0,
         };
         let weights = [0.3, -0.3, 0.3, -0.3, 1.0];
-        let (plain, _) = find_scale(pulp::Scalar::new(), &weights, &[1.0; 5], grid, false);
+        let (plain, _) = find_scale(
+            pulp::Scalar::new(),
+            &weights,
+            &[1.0; 5],
+            grid,
+            Search::default(),
+        );
         let importance = [1.0, 1.0, 1.0, 1.0, 0.0];
-        let (searched, _) = find_scale(pulp::Scalar::new(), &weights, &importance, grid, true);
+        let search = Search {
+            clipping: true,
+            neighbours: false,
+        };
+        let (searched, _) = find_scale(pulp::Scalar::new(), &weights, &importance, grid, search);
         assert!(
             (searched - 0.3).abs() < 0.01 && plain > 0.6,
             "{searched} {plain}"
