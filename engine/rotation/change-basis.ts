@@ -88,17 +88,38 @@ function transform(strip: Float64Array, output: Float64Array, basis: OrthogonalB
       }
     }
   }
-  output.fill(0);
   for (let block = 0; block < doublings; block++) {
-    for (let from = 0; from < factorSize; from++) {
-      const source = (block * factorSize + from) * STRIP;
-      for (let to = 0; to < factorSize; to++) {
-        const weight = factor[from * factorSize + to] as number;
-        const target = (block * factorSize + to) * STRIP;
-        for (let lane = 0; lane < STRIP; lane++) {
-          output[target + lane] = (output[target + lane] as number) + weight * (strip[source + lane] as number);
-        }
-      }
+    const offset = block * row;
+    for (let to = 0; to < factorSize; to++) {
+      for (let lane = 0; lane < STRIP; lane += 4) multiply(strip, offset + lane, factor, to, factorSize, output);
     }
   }
+}
+
+/** Four lanes of `output[to] = Σ factor[from, to] · strip[from]`, each number loaded once. */
+function multiply(
+  strip: Float64Array,
+  offset: number,
+  factor: Float64Array,
+  to: number,
+  factorSize: number,
+  output: Float64Array,
+): void {
+  let s0 = 0;
+  let s1 = 0;
+  let s2 = 0;
+  let s3 = 0;
+  for (let from = 0; from < factorSize; from++) {
+    const weight = factor[from * factorSize + to] as number;
+    const at = offset + from * STRIP;
+    s0 += weight * (strip[at] as number);
+    s1 += weight * (strip[at + 1] as number);
+    s2 += weight * (strip[at + 2] as number);
+    s3 += weight * (strip[at + 3] as number);
+  }
+  const target = offset + to * STRIP;
+  output[target] = s0;
+  output[target + 1] = s1;
+  output[target + 2] = s2;
+  output[target + 3] = s3;
 }
