@@ -1,0 +1,142 @@
+import { type ComparedRow, comparedRows } from '../../compare/compare-table';
+import { type CompareRun, isCompared, type OriginalRun } from '../../compare/compared-run';
+import { falling, orchestrationSeconds } from '../../compare/split-table';
+import type { RunSplit } from '../../measure/split-run';
+import { groupedBars } from '../charts/grouped-bars';
+import { label } from '../charts/render-chart';
+import { markdownTable } from '../markdown-table';
+import type { CompareResults, Named } from '../result-files';
+import { machineLine } from './machine-line';
+import type { Section } from './section';
+
+const TITLES: Readonly<Record<string, string>> = {
+  quantloom: 'Quantloom',
+  gptqmodel: 'GPTQModel',
+  llmcompressor: 'llm-compressor',
+  autoround: 'auto-round',
+};
+
+/** Tables and charts of all comparisons. */
+export function compareSection(files: readonly Named<CompareResults>[]): Section {
+  const parts = files.map(oneComparison);
+  return {
+    text: parts.map(({ text }) => text).join('\n\n'),
+    charts: Object.assign({}, ...parts.map(({ charts }) => charts)),
+  };
+}
+
+function oneComparison({ name, content }: Named<CompareResults>): Section {
+  const { workload, machine, runs } = content;
+  const rows = comparedRows(runs);
+  const original = runs.find((run) => !isCompared(run)) as OriginalRun | undefined;
+  const { calibration, evaluation, model, groupSize, threads } = workload;
+  const dates = runs.filter(isCompared).map(({ date }) => date.slice(0, 10));
+  const text = [
+    `### ${model.name}, ${model.layers} layers, ${(model.parameters / 1e6).toFixed(1)} million parameters`,
+    `Groups of ${groupSize}, ${calibration.samples} × ${calibration.length} calibration tokens, ${threads} threads; perplexity on ${evaluation.tokens} other tokens, context ${evaluation.context}. ${machineLine(machine)} Measured ${[...new Set(dates)].sort().join(', ')}; results in \`bench/results/${name}.json\`.`,
+    tableOf(rows, original),
+    `![Wall time](images/${name}-time.svg)`,
+    `![Perplexity](images/${name}-perplexity.svg)`,
+    settingsOf(runs),
+    splitOf(runs),
+  ];
+  const widths = [...new Set(rows.map(({ width }) => width))];
+  const groups = widths.map((width) => `${width} bit`);
+  const seriesOf = (value: (row: ComparedRow) => number | null) =>
+    [...new Set(rows.map(({ tool }) => tool))].map((tool) => ({
+      name: TITLES[tool] ?? tool,
+      values: widths.map((width) => {
+        const row = rows.find((one) => one.tool === tool && one.width === width);
+        return row ? value(row) : null;
+      }),
+    }));
+  const reference = original?.perplexity.quantloom;
+  const charts = {
+    [`${name}-time`]: groupedBars({
+      title: 'Wall time of the whole process',
+      unit: 's',
+      groups,
+      series: seriesOf(({ wallSeconds }) => wallSeconds),
+    }),
+    [`${name}-perplexity`]: groupedBars({
+      title: 'Perplexity on unseen text',
+      unit: '',
+      groups,
+      series: seriesOf(({ perplexity }) => perplexity?.quantloom ?? perplexity?.owner ?? null),
+      logarithmic: true,
+      ...(reference && { reference: { name: `unquantized ${label(reference)}`, value: reference } }),
+    }),
+  };
+  return { text: text.filter((part) => part !== '').join('\n\n'), charts };
+}
+
+function tableOf(rows: readonly ComparedRow[], original: OriginalRun | undefined): string {
+  const head = [
+    '',
+    'bits',
+    'wall s',
+    'of Quantloom',
+    'CPU s',
+    'busiest process MiB',
+    'all processes MiB',
+    'weights MB',
+  ];
+  head.push('perplexity', "by the owner's reader");
+  const table = rows.map((row) => [
+    `${TITLES[row.tool] ?? row.tool} ${row.version}`,
+    row.width,
+    row.wallSeconds.toFixed(1),
+    row.timesQuantloom === null ? '' : `${row.timesQuantloom.toFixed(2)} ×`,
+    row.cpuSeconds?.toFixed(1) ?? '',
+    mebibytes(row.busiestPeakBytes),
+    mebibytes(row.treePeakBytes),
+    (row.weightBytes / 1e6).toFixed(1),
+    row.perplexity?.quantloom?.toFixed(3) ?? '',
+    row.perplexity?.owner ? `${row.perplexity.owner.toFixed(3)} (${row.perplexity.ownerName})` : '',
+  ]);
+  if (original) {
+    const { perplexity, weightBytes } = original;
+    const [ours, theirs] = [perplexity.quantloom?.toFixed(3) ?? '', perplexity.owner?.toFixed(3)];
+    const cells = ['unquantized', '16', '', '', '', '', '', (weightBytes / 1e6).toFixed(1), ours];
+    table.unshift([...cells, theirs ? `${theirs} (${perplexity.ownerName})` : '']);
+  }
+  return markdownTable(head, table);
+}
+
+/** The settings that took effect, as each tool reports them; of the first run at the first width. */
+function settingsOf(runs: readonly CompareRun[]): string {
+  const first = new Map<string, string>();
+  for (const run of runs.filter(isCompared)) {
+    if (first.has(run.tool)) continue;
+    const settings = Object.entries(run.settings).map(
+      ([name, value]) => `${name} ${Array.isArray(value) ? value : value}`,
+    );
+    first.set(run.tool, `- ${TITLES[run.tool] ?? run.tool} at ${run.width} bit: ${settings.join(', ')}`);
+  }
+  return `Settings:\n\n${[...first.values()].join('\n')}`;
+}
+
+/** Where the time of Quantloom's last run at the first width went. */
+function splitOf(runs: readonly CompareRun[]): string {
+  const own = runs.filter(isCompared).filter(({ tool }) => tool === 'quantloom');
+  const run = own.filter(({ width }) => width === own[0]?.width).at(-1);
+  if (!run) return '';
+  const split = run.parts as unknown as RunSplit;
+  const rows = falling(split.wallSeconds)
+    .filter(([, seconds]) => seconds >= run.wallSeconds / 200)
+    .map(([part, seconds]) => [part, seconds.toFixed(1), `${((100 * seconds) / run.wallSeconds).toFixed(1)} %`]);
+  const processes = falling(split.cpuSeconds)
+    .filter(([, seconds]) => seconds >= 0.05)
+    .map(([role, seconds]) => [role, seconds.toFixed(1), mebibytes(split.peakBytes[role] ?? null)]);
+  const share = (100 * orchestrationSeconds(split)) / run.wallSeconds;
+  return [
+    `Where the wall time of Quantloom's ${run.width}-bit run went (round ${run.round}; parts under 0.5 % left out). No worker computed for ${share.toFixed(1)} % of it: processes start and end, Temporal passes work on.`,
+    markdownTable(['part', 's', 'share'], rows),
+    'And the CPU time, by process:',
+    markdownTable(['process', 'CPU s', 'peak MiB'], processes),
+  ].join('\n\n');
+}
+
+function mebibytes(bytes: number | null): string {
+  return bytes === null ? '' : (bytes / 2 ** 20).toFixed(0);
+}
