@@ -30,6 +30,8 @@ export interface Bench {
   writeDocument(value: unknown): Promise<ArtifactRef>;
   /** An artifact that is written piece by piece. */
   create(kind: ArtifactKind, form?: { dtype?: DType; shape?: readonly number[] }): Promise<ArtifactWriting>;
+  /** Seconds of this step that one part of it took, for the log; parts that overlap others are not told. */
+  spend(part: string, seconds: number): void;
   /** Calls `use`; when that finds one of the artifacts lost or damaged, the artifact is computed again, and `use` called again. */
   withArtifacts<T>(refs: readonly ArtifactRef[], use: () => Promise<T>): Promise<T>;
 }
@@ -115,24 +117,34 @@ async function lookUpOrCompute<Input, Output extends object>(
     return { ...(known.output as Output), cached: true, seconds: 0, secondsSaved: known.seconds ?? 0 };
   }
   const started = performance.now();
-  const output = await step.run(input, benchFor(key, runtime, attempt));
+  const parts: Record<string, number> = {};
+  const output = await step.run(input, benchFor(key, runtime, attempt, parts));
   const seconds = (performance.now() - started) / 1000;
   // Also when the attempt was cancelled meanwhile: what is finished is never computed again.
   const record: ComputationRecord = { step: step.name, version: step.version, input, output, seconds };
   const stored = await runtime.store.record(key, record);
-  runtime.log(stored === 'stored' ? 'computed' : 'computed-twice', { step: step.name, key, seconds });
+  runtime.log(stored === 'stored' ? 'computed' : 'computed-twice', { step: step.name, key, seconds, parts });
   return { ...output, cached: false, seconds, secondsSaved: 0 };
 }
 
-function benchFor(key: string, runtime: ActivityRuntime, attempt: Attempt): Bench {
+function benchFor(key: string, runtime: ActivityRuntime, attempt: Attempt, parts: Record<string, number> = {}): Bench {
+  const timed = async <T>(work: Promise<T>): Promise<T> => {
+    const began = performance.now();
+    try {
+      return await work;
+    } finally {
+      bench.spend('store', (performance.now() - began) / 1000);
+    }
+  };
   const bench: Bench = {
     runtime,
     attempt,
-    read: (ref) => (ref.at ? readSourceTensor(ref) : bench.withArtifacts([ref], () => runtime.store.get(ref.sha256))),
+    read: (ref) =>
+      ref.at ? readSourceTensor(ref) : bench.withArtifacts([ref], () => timed(runtime.store.get(ref.sha256))),
     readDocument: async (ref) => JSON.parse(Buffer.from(await bench.read(ref)).toString('utf8')),
     write: async (kind, content, form = {}) => ({
       kind,
-      sha256: await runtime.store.put(content, { durable: isDurable(kind) }),
+      sha256: await timed(runtime.store.put(content, { durable: isDurable(kind) })),
       bytes: content.byteLength,
       ...form,
       from: key,
@@ -146,9 +158,12 @@ function benchFor(key: string, runtime: ActivityRuntime, attempt: Attempt): Benc
           bytes += content.byteLength;
           return writer.write(content);
         },
-        commit: async () => ({ kind, sha256: await writer.commit(), bytes, ...form, from: key }),
+        commit: async () => ({ kind, sha256: await timed(writer.commit()), bytes, ...form, from: key }),
         close: () => writer.close(),
       };
+    },
+    spend: (part, seconds) => {
+      parts[part] = (parts[part] ?? 0) + seconds;
     },
     withArtifacts: async (refs, use) => {
       for (const recomputed = new Set<ArtifactRef>(); ; ) {
