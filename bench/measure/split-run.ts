@@ -10,7 +10,7 @@ export interface RunSplit {
   readonly cpuSeconds: Readonly<Record<string, number>>;
   readonly peakBytes: Readonly<Record<string, number>>;
   /** How often each step was computed, and its seconds summed over all workers. */
-  readonly steps: Readonly<Record<string, { readonly count: number; readonly seconds: number }>>;
+  readonly steps: Readonly<Record<string, Readonly<StepSum>>>;
 }
 
 /** Parts of the wall time in which no worker computes. */
@@ -34,23 +34,37 @@ interface LogEvent {
   readonly step?: string;
   readonly activity?: string;
   readonly seconds?: number;
+  /** Of the seconds of a step: those that parts of it took. */
+  readonly parts?: Readonly<Record<string, number>>;
+}
+
+interface StepSum {
+  count: number;
+  seconds: number;
+  parts: Record<string, number>;
 }
 
 /** Reads the logs of a run's workers. @param usage what the run took. */
 export function splitRun(logs: string, usage: Usage): RunSplit {
   const events = readEvents(logs);
-  const steps: Record<string, { count: number; seconds: number }> = {};
-  for (const { event, step, seconds = 0 } of events) {
+  const steps: Record<string, StepSum> = {};
+  for (const { event, step, seconds = 0, parts = {} } of events) {
     if (event !== 'computed' || step === undefined) continue;
-    const before = steps[step] ?? { count: 0, seconds: 0 };
-    steps[step] = { count: before.count + 1, seconds: before.seconds + seconds };
+    const sum = steps[step] ?? { count: 0, seconds: 0, parts: {} };
+    steps[step] = sum;
+    sum.count++;
+    sum.seconds += seconds;
+    for (const [part, own] of Object.entries(parts)) sum.parts[part] = (sum.parts[part] ?? 0) + own;
   }
   const end = usage.startedAt + usage.wallSeconds * 1000;
   return {
-    wallSeconds: partsOf(
-      events.flatMap((event) => spanOf(event, steps)),
-      usage.startedAt,
-      end,
+    wallSeconds: dividedByParts(
+      partsOf(
+        events.flatMap((event) => spanOf(event, steps)),
+        usage.startedAt,
+        end,
+      ),
+      steps,
     ),
     cpuSeconds: byRole(usage, ({ cpuSeconds }, before) => before + cpuSeconds),
     peakBytes: byRole(usage, ({ peakBytes }, before) => Math.max(before, peakBytes)),
@@ -93,6 +107,30 @@ export function partsOf(spans: readonly Span[], from: number, to: number): Recor
   }
   add(ENDING, to - last);
   return parts;
+}
+
+/** Divides a step's share of the wall time as its own seconds divide: `step: part`, and `step` for what is left. */
+function dividedByParts(
+  wallSeconds: Readonly<Record<string, number>>,
+  steps: Readonly<Record<string, StepSum>>,
+): Record<string, number> {
+  const divided: Record<string, number> = {};
+  for (const [name, wall] of Object.entries(wallSeconds)) {
+    const { seconds = 0, parts = {} } = steps[name] ?? {};
+    let rest = wall;
+    // Parts that overlapped each other may come to more than the whole.
+    const whole = Math.max(
+      seconds,
+      Object.values(parts).reduce((sum, part) => sum + part, 0),
+    );
+    for (const [part, own] of Object.entries(parts)) {
+      const share = (wall * own) / whole;
+      divided[`${name}: ${part}`] = share;
+      rest -= share;
+    }
+    if (rest > 0) divided[name] = rest;
+  }
+  return divided;
 }
 
 function byRole(

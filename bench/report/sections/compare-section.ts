@@ -130,7 +130,7 @@ function splitOf(runs: readonly CompareRun[]): string {
     .map(([role, seconds]) => [role, seconds.toFixed(1), mebibytes(split.peakBytes[role] ?? null)]);
   const share = (100 * orchestrationSeconds(split)) / run.wallSeconds;
   return [
-    `Where the wall time of Quantloom's ${run.width}-bit run went (round ${run.round}; parts under 0.5 % left out). No worker computed for ${share.toFixed(1)} % of it: processes start and end, Temporal passes work on.`,
+    `Where the wall time of Quantloom's ${run.width}-bit run went (round ${run.round}; parts under 0.5 % left out). What is not computing takes ${share.toFixed(1)} % of it: processes that start and end, Temporal between activities, keys and records, the store.`,
     markdownTable(['part', 's', 'share'], rows),
     'And the CPU time, by process:',
     markdownTable(['process', 'CPU s', 'peak MiB'], processes),
