@@ -1,7 +1,7 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { loadavg } from 'node:os';
 import { join } from 'node:path';
-import { runMeasured } from '../measure/run-measured';
+import { Interrupted, runMeasured } from '../measure/run-measured';
 import type { ResultsFile } from '../results-file';
 import { type ComparedRun, type CompareRun, isCompared } from './compared-run';
 import { measurePerplexity } from './measure-perplexity';
@@ -36,6 +36,7 @@ export async function compareTools(comparison: Comparison): Promise<void> {
             `  ${run.wallSeconds.toFixed(1)} s, perplexity ${run.perplexity?.quantloom?.toFixed(3) ?? 'not measured'}`,
           );
         } catch (error) {
+          if (error instanceof Interrupted) throw error;
           note(`  failed: ${(error as Error).message}`);
         }
       }

@@ -1,8 +1,7 @@
-import { execFile } from 'node:child_process';
-import { rmSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { packageRoot } from '../../engine/sources';
+import { runMeasured } from '../measure/run-measured';
 import { type PeersPython, peersEnvironment } from './peer-tools';
 import type { Readers } from './tool';
 import type { Workload } from './workload';
@@ -16,7 +15,6 @@ export interface MeasuredPerplexity {
   readonly ownerName: string | null;
 }
 
-const run = promisify(execFile);
 const MAIN = join(packageRoot(), 'dist', 'cli', 'main.js');
 const OWNER_SCRIPT = join(packageRoot(), 'test', 'peers', 'perplexity.py');
 
@@ -28,11 +26,11 @@ export async function measurePerplexity(
   { python, scratch }: { python: PeersPython | null; scratch: string },
 ): Promise<MeasuredPerplexity> {
   const dense = readers.quantloom || python === null ? null : join(scratch, 'dense');
-  const owner = python && (await readByOwner(checkpoint, readers.owner, workload, python, dense));
+  const owner = python && (await readByOwner(checkpoint, readers.owner, workload, { python, scratch, dense }));
   const readable = readers.quantloom ? checkpoint : dense;
   try {
     return {
-      quantloom: readable === null ? null : await readByQuantloom(readable, workload),
+      quantloom: readable === null ? null : await readByQuantloom(readable, workload, scratch),
       owner,
       ownerName: owner === null ? null : readers.owner,
     };
@@ -41,10 +39,10 @@ export async function measurePerplexity(
   }
 }
 
-async function readByQuantloom(directory: string, { options }: Workload): Promise<number> {
+async function readByQuantloom(directory: string, { options }: Workload, scratch: string): Promise<number> {
   const words = [MAIN, 'evaluate', directory, '--json', '--text', options.evaluationText];
   words.push('--context', String(options.context), '--max-tokens', String(options.maxTokens));
-  const { stdout } = await run(process.execPath, words);
+  const stdout = await outputOf(process.execPath, words, process.env, scratch);
   return (JSON.parse(stdout) as { perplexity: number }).perplexity;
 }
 
@@ -53,13 +51,24 @@ async function readByOwner(
   directory: string,
   owner: Readers['owner'],
   { options, evaluationFile }: Workload,
-  { executable, versions }: PeersPython,
-  dense: string | null,
+  { python, scratch, dense }: { python: PeersPython; scratch: string; dense: string | null },
 ): Promise<number | null> {
+  const { executable, versions } = python;
   if (!versions[owner] || !versions.torch) return null;
   const words = [OWNER_SCRIPT, directory, evaluationFile, String(options.context), String(options.maxTokens), owner];
   if (dense !== null) words.push(dense);
-  const env = { ...peersEnvironment(options.threads), THREADS: String(options.threads) };
-  const { stdout } = await run(executable, words, { env, maxBuffer: 1 << 26 });
+  const environment = { ...peersEnvironment(options.threads), THREADS: String(options.threads) };
+  const stdout = await outputOf(executable, words, environment, scratch);
   return (JSON.parse(stdout.trim().split('\n').at(-1) as string) as { perplexity: number }).perplexity;
+}
+
+async function outputOf(
+  command: string,
+  args: readonly string[],
+  environment: Readonly<Record<string, string | undefined>>,
+  scratch: string,
+): Promise<string> {
+  const files = { stdout: join(scratch, 'evaluation.stdout'), stderr: join(scratch, 'evaluation.stderr') };
+  await runMeasured({ command, args, environment, workingDirectory: scratch, ...files });
+  return readFileSync(files.stdout, 'utf8');
 }

@@ -31,18 +31,27 @@ export interface Usage {
   }[];
 }
 
+/** Thrown when this process was told to end. */
+export class Interrupted extends Error {
+  constructor() {
+    super('interrupted');
+  }
+}
+
 const LOOK_EVERY_MS = 100;
 const PATIENCE_MS = 10_000;
 
+let ending = false;
 /** What is running now; it is ended when this process is told to end. */
 const underWay = new Set<{ child: ChildProcess; tree: ProcessTree }>();
 
 /**
  * Runs a command to its end and measures it with all its descendants.
  *
- * @throws Error with the end of its error output when it does not end with exit code 0.
+ * @throws Error with the end of its error output when it does not end with exit code 0, Interrupted after endEverything.
  */
 export async function runMeasured(options: MeasuredCommand): Promise<Usage> {
+  if (ending) throw new Interrupted();
   const { command, args, environment, workingDirectory, stdout, stderr } = options;
   const files = [openSync(stdout, 'w'), openSync(stderr, 'w')] as const;
   const waitedBefore = readProcessStat('self')?.waitedCpuSeconds ?? null;
@@ -63,6 +72,7 @@ export async function runMeasured(options: MeasuredCommand): Promise<Usage> {
   try {
     const how = await endOf(child);
     const wallSeconds = (performance.now() - began) / 1000;
+    if (ending) throw new Interrupted();
     if (how !== 0) throw new Error(`${command} ended with ${how}: ${lastLines(stderr)}`);
     tree.look();
     const known = waitedBefore !== null;
@@ -85,8 +95,9 @@ export async function runMeasured(options: MeasuredCommand): Promise<Usage> {
   }
 }
 
-/** Ends everything that runs under way, with all descendants: first politely, then not. */
+/** Ends everything that is under way, with all descendants: first politely, then not. Nothing can be run afterwards. */
 export async function endEverything(): Promise<void> {
+  ending = true;
   await Promise.all([...underWay].map(endTree));
 }
 
