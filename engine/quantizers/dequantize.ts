@@ -4,11 +4,14 @@ import type { QuantizedLinear } from './quantized-linear';
 /**
  * The weight that readers compute: `(code - zero) * scale` in float32 (exact: at most 9 bits times the 11 of a float16).
  *
- * @returns `[rows, columns]`.
+ * @param weight `[rows, columns]`, where to; default memory of its own.
+ * @returns `weight`.
  */
-export function dequantize(linear: QuantizedLinear): Float32Array {
+export function dequantize(
+  linear: QuantizedLinear,
+  weight = new Float32Array(linear.rows * linear.columns),
+): Float32Array {
   const { rows, columns, codes, scales, zeros, groupOf } = linear;
-  const weight = new Float32Array(rows * columns);
   const native = nativeKernelsFor(weight.length);
   if (native) {
     native.dequantize(linear, weight);
