@@ -8,11 +8,13 @@ import type { ScaledRun, ScalingIdentity } from '../scaling/scaled-run';
 export type CompareResults = Results<WorkloadIdentity, CompareRun>;
 export type ScalingResults = Results<ScalingIdentity, ScaledRun>;
 
-/** As bench/kernels.ts prints it with --json. */
+/** As bench/kernels.ts and bench/array-kernels.ts print it with --json. */
 export interface KernelResults {
   readonly kernels: string;
   readonly threads: number;
   readonly rounds: number;
+  /** What seconds are: wall time where it is absent. */
+  readonly clock?: 'wall' | 'cpu';
   readonly cpu: string;
   readonly node: string;
   readonly results: readonly {

@@ -18,8 +18,12 @@ export function groupedBars({ title, unit, groups, series, logarithmic, referenc
   const values = series.flatMap((one) => one.values).filter((value) => value !== null);
   const smallest = Math.min(...values, reference?.value ?? Number.POSITIVE_INFINITY);
   return renderChart({
-    title: { text: title, left: 'center', textStyle: { fontSize: 15 } },
-    legend: { bottom: 0, data: series.map(({ name }) => name) },
+    title: {
+      text: reference ? `${title} (dashed: ${reference.name})` : title,
+      left: 'center',
+      textStyle: { fontSize: 15 },
+    },
+    legend: { bottom: 0, itemGap: 26, data: series.map(({ name }) => name) },
     grid: { left: 65, right: 20, top: 50, bottom: 60 },
     xAxis: { type: 'category', data: [...groups], axisTick: { show: false } },
     yAxis: logarithmic
@@ -36,7 +40,7 @@ export function groupedBars({ title, unit, groups, series, logarithmic, referenc
             symbol: 'none',
             silent: true,
             lineStyle: { color: '#444', type: 'dashed' },
-            label: { formatter: reference.name, position: 'insideStartTop' },
+            label: { show: false },
             data: [{ yAxis: reference.value }],
           },
         }),

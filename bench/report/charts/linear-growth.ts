@@ -42,6 +42,7 @@ export function linearGrowth({ title, abscissa, points }: LinearGrowth): string 
           type: 'scatter',
           data: points.map(([x, y]) => [x, y]),
           symbolSize: 9,
+          itemStyle: { opacity: 1 },
           label: { show: true, position: 'top', formatter: ({ value }) => label((value as number[])[1] as number) },
         },
       ],

@@ -31,17 +31,19 @@ function oneComparison({ name, content }: Named<CompareResults>): Section {
   const original = runs.find((run) => !isCompared(run)) as OriginalRun | undefined;
   const { calibration, evaluation, model, groupSize, threads } = workload;
   const dates = runs.filter(isCompared).map(({ date }) => date.slice(0, 10));
+  const busiest = Math.max(0, ...runs.filter(isCompared).map(({ loadBefore }) => loadBefore));
   const text = [
     `### ${model.name}, ${model.layers} layers, ${(model.parameters / 1e6).toFixed(1)} million parameters`,
-    `Groups of ${groupSize}, ${calibration.samples} × ${calibration.length} calibration tokens, ${threads} threads; perplexity on ${evaluation.tokens} other tokens, context ${evaluation.context}. ${machineLine(machine)} Measured ${[...new Set(dates)].sort().join(', ')}; results in \`bench/results/${name}.json\`.`,
+    `Groups of ${groupSize}, ${calibration.samples} × ${calibration.length} calibration tokens, ${threads} threads; perplexity on ${evaluation.tokens} other tokens, context ${evaluation.context}. ${machineLine(machine)} Measured ${[...new Set(dates)].sort().join(', ')}, load average before a run at most ${busiest.toFixed(1)}; results in \`bench/results/${name}.json\`.`,
     tableOf(rows, original),
+    ratiosOf(rows),
     `![Wall time](images/${name}-time.svg)`,
     `![Perplexity](images/${name}-perplexity.svg)`,
     settingsOf(runs),
     splitOf(runs),
   ];
   const widths = [...new Set(rows.map(({ width }) => width))];
-  const groups = widths.map((width) => `${width} bit`);
+  const groups = widths.map(widthTitle);
   const seriesOf = (value: (row: ComparedRow) => number | null) =>
     [...new Set(rows.map(({ tool }) => tool))].map((tool) => ({
       name: TITLES[tool] ?? tool,
@@ -84,7 +86,7 @@ function tableOf(rows: readonly ComparedRow[], original: OriginalRun | undefined
   head.push('perplexity', "by the owner's reader");
   const table = rows.map((row) => [
     `${TITLES[row.tool] ?? row.tool} ${row.version}`,
-    row.width,
+    row.width.replace('-asym', ', asymmetric'),
     row.wallSeconds.toFixed(1),
     row.timesQuantloom === null ? '' : `${row.timesQuantloom.toFixed(2)} ×`,
     row.cpuSeconds?.toFixed(1) ?? '',
@@ -101,6 +103,22 @@ function tableOf(rows: readonly ComparedRow[], original: OriginalRun | undefined
     table.unshift([...cells, theirs ? `${theirs} (${perplexity.ownerName})` : '']);
   }
   return markdownTable(head, table);
+}
+
+/** What of a peer's time and memory Quantloom needed. */
+function ratiosOf(rows: readonly ComparedRow[]): string {
+  const lines = rows.flatMap((peer) => {
+    const own = rows.find(({ tool, width }) => tool === 'quantloom' && width === peer.width);
+    if (!own || peer === own) return [];
+    const ratio = (field: 'wallSeconds' | 'cpuSeconds' | 'busiestPeakBytes') =>
+      ((own[field] ?? Number.NaN) / (peer[field] ?? Number.NaN)).toFixed(2);
+    return `- ${widthTitle(peer.width)}: ${ratio('wallSeconds')} of ${TITLES[peer.tool] ?? peer.tool}'s wall time, ${ratio('cpuSeconds')} of its CPU time, ${ratio('busiestPeakBytes')} of the memory of its busiest process`;
+  });
+  return lines.length === 0 ? '' : `Quantloom needs:\n\n${lines.join('\n')}`;
+}
+
+function widthTitle(width: string): string {
+  return `${width.replace('-asym', '')} bit${width.endsWith('-asym') ? ', asymmetric' : ''}`;
 }
 
 /** The settings that took effect, as each tool reports them; of the first run at the first width. */

@@ -15,7 +15,7 @@ export function kernelsSection(files: readonly Named<KernelResults>[]): Section 
 }
 
 function oneFile({ name, content }: Named<KernelResults>): Section {
-  const { results, cpu, threads, node, rounds } = content;
+  const { results, cpu, threads, node, rounds, clock = 'wall' } = content;
   const variants = [...new Set(results.flatMap(({ seconds }) => Object.keys(seconds)))];
   const rows = results.map(({ kernel, rows: height, columns, seconds }) => [
     kernel,
@@ -43,7 +43,7 @@ function oneFile({ name, content }: Named<KernelResults>): Section {
     });
   }
   const text = [
-    `Median of ${rounds} rounds in turns, ${threads} threads (TypeScript: 1), milliseconds; in parentheses how many times as long as native. Machine: ${cpu}, Node ${node}. Results in \`bench/results/${name}.json\`.`,
+    `Median of ${rounds} rounds in turns, ${threads} threads (the solver in TypeScript: 1), milliseconds of ${clock === 'wall' ? 'wall time' : 'CPU time'}; in parentheses how many times as long as native. Machine: ${cpu}, Node ${node}. Results in \`bench/results/${name}.json\`.`,
     markdownTable(['kernel', 'size', ...variants], rows, 2),
     ...images,
   ];
