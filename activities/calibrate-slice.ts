@@ -1,7 +1,8 @@
 import { activationFeatures, stageBatchSequences } from '../engine/graphs';
+import { preferredKernels } from '../engine/kernels';
 import type { ModelShape, Stage } from '../engine/models/architecture';
 import { bytesOf } from '../engine/numbers';
-import { type ArtifactRef, type DType, elementCount, type TensorTable } from '../engine/spec';
+import { type ArtifactRef, type DType, elementCount, type QuantizationSpec, type TensorTable } from '../engine/spec';
 import type { ArtifactReader } from '../engine/store';
 import { type StoredWeight, tensorThread } from '../engine/tensor-thread';
 import { readDocument, viewModel } from './model-view';
@@ -28,11 +29,13 @@ interface StageInput {
   /** By tensor name; a quantized linear stands under `<module>.weight`. */
   readonly weights: Readonly<Record<string, ArtifactRef>>;
   readonly gram: boolean;
+  /** Of XᵀX; null when it is not asked for. */
+  readonly precision: QuantizationSpec['calibration']['precision'] | null;
 }
 
 const stageStep = defineStep({
   name: 'calibrate-slice',
-  version: 1,
+  version: 2,
   run: async (input: StageInput, bench): Promise<Omit<CalibratedSlice, keyof Effort>> => {
     const { architecture, shape, stage, gram } = input;
     const [sequences, sequenceLength] = (input.activations[stage.reads[0] as string] as ArtifactRef).shape as [
@@ -40,7 +43,13 @@ const stageStep = defineStep({
       number,
     ];
     const dimensions = (name: string) => [sequences, sequenceLength, activationFeatures(name, shape)];
-    const runner = { architecture, shape, threads: bench.runtime.threads };
+    const runner = {
+      architecture,
+      shape,
+      threads: bench.runtime.threads,
+      precision: input.precision ?? undefined,
+      kernels: preferredKernels(),
+    };
     const names = [...new Set([...stage.reads, ...stage.changes])];
     const open = () =>
       tensorThread().openStage(
@@ -118,7 +127,7 @@ export async function calibrateSlice(
   runtime: ActivityRuntime,
   attempt: Attempt,
 ): Promise<CalibratedSlice> {
-  const { architecture, shape, blocks } = await viewModel(input.plan, runtime, attempt);
+  const { plan, architecture, shape, blocks } = await viewModel(input.plan, runtime, attempt);
   const table = await readDocument<TensorTable>(input.table, runtime, attempt);
   const stage = blocks[input.block]?.stages.find(({ name }) => name === input.stage) as Stage;
   const weights: Record<string, ArtifactRef> = {};
@@ -128,10 +137,19 @@ export async function calibrateSlice(
     if (bias) weights[`${name}.bias`] = table[`${name}.bias`] as ArtifactRef;
   }
   const activations = Object.fromEntries(stage.reads.map((name) => [name, input.activations[name] as ArtifactRef]));
+  const { precision } = plan.spec.calibration;
   attempt.progress({ block: input.block, stage: input.stage });
   return perform(
     stageStep,
-    { architecture: architecture.name, shape, stage, activations, weights, gram: input.gram },
+    {
+      architecture: architecture.name,
+      shape,
+      stage,
+      activations,
+      weights,
+      gram: input.gram,
+      precision: input.gram ? precision : null,
+    },
     runtime,
     attempt,
   );

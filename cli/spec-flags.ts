@@ -98,6 +98,11 @@ export const SPEC_FLAGS: readonly SpecFlag[] = [
     parse: wholeNumber,
   },
   {
+    flags: '--precision <type>',
+    description: 'what inputs are rounded to before XᵀX: bfloat16 (default) or float32',
+    path: ['calibration', 'precision'],
+  },
+  {
     flags: '--keep-head',
     description: 'keep the language-model head in 16 bit (default)',
     path: ['keepHead'],

@@ -1,5 +1,6 @@
 import { readTensor } from '../checkpoints';
 import { embed } from '../graphs';
+import { type GramPrecision, preferredKernels } from '../kernels';
 import { architectureOf, weightTensor } from '../models';
 import type { Architecture, Block, ModelShape, Stage } from '../models/architecture';
 import { decodeFloats } from '../numbers';
@@ -32,7 +33,11 @@ export interface DirectModel {
 
 export function openDirectModel(
   plan: ModelPlan,
-  { threads, rotation }: { readonly threads: number; readonly rotation: QuantizationSpec['rotation'] },
+  {
+    threads,
+    rotation,
+    precision,
+  }: { readonly threads: number; readonly rotation: QuantizationSpec['rotation']; readonly precision: GramPrecision },
 ): DirectModel {
   const architecture: Architecture = architectureOf(plan.config);
   const shape: ModelShape = architecture.shape(plan.config);
@@ -66,7 +71,7 @@ export function openDirectModel(
           : await tensor(`${name}.weight`);
         if (bias) weights[`${name}.bias`] = await tensor(`${name}.bias`);
       }
-      const runner = { architecture: architecture.name, shape, threads };
+      const runner = { architecture: architecture.name, shape, threads, precision, kernels: preferredKernels() };
       // The thread takes the arrays over; a caller may need them once more.
       const given = stage.reads.map((name) => {
         const { data, shape: dimensions } = activations[name] as FloatTensor;

@@ -61,7 +61,7 @@ export async function quantizeDirect(
     );
   }
   const sourceFiles = await fingerprintModel(plan);
-  const model = openDirectModel(plan, { threads, rotation: spec.rotation });
+  const model = openDirectModel(plan, { threads, rotation: spec.rotation, precision: spec.calibration.precision });
   const calibration = plan.slices.length > 0 ? await calibrate(spec, plan) : null;
   const minimumZero = Math.max(...spec.formats.map((format) => formatOf(format).smallestZero)) as 0 | 1;
 

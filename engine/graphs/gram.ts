@@ -1,4 +1,7 @@
+import { TensorProto_DataType } from 'onnx-buf';
+import type { GramPrecision, NativeAddon } from '../kernels';
 import type { GraphBuilder } from './graph-builder';
+import { type Feeds, floatFeed } from './stage-feeds';
 
 interface ColumnRange {
   readonly first: number;
@@ -20,20 +23,39 @@ function outputName(block: number): string {
   return `gram_${block}`;
 }
 
-/** Adds the outputs `gram_i` `[rows of block i, columns - first]` of XᵀX to a graph; `x` is `[tokens, columns]`. */
-export function appendGram(graph: GraphBuilder, x: string, columns: number): void {
+/**
+ * Adds the outputs `gram_i` `[rows of block i, columns - first]` of XᵀX to a graph; `x` is `[tokens, columns]`. For `bfloat16` the
+ * factors are rounded first, as the native kernel does; products are added in float32 either way.
+ */
+export function appendGram(graph: GraphBuilder, x: string, columns: number, precision: GramPrecision): void {
+  const factor = precision === 'float32' ? x : rounded(graph, x);
   const cut = (first: number, end: number) =>
     first === 0 && end === columns
-      ? x
-      : graph.node('Slice', [x, graph.integers([first]), graph.integers([end]), graph.integers([1])]);
+      ? factor
+      : graph.node('Slice', [factor, graph.integers([first]), graph.integers([end]), graph.integers([1])]);
   rowBlocks(columns).forEach(({ first, end }, i) => {
     const product = graph.node('Gemm', [cut(first, end), cut(first, columns)], { transA: 1n });
     graph.output(outputName(i), product, [end - first, columns - first]);
   });
 }
 
-/** Sum of the XᵀX of sub-batches, taken in float64 in the order they are added. */
-export class GramSum {
+function rounded(graph: GraphBuilder, x: string): string {
+  const short = graph.node('Cast', [x], { to: BigInt(TensorProto_DataType.BFLOAT16) });
+  return graph.node('Cast', [short], { to: BigInt(TensorProto_DataType.FLOAT) });
+}
+
+/** XᵀX, summed over batches in the order they are added. */
+export interface GramSum {
+  /** What a run of the graph has to write for it. */
+  fetches(): Feeds;
+  /** Adds the last run. `captured` `[tokens, columns]`: of the sequences that count; read only where the graph does not multiply. */
+  add(captured: Float32Array): void;
+  /** @returns the whole symmetric matrix `[columns, columns]`. */
+  matrix(): Float32Array;
+}
+
+/** The products are part of the graph; here its blocks are added in float64. */
+export class GraphGramSum implements GramSum {
   readonly #blocks: readonly { range: ColumnRange; part: Float32Array; sum: Float64Array }[];
 
   constructor(private readonly columns: number) {
@@ -43,23 +65,20 @@ export class GramSum {
     });
   }
 
-  /** Where a run of the graph writes the blocks of one sub-batch: by output name, with their dimensions. */
-  targets(): readonly { name: string; data: Float32Array; shape: readonly number[] }[] {
-    return this.#blocks.map(({ range, part }, i) => ({
-      name: outputName(i),
-      data: part,
-      shape: [range.end - range.first, this.columns - range.first],
-    }));
+  fetches(): Feeds {
+    const feeds = this.#blocks.map(({ range, part }, i) => [
+      outputName(i),
+      floatFeed(part, [range.end - range.first, this.columns - range.first]),
+    ]);
+    return Object.fromEntries(feeds);
   }
 
-  /** Adds what the last run wrote into the targets. */
   add(): void {
     for (const { part, sum } of this.#blocks) {
       for (let i = 0; i < sum.length; i++) sum[i] = (sum[i] as number) + (part[i] as number);
     }
   }
 
-  /** @returns the whole symmetric matrix `[columns, columns]`. */
   matrix(): Float32Array {
     const { columns } = this;
     const matrix = new Float32Array(columns * columns);
@@ -74,5 +93,31 @@ export class GramSum {
       }
     }
     return matrix;
+  }
+}
+
+/** Multiplies natively: exactly half of the products, in bfloat16 where the processor is faster at that. */
+export class NativeGramSum implements GramSum {
+  readonly #sums: Float64Array;
+
+  constructor(
+    private readonly addon: NativeAddon,
+    private readonly columns: number,
+    private readonly precision: GramPrecision,
+    private readonly threads: number,
+  ) {
+    this.#sums = new Float64Array(addon.gramSumsLength(columns));
+  }
+
+  fetches(): Feeds {
+    return {};
+  }
+
+  add(captured: Float32Array): void {
+    this.addon.addGram(this.#sums, captured, this.columns, this.precision, this.threads);
+  }
+
+  matrix(): Float32Array {
+    return this.addon.gramMatrix(this.#sums, this.columns, this.threads);
   }
 }

@@ -88,7 +88,8 @@ export function activationFeeds(
   return feeds;
 }
 
-function rowsOf(data: Float32Array, chosen: readonly number[], stride: number): Float32Array {
+/** `[chosen, stride]`: some sequences of a batch; adjacent ones are not copied. */
+export function rowsOf(data: Float32Array, chosen: readonly number[], stride: number): Float32Array {
   const first = chosen[0] as number;
   const last = chosen[chosen.length - 1] as number;
   if (last - first + 1 === chosen.length) return data.subarray(first * stride, (last + 1) * stride);

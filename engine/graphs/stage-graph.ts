@@ -1,3 +1,4 @@
+import type { GramPrecision } from '../kernels';
 import type { ModelShape, Stage } from '../models/architecture';
 import { QuantloomError } from '../spec';
 import { activationFeatures, DecoderGraph, linearRole } from './decoder-graph';
@@ -8,10 +9,20 @@ export interface StageGraphOptions {
   readonly architecture: string;
   readonly stage: Stage;
   readonly shape: ModelShape;
-  /** With the outputs of XᵀX. */
-  readonly gram: boolean;
+  /** `blocks`: the blocks of XᵀX are outputs (see gram.ts). `captured`: X itself is, for kernels that multiply it. */
+  readonly gram: GramOutput;
+  readonly precision: GramPrecision;
   /** Tokens per sequence. */
   readonly sequenceLength: number;
+}
+
+export type GramOutput = 'none' | 'blocks' | 'captured';
+
+export interface StageModel {
+  /** Serialized ModelProto. */
+  readonly model: Uint8Array;
+  /** Under which name the captured input leaves the graph (a changed activation, or `captured`); null when it does not. */
+  readonly capturedOutput: string | null;
 }
 
 /** `captured`: `[tokens, columns]`, the common input of the linears that come next. `changes`: the activations that are computed. */
@@ -57,12 +68,12 @@ const BODIES: Readonly<Record<string, Readonly<Record<string, StageBody>>>> = { 
  * Inputs: the activations it reads, `<role>.weight` `[rows, columns]` and `<role>.bias` of the linears it applies, its parameters by
  * role; for `attention` also `cos`, `sin` `[positions, headSize / 2]` and `positionIds` `[batch, sequence]`.
  * Outputs: the activations it changes under `new_<name>`; `energy` `[tokens]`, the sum of squares of the captured input; the
- * blocks of XᵀX if asked for (see `GramSum`).
+ * blocks of XᵀX, or X as `captured` unless it is a changed activation, if asked for.
  *
  * @throws QuantloomError UnsupportedArchitecture when there is no such stage.
  */
-export function stageGraph(options: StageGraphOptions): Uint8Array {
-  const { architecture, stage, shape, gram, sequenceLength } = options;
+export function stageGraph(options: StageGraphOptions): StageModel {
+  const { architecture, stage, shape, gram, precision, sequenceLength } = options;
   const body = BODIES[architecture]?.[stage.name];
   if (body === undefined) {
     throw new QuantloomError(
@@ -79,12 +90,25 @@ export function stageGraph(options: StageGraphOptions): Uint8Array {
   }
   const energy = graph.builder.node('ReduceSumSquare', [captured, graph.builder.integers([1])], { keepdims: 0n });
   graph.builder.output('energy', energy, ['tokens']);
-  if (gram) appendGram(graph.builder, captured, stage.captures[0]?.columns as number);
-  return graph.builder.build();
+  const columns = stage.captures[0]?.columns as number;
+  if (gram === 'blocks') appendGram(graph.builder, captured, columns, precision);
+  const asChange = stage.changes.find((name) => changes[name] === captured);
+  if (gram !== 'captured' || asChange) {
+    return { model: graph.builder.build(), capturedOutput: asChange ? newName(asChange) : null };
+  }
+  graph.builder.output('captured', captured, ['tokens', columns]);
+  return { model: graph.builder.build(), capturedOutput: 'captured' };
 }
 
 /** Equal keys have equal graphs. */
-export function stageGraphKey({ architecture, stage, shape, gram, sequenceLength }: StageGraphOptions): string {
+export function stageGraphKey({
+  architecture,
+  stage,
+  shape,
+  gram,
+  precision,
+  sequenceLength,
+}: StageGraphOptions): string {
   return JSON.stringify([
     architecture,
     stage.name,
@@ -98,6 +122,7 @@ export function stageGraphKey({ architecture, stage, shape, gram, sequenceLength
     shape.intermediateSize,
     shape.normEpsilon,
     gram,
+    gram === 'blocks' ? precision : null,
     stage.name === 'attention' ? sequenceLength : null,
   ]);
 }

@@ -6,6 +6,7 @@ import {
   tinyLlamaDirectory,
 } from '../../test/tiny-llamas';
 import { openCheckpoint } from '../checkpoints';
+import type { GramPrecision, KernelChoice } from '../kernels';
 import { type Block, llama, type ModelShape, type Stage } from '../models';
 import type { FloatTensor } from '../spec';
 import { embed } from './embed';
@@ -34,13 +35,16 @@ interface ForwardOptions {
   batchTokens?: number;
   temporaryBytes?: number;
   gram?: boolean;
+  precision?: GramPrecision;
+  kernels?: KernelChoice;
 }
 
 /** All stages of all blocks; results by `<block>/<stage>`. */
 async function forward(options: ForwardOptions): Promise<Map<string, StageResult>> {
   const { model, tokens, sequences, threads = 1, batchTokens, temporaryBytes, gram = true } = options;
   const { shape, weights, blocks } = model;
-  const runner = createStageRunner({ architecture: 'llama', shape, threads, temporaryBytes });
+  const { precision, kernels } = options;
+  const runner = createStageRunner({ architecture: 'llama', shape, threads, temporaryBytes, precision, kernels });
   const data = embed(tokens, weights.get(llama.embedding) as FloatTensor);
   const hidden = { shape: [sequences, tokens.length / sequences, shape.hiddenSize], data };
   let activations = new Map([['hidden', hidden as FloatTensor]]);
@@ -126,6 +130,23 @@ describe.each(TINY_LLAMAS)('stages of a random llama, against transformers: %s',
       expect(bytesOf(two as typeof results)).toEqual(bytesOf(one as typeof results));
     }
   });
+
+  it.each(['float32', 'bfloat16'] as const)(
+    'multiply XᵀX of %s factors alike, in the graph and natively',
+    async (precision) => {
+      const model = await load('plain');
+      const input = { model, tokens: golden.integers('tokens'), sequences: 2, precision };
+      const inGraph = await forward({ ...input, kernels: 'typescript' });
+      const native = await forward({ ...input, kernels: 'native' });
+      const exact = await forward({ ...input, precision: 'float32', kernels: 'typescript' });
+      for (const [stage, { gram }] of inGraph) {
+        expect(relativeDifference(native.get(stage)?.gram as Float32Array, gram as Float32Array)).toBeLessThan(1e-5);
+        const rounding = relativeDifference(exact.get(stage)?.gram as Float32Array, gram as Float32Array);
+        expect(rounding).toBeLessThan(precision === 'float32' ? 1e-9 : 4e-3);
+        expect(rounding > 0).toBe(precision === 'bfloat16');
+      }
+    },
+  );
 
   it('leave the same activations whether or not XᵀX is asked for', async () => {
     const without = await forward({ model, tokens: golden.integers('tokens'), sequences: 2, gram: false });

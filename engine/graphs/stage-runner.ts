@@ -1,3 +1,4 @@
+import type { GramPrecision, KernelChoice } from '../kernels';
 import type { ModelShape, Stage } from '../models/architecture';
 import type { FloatTensor } from '../spec';
 import { activationFeatures } from './decoder-graph';
@@ -9,6 +10,10 @@ export interface StageRunnerOptions extends SessionOptions {
   /** Name of the architecture in the registry, e.g. `llama`. */
   readonly architecture: string;
   readonly shape: ModelShape;
+  /** What the factors of XᵀX are rounded to. Default float32. */
+  readonly precision?: GramPrecision;
+  /** Who multiplies them. Default: what the process prefers. */
+  readonly kernels?: KernelChoice;
   /** Bound on the temporaries of a sub-batch; one sequence is always run whole. Default 256 MiB. */
   readonly temporaryBytes?: number;
 }

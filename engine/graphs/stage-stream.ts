@@ -1,6 +1,7 @@
+import { type GramPrecision, type KernelChoice, type NativeAddon, selectKernels } from '../kernels';
 import type { ModelShape, Stage } from '../models/architecture';
 import { activationFeatures } from './decoder-graph';
-import { GramSum } from './gram';
+import { type GramSum, GraphGramSum, NativeGramSum } from './gram';
 import { invariantThreads } from './invariant-threads';
 import { type SessionOptions, sessionFor } from './session-pool';
 import {
@@ -11,9 +12,10 @@ import {
   linearFeeds,
   positionIds,
   rotaryFeeds,
+  rowsOf,
   weightFeed,
 } from './stage-feeds';
-import { newName, stageGraph, stageGraphKey } from './stage-graph';
+import { newName, type StageModel, stageGraph, stageGraphKey } from './stage-graph';
 import { stageTemporaryBytesPerSequence } from './stage-memory';
 
 export interface StageStreamOptions extends SessionOptions {
@@ -25,6 +27,10 @@ export interface StageStreamOptions extends SessionOptions {
   readonly weights: FloatTensors;
   /** Compute XᵀX of the captured input. */
   readonly gram: boolean;
+  /** What the factors of XᵀX are rounded to. Default float32. */
+  readonly precision?: GramPrecision;
+  /** Who multiplies them. Default: what the process prefers. */
+  readonly kernels?: KernelChoice;
   /** Tokens per sequence. */
   readonly sequenceLength: number;
 }
@@ -76,20 +82,34 @@ export function stageBatchSequences(options: {
 
 /** @throws QuantloomError InvalidModel when a weight is missing or has another shape. */
 export function createStageStream(options: StageStreamOptions): StageStream {
-  const { stage, sequenceLength } = options;
-  const key = stageGraphKey(options);
+  const { stage, sequenceLength, threads, precision = 'float32' } = options;
+  const columns = stage.captures[0]?.columns as number;
+  const { native } = selectKernels(options.kernels);
+  const sum = options.gram ? gramSum(native, columns, precision, threads) : null;
+  const graph = { ...options, precision, gram: sum ? (native ? 'captured' : 'blocks') : 'none' } as const;
+  const key = stageGraphKey(graph);
+  const { model, capturedOutput } = stageModel(key, () => stageGraph(graph));
   const constants = constantFeeds(options);
-  const sum = options.gram ? new GramSum(stage.captures[0]?.columns as number) : null;
+  let captured: Float32Array = new Float32Array(0);
   let finiteSequences = 0;
   let sequences = 0;
 
   const compute = async (batch: StageBatch, chosen: readonly number[], fetches: Feeds): Promise<void> => {
-    const threads = invariantThreads(options.threads, chosen.length * sequenceLength, stage.applies);
-    const session = await sessionFor(key, { ...options, threads }, () => stageGraph(options));
+    const most = invariantThreads(threads, chosen.length * sequenceLength, stage.applies);
+    const session = await sessionFor(key, { ...options, threads: most }, () => model);
     const positions: Feeds =
       stage.name === 'attention' ? { positionIds: positionIds(chosen.length, 0, sequenceLength) } : {};
     const feeds = activationFeeds(batch.inputs, chosen, batch.sequences, sequenceLength);
     await session.run({ ...constants, ...feeds, ...positions }, fetches);
+  };
+
+  /** `[tokens, columns]`: where X of a batch is written, when the graph does not multiply it. */
+  const capturedOf = ({ sequences, outputs }: StageBatch): Float32Array => {
+    const change = stage.changes.find((name) => newName(name) === capturedOutput);
+    if (change) return outputs[change] as Float32Array;
+    const length = sequences * sequenceLength * columns;
+    if (captured.length < length) captured = new Float32Array(length);
+    return captured.subarray(0, length);
   };
 
   return {
@@ -97,11 +117,13 @@ export function createStageStream(options: StageStreamOptions): StageStream {
       const all = Array.from({ length: batch.sequences }, (_, i) => i);
       const tokens = batch.sequences * sequenceLength;
       const energy = new Float32Array(tokens);
-      const fetches: Feeds = { energy: floatFeed(energy, [tokens]), ...gramFetches(sum) };
+      const fetches: Feeds = { energy: floatFeed(energy, [tokens]), ...sum?.fetches() };
       for (const name of stage.changes) {
         const features = activationFeatures(name, options.shape);
         fetches[newName(name)] = floatFeed(batch.outputs[name] as Float32Array, [tokens, features]);
       }
+      const x = graph.gram === 'captured' ? capturedOf(batch) : null;
+      if (x && capturedOutput === 'captured') fetches.captured = floatFeed(x, [tokens, columns]);
       await compute(batch, all, fetches);
 
       const finite = all.filter((i) =>
@@ -110,9 +132,10 @@ export function createStageStream(options: StageStreamOptions): StageStream {
       sequences += batch.sequences;
       finiteSequences += finite.length;
       if (sum === null || finite.length === 0) return;
+      const spoilt = finite.length < batch.sequences;
       // Rare enough that XᵀX without the spoilt sequences may cost a second run.
-      if (finite.length < batch.sequences) await compute(batch, finite, gramFetches(sum));
-      sum.add();
+      if (spoilt && !x) await compute(batch, finite, sum.fetches());
+      sum.add(x && spoilt ? rowsOf(x, finite, sequenceLength * columns) : (x ?? captured));
     },
     finish: () => ({
       gram: sum?.matrix() ?? null,
@@ -122,15 +145,23 @@ export function createStageStream(options: StageStreamOptions): StageStream {
   };
 }
 
+function gramSum(native: NativeAddon | null, columns: number, precision: GramPrecision, threads: number): GramSum {
+  return native ? new NativeGramSum(native, columns, precision, threads) : new GraphGramSum(columns);
+}
+
+/** Graphs of this process, by key. */
+const models = new Map<string, StageModel>();
+
+function stageModel(key: string, build: () => StageModel): StageModel {
+  const model = models.get(key) ?? build();
+  models.set(key, model);
+  return model;
+}
+
 function constantFeeds({ stage, weights, shape, sequenceLength }: StageStreamOptions): Feeds {
   const feeds = linearFeeds(stage.applies, weights);
   for (const [role, name] of Object.entries(stage.parameters)) {
     feeds[role] = weightFeed(weights, name, [shape.hiddenSize]);
   }
   return stage.name === 'attention' ? { ...feeds, ...rotaryFeeds(shape, sequenceLength) } : feeds;
-}
-
-function gramFetches(sum: GramSum | null): Feeds {
-  const targets = sum?.targets() ?? [];
-  return Object.fromEntries(targets.map(({ name, data, shape }) => [name, floatFeed(data, shape)]));
 }

@@ -11,6 +11,7 @@ export {
   type KernelChoice,
   nativeKernelsFor,
   preferKernels,
+  preferredKernels,
   type SelectedKernels,
   selectKernels,
 } from './select-kernels';

@@ -20,6 +20,11 @@ export function preferKernels(choice: KernelChoice): void {
   preferred = choice;
 }
 
+/** What was asked for; the process may not have it. For threads, which have modules of their own. */
+export function preferredKernels(): KernelChoice {
+  return preferred;
+}
+
 /** The one place that chooses an implementation. */
 export function selectKernels(choice: KernelChoice = preferred): SelectedKernels {
   if (choice === 'typescript') return { name: 'typescript', native: null, why: 'they were asked for' };
