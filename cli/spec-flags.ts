@@ -47,9 +47,31 @@ export const SPEC_FLAGS: readonly SpecFlag[] = [
   },
   { flags: '--scales <how>', description: 'minmax or search (default)', path: ['recipe', 'scales'] },
   {
+    flags: '--importance <what>',
+    description: 'what weighs columns in the search of scales: diagonal or pivots (default: of the quality)',
+    path: ['recipe', 'importance'],
+  },
+  {
+    flags: '--zeros <which>',
+    description: 'zero points in that search: range or neighbours (default: of the quality)',
+    path: ['recipe', 'zeros'],
+  },
+  {
     flags: '--refinements <n>',
     description: 'rounds of refinement after GPTQ (default 3; 0: none)',
     path: ['recipe', 'refinements'],
+    parse: wholeNumber,
+  },
+  {
+    flags: '--restarts <n>',
+    description: 'times that GPTQ runs again with the refined scales (default: of the quality)',
+    path: ['recipe', 'restarts'],
+    parse: wholeNumber,
+  },
+  {
+    flags: '--group-rounds <n>',
+    description: 'rounds in which every group is solved again (default: of the quality)',
+    path: ['recipe', 'groupRounds'],
     parse: wholeNumber,
   },
   {

@@ -286,14 +286,20 @@ describe('planModel', () => {
     });
 
     test('what a format cannot write', async () => {
-      const refusals = await refusalsOf({
-        model: await tinyModel(),
-        recipe: { bits: 2, symmetric: false, groupSize: 32 },
-      });
+      const narrow = await tinyModel(
+        (tensors) => {
+          for (const [name, tensor] of Object.entries(tensors)) {
+            if (/mlp/.test(name)) tensor.shape = tensor.shape.map((size) => (size === 128 ? 80 : size));
+          }
+        },
+        { intermediate_size: 80 },
+      );
+      const refusals = await refusalsOf({ model: narrow, recipe: { groupSize: 16 } });
       expect(refusals).toEqual([
         expect.stringMatching(
-          /^PlanRefused \| model\.layers\.0\.self_attn\.q_proj, .* and 11 more \| Format gptq: .*gptq_v2/,
+          /^PlanRefused \| model\.layers\.0\.mlp\.gate_proj, .* \| Format gptq: 80 rows are not a multiple of 32/,
         ),
+        expect.stringMatching(/^PlanRefused \| .*mlp\.down_proj.* \| Format gptq: 80 columns are not a multiple of 32/),
       ]);
     });
 

@@ -15,7 +15,11 @@ describe('resolveRecipe', () => {
       actOrder: 'static',
       damping: 0.01,
       scales: 'search',
+      importance: 'pivots',
+      zeros: 'range',
       refinements: 3,
+      restarts: 0,
+      groupRounds: 0,
     });
   });
 

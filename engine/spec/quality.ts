@@ -8,16 +8,27 @@ export type Quality = (typeof QUALITIES)[number];
  * The fields of a recipe that a quality sets at a width; what it leaves out has the recipe's default. A field that is given wins over
  * them.
  *
- * - `fast`: scales by search, no refinements.
- * - `balanced`: the defaults.
- * - `best`: refinements until they gain next to nothing.
+ * - `fast`: scales by search, GPTQ, no refinements.
+ * - `balanced`: three rounds of refinement.
+ * - `best`: GPTQ again with the refined scales, and every group solved again: some eight times the work of `balanced`.
+ *
+ * Zero points (asymmetric) cost no disk space in GPTQ files, which store them anyway, but fewer fast inference kernels take them: `best` has
+ * them where they gain most, up to 4 bits, the others only at 2 bits, where it does not go without. docs/adr/0013 has the measurements.
  */
-export function recipeOfQuality(quality: Quality, _bits: Recipe['bits']): Partial<Recipe> {
-  return RECIPES[quality];
+export function recipeOfQuality(quality: Quality, bits: Recipe['bits']): Partial<Recipe> {
+  const zeroPoints = bits <= (quality === 'best' ? 4 : 2);
+  return {
+    scales: 'search',
+    importance: 'pivots',
+    ...STEPS[quality],
+    // What single codes can still gain is lost in the noise above 4 bits.
+    ...(bits > 4 && { restarts: 0, groupRounds: 0 }),
+    ...(zeroPoints && { symmetric: false, zeros: 'neighbours' }),
+  };
 }
 
-const RECIPES: Readonly<Record<Quality, Partial<Recipe>>> = {
-  fast: { scales: 'search', refinements: 0 },
-  balanced: {},
-  best: { scales: 'search', refinements: 10 },
+const STEPS: Readonly<Record<Quality, Partial<Recipe>>> = {
+  fast: { refinements: 0 },
+  balanced: { refinements: 3 },
+  best: { refinements: 3, restarts: 3, groupRounds: 3 },
 };

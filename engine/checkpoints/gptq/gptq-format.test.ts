@@ -185,13 +185,13 @@ describe('what cannot be written', () => {
   it.each([
     ['rows', linear({ rows: 48 }), '48 rows are not a multiple of 32'],
     ['columns', linear({ columns: 100 }), '100 columns are not a multiple of 32'],
-    ['2 bits asymmetric in v1', linear({ recipe: recipe({ bits: 2, symmetric: false }) }), 'gptq_v2'],
   ])('is said: %s', (_, plan, message) => {
     expect(formatOf('gptq').refuse(plan)).toContain(message);
   });
 
-  it('is nothing for linears kept in 16 bit, and for v2', () => {
+  it('is nothing for linears kept in 16 bit, and for few bits with zero points', () => {
     expect(formatOf('gptq').refuse(linear({ rows: 3, recipe: null }))).toBeNull();
+    expect(formatOf('gptq').refuse(linear({ recipe: recipe({ bits: 2, symmetric: false }) }))).toBeNull();
     expect(formatOf('gptq_v2').refuse(linear({ recipe: recipe({ bits: 2, symmetric: false }) }))).toBeNull();
   });
 });

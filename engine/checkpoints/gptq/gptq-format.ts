@@ -18,7 +18,7 @@ function gptqFormat(name: 'gptq' | 'gptq_v2'): CheckpointFormat {
     name,
     smallestZero: name === 'gptq' ? 1 : 0,
     layout,
-    refuse: (linear) => refuse(linear, name),
+    refuse,
     encodeLinear: (module, linear, variant) => encodeLinear(module, linear, variant as GptqLayout),
 
     config(context) {
@@ -45,15 +45,12 @@ function gptqFormat(name: 'gptq' | 'gptq_v2'): CheckpointFormat {
   };
 }
 
-function refuse({ recipe, rows, columns }: LinearPlan, name: string): string | null {
+function refuse({ recipe, rows, columns }: LinearPlan): string | null {
   if (recipe === null) return null;
   for (const [what, size] of Object.entries({ rows, columns })) {
     if (size % CODES_PER_BLOCK !== 0) {
       return `${size} ${what} are not a multiple of 32, which GPTQ files need. Keep it in 16 bit (an override with skip).`;
     }
-  }
-  if (name === 'gptq' && !recipe.symmetric && recipe.bits <= 3) {
-    return `${recipe.bits} bits asymmetric lose one of ${2 ** recipe.bits} zero points in the format gptq, which cannot hold 0. Write the format gptq_v2.`;
   }
   return null;
 }
