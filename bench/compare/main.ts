@@ -47,7 +47,8 @@ async function main(): Promise<void> {
 
 function availableTools(options: CompareOptions, python: PeersPython | null): Tool[] {
   return options.tools.flatMap((name) => {
-    const tool = name === 'quantloom' ? quantloomTool() : peerTool(name, python);
+    if (name === 'quantloom') return options.qualities.map(quantloomTool);
+    const tool = peerTool(name, python);
     if (typeof tool !== 'string') return [tool];
     note(tool);
     return [];
@@ -55,8 +56,10 @@ function availableTools(options: CompareOptions, python: PeersPython | null): To
 }
 
 function printSplits(runs: readonly CompareRun[]): void {
-  for (const run of runs.filter(isCompared).filter(({ tool }) => tool === 'quantloom')) {
-    process.stdout.write(`\n${run.width} bit, round ${run.round}\n${splitTable(run.parts as unknown as RunSplit)}\n`);
+  for (const run of runs.filter(isCompared).filter(({ tool }) => tool.startsWith('quantloom'))) {
+    process.stdout.write(
+      `\n${run.tool}, ${run.width} bit, round ${run.round}\n${splitTable(run.parts as unknown as RunSplit)}\n`,
+    );
   }
 }
 

@@ -5,6 +5,9 @@ import { parseArgs } from 'node:util';
 export const TOOL_NAMES = ['quantloom', 'gptqmodel', 'llmcompressor', 'autoround'] as const;
 export type ToolName = (typeof TOOL_NAMES)[number];
 
+/** What Quantloom does unasked. */
+export const DEFAULT_QUALITY = 'balanced';
+
 /** Bits per code, symmetric unless it ends with `-asym`: `4`, `2-asym`. */
 export interface Width {
   readonly name: string;
@@ -29,8 +32,8 @@ export interface CompareOptions {
   readonly maxTokens: number;
   readonly rounds: number;
   readonly tools: readonly ToolName[];
-  /** Of Quantloom; null: its default. */
-  readonly quality: string | null;
+  /** Of Quantloom, each as a tool of its own. */
+  readonly qualities: readonly string[];
   /** Of auto-round. */
   readonly iterations: number;
   readonly threads: number;
@@ -53,7 +56,7 @@ export const HELP = `usage: npm run bench -- [flags]
   --max-tokens N       bound on the tokens evaluated (default 16384)
   --rounds N           every tool runs so often, in turns (default 1)
   --tools LIST         of ${TOOL_NAMES.join(', ')} (default: all but autoround, which takes long)
-  --quality NAME       quality of Quantloom (default: its own)
+  --quality LIST       of Quantloom: fast, balanced (default), best; each is a row of its own
   --iterations N       of auto-round (default 200)
   --threads N          default: all
   --json FILE          keep results here, and go on from there
@@ -77,7 +80,7 @@ export function parseCompareOptions(args: readonly string[]): CompareOptions | '
       'max-tokens': { type: 'string', default: '16384' },
       rounds: { type: 'string', default: '1' },
       tools: { type: 'string', default: 'quantloom,gptqmodel,llmcompressor' },
-      quality: { type: 'string' },
+      quality: { type: 'string', default: DEFAULT_QUALITY },
       iterations: { type: 'string', default: '200' },
       threads: { type: 'string', default: String(availableParallelism()) },
       json: { type: 'string' },
@@ -103,7 +106,7 @@ export function parseCompareOptions(args: readonly string[]): CompareOptions | '
     maxTokens: count('max-tokens'),
     rounds: count('rounds'),
     tools: values.tools.split(',').map(parseTool),
-    quality: values.quality ?? null,
+    qualities: values.quality.split(','),
     iterations: count('iterations'),
     threads: count('threads'),
     json: values.json === undefined ? null : resolve(values.json),

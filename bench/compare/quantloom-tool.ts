@@ -3,19 +3,22 @@ import { join } from 'node:path';
 import { packageRoot } from '../../engine/sources';
 import { splitRun } from '../measure/split-run';
 import { logsIn, quantloomCommand } from '../quantloom-command';
+import { DEFAULT_QUALITY } from './options';
 import type { Task, Tool } from './tool';
 import { SEED } from './workload';
 
-/** Quantloom, from a cold start: server, workers, empty store. */
-export function quantloomTool(): Tool {
+/** Quantloom at one of its qualities, from a cold start: server, workers, empty store. */
+export function quantloomTool(quality: string): Tool {
   const { version } = JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')) as { version: string };
   return {
-    name: 'quantloom',
-    title: 'Quantloom',
+    name: quality === DEFAULT_QUALITY ? 'quantloom' : `quantloom-${quality}`,
+    title: `Quantloom ${quality}`,
     version,
     readers: { quantloom: true, owner: 'gptqmodel' },
     command: (task) =>
-      quantloomCommand(wordsOf(task), task.scratch, { QUANTLOOM_THREADS: String(task.workload.options.threads) }),
+      quantloomCommand(wordsOf(task, quality), task.scratch, {
+        QUANTLOOM_THREADS: String(task.workload.options.threads),
+      }),
     outcome(task, usage) {
       const manifest = JSON.parse(readFileSync(join(task.output, 'quantloom.json'), 'utf8')) as Manifest;
       const { recipe, order, formats } = manifest.spec;
@@ -32,12 +35,11 @@ interface Manifest {
   };
 }
 
-function wordsOf({ workload: { options }, width, output }: Task): string[] {
+function wordsOf({ workload: { options }, width, output }: Task, quality: string): string[] {
   const words = ['quantize', options.model, '--json', '--out', output, '--calibration', options.text];
   words.push('--bits', String(width.bits), '--group-size', String(options.groupSize), '--seed', String(SEED));
   words.push('--samples', String(options.samples), '--sequence-length', String(options.length));
   // Layout v1 cannot hold every zero point of narrow codes.
   if (!width.symmetric) words.push('--asym', '--format', 'gptq_v2');
-  if (options.quality !== null) words.push('--quality', options.quality);
-  return words;
+  return [...words, '--quality', quality];
 }

@@ -11,6 +11,8 @@ import type { Section } from './section';
 
 const TITLES: Readonly<Record<string, string>> = {
   quantloom: 'Quantloom',
+  'quantloom-fast': 'Quantloom fast',
+  'quantloom-best': 'Quantloom best',
   gptqmodel: 'GPTQModel',
   llmcompressor: 'llm-compressor',
   autoround: 'auto-round',
@@ -109,7 +111,7 @@ function tableOf(rows: readonly ComparedRow[], original: OriginalRun | undefined
 function ratiosOf(rows: readonly ComparedRow[]): string {
   const lines = rows.flatMap((peer) => {
     const own = rows.find(({ tool, width }) => tool === 'quantloom' && width === peer.width);
-    if (!own || peer === own) return [];
+    if (!own || peer.tool.startsWith('quantloom')) return [];
     const ratio = (field: 'wallSeconds' | 'cpuSeconds' | 'busiestPeakBytes') =>
       ((own[field] ?? Number.NaN) / (peer[field] ?? Number.NaN)).toFixed(2);
     return `- ${widthTitle(peer.width)}: ${ratio('wallSeconds')} of ${TITLES[peer.tool] ?? peer.tool}'s wall time, ${ratio('cpuSeconds')} of its CPU time, ${ratio('busiestPeakBytes')} of the memory of its busiest process`;
