@@ -18,6 +18,8 @@ export interface Width {
 export interface CompareOptions {
   /** Directory, or `demo`. */
   readonly model: string;
+  /** What results call it; null: as its directory. */
+  readonly name: string | null;
   /** Calibration text: a file, or `demo`. */
   readonly text: string;
   /** What perplexity is measured on: a file, or `demo`. */
@@ -46,6 +48,7 @@ export interface CompareOptions {
 export const HELP = `usage: npm run bench -- [flags]
 
   --model DIR          model directory, or demo (default)
+  --name NAME          what results call the model (default: its directory's name)
   --text FILE          calibration text (default: demo)
   --eval-text FILE     text to measure perplexity on (default: demo)
   --bits LIST          e.g. 4,3,2-asym (default 4)
@@ -70,6 +73,7 @@ export function parseCompareOptions(args: readonly string[]): CompareOptions | '
     args: [...args],
     options: {
       model: { type: 'string', default: 'demo' },
+      name: { type: 'string' },
       text: { type: 'string', default: 'demo' },
       'eval-text': { type: 'string', default: 'demo' },
       bits: { type: 'string', default: '4' },
@@ -96,6 +100,7 @@ export function parseCompareOptions(args: readonly string[]): CompareOptions | '
   };
   return {
     model: pathOrDemo(values.model),
+    name: values.name ?? null,
     text: pathOrDemo(values.text),
     evaluationText: pathOrDemo(values['eval-text']),
     widths: values.bits.split(',').map(parseWidth),

@@ -46,7 +46,7 @@ export async function prepareWorkload(options: CompareOptions, workDirectory: st
     evaluationFile: writeJson(join(workDirectory, 'evaluation.json'), [...tokens]),
     identity: {
       model: {
-        name: options.model === 'demo' ? 'demo' : basename(directory),
+        name: options.name ?? (options.model === 'demo' ? 'demo' : basename(directory)),
         layers: Number(source.config.num_hidden_layers),
         parameters: Object.values(source.tensors).reduce((sum, { shape }) => sum + product(shape), 0),
       },

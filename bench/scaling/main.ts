@@ -25,14 +25,8 @@ async function main(): Promise<void> {
   endWithChildren(work);
   try {
     const { model, length, bits, groupSize, sliceTokens, quality } = options;
-    const identity = {
-      model: model === 'demo' ? model : basename(model),
-      length,
-      bits,
-      groupSize,
-      sliceTokens,
-      quality,
-    };
+    const name = options.name ?? (model === 'demo' ? model : basename(model));
+    const identity = { model: name, length, bits, groupSize, sliceTokens, quality };
     const file = ResultsFile.open<ScalingIdentity, ScaledRun>(options.json, 'scaling', identity);
     await provideTemporal();
     const points = pointsOf(options, await layersOf(model));

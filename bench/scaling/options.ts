@@ -6,6 +6,8 @@ export type SeriesName = (typeof SERIES)[number];
 
 export interface ScalingOptions {
   readonly model: string;
+  /** What results call it; null: as its directory. */
+  readonly name: string | null;
   readonly text: string;
   readonly bits: number;
   readonly groupSize: number;
@@ -32,6 +34,7 @@ export const HELP = `usage: npm run bench:scaling -- [flags]
 How Quantloom's time grows with calibration tokens and with layers, and falls with workers of one thread.
 
   --model DIR            model directory, or demo (default)
+  --name NAME            what results call the model (default: its directory's name)
   --text FILE            calibration text (default: demo)
   --bits N               default 4
   --group-size N         default 64
@@ -53,6 +56,7 @@ export function parseScalingOptions(args: readonly string[]): ScalingOptions | '
     args: [...args],
     options: {
       model: { type: 'string', default: 'demo' },
+      name: { type: 'string' },
       text: { type: 'string', default: 'demo' },
       bits: { type: 'string', default: '4' },
       'group-size': { type: 'string', default: '64' },
@@ -75,6 +79,7 @@ export function parseScalingOptions(args: readonly string[]): ScalingOptions | '
   const fixedLayers = values['fixed-layers'];
   return {
     model: place(values.model),
+    name: values.name ?? null,
     text: place(values.text),
     bits: counts('bits', values.bits)[0] as number,
     groupSize: Number(values['group-size']),
