@@ -10,90 +10,65 @@ export interface MismatchedLinear {
   readonly columns: number;
   /** `[columns, columns]`: H = E[x xᵀ] of the input x behind quantized layers. */
   readonly hessian: Float64Array | Float32Array;
-  /** `[columns, columns]`: E[(x₀ - x) xᵀ], x₀ the same input in the original model. null: not corrected for. */
-  readonly inputMismatch: Float64Array | Float32Array | null;
   /**
-   * `[rows, columns]`: E[(h₀ - h) xᵀ], h the hidden state that the linear's output is added to (o_proj, down_proj). null: there is
-   * none, or it is not corrected for.
+   * `[rows, columns]`: E[y xᵀ], y what the linear had to give for everything to be right again behind it: W x₀ with the input x₀ of
+   * the original model; for a linear whose output is added to a hidden state, the original's sum less the hidden state at hand,
+   * (h₀ + W x₀) - h. Without the bias.
    */
-  readonly residualMismatch: Float64Array | Float32Array | null;
-  /** Share of the correction for the input, 0 to 1. */
-  readonly inputShare: number;
-  /** Share of the correction for the residual, 0 to 1. */
-  readonly residualShare: number;
-  /** Share of the mean Hessian diagonal that is added to the diagonal in the regression. */
+  readonly wanted: Float64Array | Float32Array;
+  /** How much of the way from W to what is wanted: α, 0 to 1. */
+  readonly share: number;
+  /** Share of the mean Hessian diagonal that holds the regression back: λ. */
   readonly damping: number;
 }
 
+/** Rows that are solved before the event loop gets a turn. */
+const ROWS_PER_TURN = 48;
+
 /**
- * The weight that a quantizer is to come close to when its inputs are not the original ones any more:
+ * The weight that a quantizer is to come close to when its input is not the original one any more: part of the way from W to the
+ * ridge regression of y on x that is centred on W,
  *
- *   W* = W + (α W E[(x₀ - x) xᵀ] + β E[(h₀ - h) xᵀ]) (H + λ mean(diag H) I)⁻¹
+ *   W* = (1 - α) W + α (E[y xᵀ] + δ W) (H + δ I)⁻¹,   δ = λ mean(diag H)
  *
- * With α = β = 1 and λ = 0 it is the least-squares solution of h + W* x = h₀ + W x₀. For β = 0 that is the objective of GPTAQ (Li et
- * al., arXiv 2504.02692) and Qronos (arXiv 2505.11695); the residual comes in with LoaQ (Lin, Wan, arXiv 2509.06297).
+ * which is W + α E[(y - W x) xᵀ] (H + δ I)⁻¹. With y = W x₀ that is the objective of GPTAQ (Li et al., arXiv 2504.02692) and Qronos
+ * (arXiv 2505.11695); the hidden state comes in with LoaQ (Lin, Wan, arXiv 2509.06297).
  *
  * @returns `[rows, columns]`.
  * @throws QuantloomError InvalidCalibration when the damped Hessian is not positive definite. The signal's reason when aborted.
  */
 export async function mismatchTarget(problem: MismatchedLinear, signal?: AbortSignal): Promise<Float32Array> {
-  const { weight, rows, columns, hessian } = problem;
-  const correction = await correctionOf(problem);
-  const inverse = dampedFactor(hessian, columns, problem.damping);
+  const { weight, wanted, rows, columns, share } = problem;
+  const { factor, transposed, ridge } = dampedFactor(problem);
   const target = new Float32Array(weight);
-  // M H⁻¹ = (M Y) Yᵀ with H = L Lᵀ, Y = L⁻ᵀ, a few rows at a time so that the event loop turns.
-  const transposed = transpose(inverse, columns);
-  const rowsPerTurn = 48;
-  for (let first = 0; first < rows; first += rowsPerTurn) {
+  for (let first = 0; first < rows; first += ROWS_PER_TURN) {
     await setImmediate();
     signal?.throwIfAborted();
-    const count = Math.min(rowsPerTurn, rows - first);
-    const part = matrix(correction, columns, first * columns);
-    const half = new Float64Array(count * columns);
-    const whole = new Float64Array(count * columns);
+    const count = Math.min(ROWS_PER_TURN, rows - first);
+    const start = first * columns;
+    const part = Float64Array.from(
+      { length: count * columns },
+      (_, i) => (wanted[start + i] as number) + ridge * (weight[start + i] as number),
+    );
+    const half = new Float64Array(part.length);
+    const whole = new Float64Array(part.length);
     // The product subtracts: twice, and the sign is right again.
-    subtractProduct(matrix(half, columns), part, matrix(transposed, columns), count, columns, columns);
-    subtractProduct(matrix(whole, columns), matrix(half, columns), matrix(inverse, columns), count, columns, columns);
+    subtractProduct(matrix(half, columns), matrix(part, columns), matrix(transposed, columns), count, columns, columns);
+    subtractProduct(matrix(whole, columns), matrix(half, columns), matrix(factor, columns), count, columns, columns);
     for (let i = 0; i < whole.length; i++) {
-      const at = first * columns + i;
-      target[at] = (weight[at] as number) + (whole[i] as number);
+      target[start + i] = (1 - share) * (weight[start + i] as number) + share * (whole[i] as number);
     }
   }
   return target;
 }
 
-/** M = α W C + β R. */
-async function correctionOf(problem: MismatchedLinear): Promise<Float64Array> {
-  const { weight, rows, columns, inputMismatch, residualMismatch, inputShare, residualShare } = problem;
-  const correction = new Float64Array(rows * columns);
-  if (inputMismatch && inputShare !== 0) {
-    const scaled = transpose(inputMismatch, columns).map((value) => -inputShare * value);
-    const rowsPerTurn = 48;
-    for (let first = 0; first < rows; first += rowsPerTurn) {
-      await setImmediate();
-      const count = Math.min(rowsPerTurn, rows - first);
-      const part = Float64Array.from(weight.subarray(first * columns, (first + count) * columns));
-      const into = matrix(correction, columns, first * columns);
-      subtractProduct(into, matrix(part, columns), matrix(scaled, columns), count, columns, columns);
-    }
-  }
-  if (residualMismatch && residualShare !== 0) {
-    residualMismatch.forEach((value, at) => {
-      correction[at] = (correction[at] as number) + residualShare * value;
-    });
-  }
-  return correction;
-}
-
-/** Y = L⁻ᵀ of the damped Hessian L Lᵀ, so that its inverse is Y Yᵀ. A dead column (H_ii = 0) takes no part. */
-function dampedFactor(hessian: MismatchedLinear['hessian'], columns: number, damping: number): Float64Array {
+/** Y = L⁻ᵀ of the damped Hessian L Lᵀ, so that its inverse is Y Yᵀ; and Yᵀ. */
+function dampedFactor({ hessian, columns, damping }: MismatchedLinear) {
   const damped = Float64Array.from(hessian);
   let trace = 0;
   for (let i = 0; i < columns; i++) trace += damped[i * (columns + 1)] as number;
-  for (let i = 0; i < columns; i++) {
-    const at = i * (columns + 1);
-    damped[at] = (damped[at] as number) + (damping * trace) / columns;
-  }
+  const ridge = (damping * trace) / columns;
+  for (let i = 0; i < columns; i++) damped[i * (columns + 1)] = (damped[i * (columns + 1)] as number) + ridge;
   if (!cholesky(damped, columns)) {
     throw new QuantloomError(
       'InvalidCalibration',
@@ -103,15 +78,13 @@ function dampedFactor(hessian: MismatchedLinear['hessian'], columns: number, dam
   }
   const factor = new Float64Array(columns * columns);
   invertTriangle(damped, factor, columns);
-  return factor;
+  const transposed = new Float64Array(columns * columns);
+  for (let i = 0; i < columns; i++) {
+    for (let j = i; j < columns; j++) transposed[j * columns + i] = factor[i * columns + j] as number;
+  }
+  return { factor, transposed, ridge };
 }
 
-function matrix(data: Float64Array, stride: number, offset = 0) {
-  return { data, offset, stride };
-}
-
-function transpose(square: Float64Array | Float32Array, n: number): Float64Array {
-  const result = new Float64Array(n * n);
-  for (let i = 0; i < n; i++) for (let j = 0; j < n; j++) result[j * n + i] = square[i * n + j] as number;
-  return result;
+function matrix(data: Float64Array, stride: number) {
+  return { data, offset: 0, stride };
 }
