@@ -14,6 +14,7 @@ use crate::scratch::Scratch;
 use crate::simd::{InstructionSet, dispatch, instruction_set};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
+use std::cmp::Ordering;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
@@ -463,14 +464,18 @@ pub fn gram_matrix(sums: &[f64], columns: usize, matrix: &mut [f32]) {
             let tile = &sums[tile_at(strips, i.min(j), i.max(j))..][..TILE];
             let live = STRIP.min(columns - j * STRIP);
             for (row, to) in rows.chunks_exact_mut(columns).enumerate() {
-                for (column, to) in to[j * STRIP..][..live].iter_mut().enumerate() {
-                    let transposed = i > j || i == j && row > column;
-                    let at = if transposed {
-                        column * STRIP + row
-                    } else {
-                        row * STRIP + column
-                    };
-                    *to = tile[at] as f32;
+                let to = &mut to[j * STRIP..][..live];
+                // Columns from here on lie above the diagonal.
+                let above = match j.cmp(&i) {
+                    Ordering::Less => live,
+                    Ordering::Equal => row,
+                    Ordering::Greater => 0,
+                };
+                for (column, to) in to[..above].iter_mut().enumerate() {
+                    *to = tile[column * STRIP + row] as f32;
+                }
+                for (to, &sum) in to[above..].iter_mut().zip(&tile[row * STRIP + above..]) {
+                    *to = sum as f32;
                 }
             }
         }
