@@ -67,3 +67,32 @@ test('search clips an outlier whose importance is small, and keeps it where it c
   importance[31] = 1e6;
   expect(scaleOf(weights, { bits: 3, search: true, importance })[0]).toBeGreaterThan((wide as number) * 0.8);
 });
+
+test('with neighbours the search is as good as the best of all zero points around the clipped ranges', () => {
+  const errorOf = (weights: number[], scale: number, zero: number) =>
+    weights.reduce((sum, w) => {
+      const code = Math.min(3, Math.max(0, Math.round(w / scale) + zero));
+      return sum + ((code - zero) * scale - w) ** 2;
+    }, 0);
+  let better = 0;
+  for (let seed = 1; seed <= 40; seed++) {
+    const weights = Array.from({ length: 9 }, (_, i) => Math.sin(seed * (i + 1) ** 2) ** 3 + 0.2);
+    const low = Math.min(0, ...weights);
+    const high = Math.max(0, ...weights);
+    let least = Number.POSITIVE_INFINITY;
+    for (let step = 0; step < 70; step++) {
+      const p = 1 - step / 90;
+      const scale = roundToFloat16(((high - low) * p) / 3);
+      const middle = Math.round((-low * p) / scale);
+      for (const zero of [middle - 1, middle, middle + 1]) {
+        if (zero >= 0 && zero <= 3) least = Math.min(least, errorOf(weights, scale, zero));
+      }
+    }
+    const asked = { bits: 2, symmetric: false, search: true };
+    const [scale, zero] = scaleOf(weights, { ...asked, neighbours: true }) as [number, number];
+    expect(errorOf(weights, scale, zero)).toBeCloseTo(least, 12);
+    const [plainScale, plainZero] = scaleOf(weights, asked) as [number, number];
+    if (errorOf(weights, plainScale, plainZero) > least * 1.001) better += 1;
+  }
+  expect(better).toBeGreaterThan(0);
+});
