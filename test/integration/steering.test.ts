@@ -6,6 +6,7 @@ import { basename, dirname, join } from 'node:path';
 import { type WorkflowHandle, WorkflowUpdateFailedError } from '@temporalio/client';
 import { openCheckpoint, parseManifest, verifyCheckpoint } from '../../engine/checkpoints';
 import { type GptqConfig, moduleSettings, readGptqConfig } from '../../engine/checkpoints/gptq/module-settings';
+import { readWeightFiles } from '../../engine/checkpoints/weight-files';
 import { resolveModelDirectory } from '../../engine/sources';
 import { PROGRESS_QUERY, type Progress, type QuantizationSpecInput, UPDATES } from '../../engine/spec';
 import { activityEvents } from '../support/activity-events';
@@ -198,6 +199,23 @@ describe('steering a job', () => {
     const config = readGptqConfig(checkpoint.config) as GptqConfig;
     const settings = [0, 1, 2, 3].map((layer) => moduleSettings(config, `model.layers.${layer}.self_attn.q_proj`));
     expect(settings).toEqual([null, expect.objectContaining({ bits: 4 }), null, expect.objectContaining({ bits: 4 })]);
+  }, 120_000);
+
+  it('writes a skipped layer of a rotated model in the dtype of the source', async () => {
+    const spec = calibrated('rotated', { rotation: 'hadamard' });
+    const job = await atFirstStage(spec, 'rotated');
+    await order(job, UPDATES.skipLayer, { layer: 2 });
+    await withGpu(() => job.result());
+    expect((await verifyCheckpoint(spec.output)).passed).toBe(true);
+    const { tensors } = await readWeightFiles(spec.output);
+    expect([...new Set([...tensors.values()].map(({ dtype }) => dtype))].sort()).toEqual(['BF16', 'F16', 'I32']);
+    const name = 'model.layers.2.mlp.down_proj.weight';
+    const [kept, original] = [await openCheckpoint(spec.output), await openCheckpoint(resolveModelDirectory('demo'))];
+    const [turned, before] = [(await kept.float(name)).data, (await original.float(name)).data];
+    const product = (a: Float32Array, b: Float32Array) =>
+      a.reduce((sum, value, i) => sum + value * (b[i] as number), 0);
+    expect(product(turned, turned) / product(before, before)).toBeCloseTo(1, 3);
+    expect(Math.abs(product(turned, before) / product(before, before))).toBeLessThan(0.3);
   }, 120_000);
 
   it('changes how many layers are solved at once', async () => {
