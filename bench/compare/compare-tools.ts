@@ -48,12 +48,16 @@ async function measureOriginal({ workload, python, results, workDirectory, note 
   if (results.results.runs.some((run) => !isCompared(run))) return;
   note('the original');
   const readers = { quantloom: true, owner: 'transformers' } as const;
-  const perplexity = await measurePerplexity(workload.directory, readers, workload, { python, scratch: workDirectory });
+  const perplexity = await measurePerplexity(workload.directory, readers, workload, {
+    python,
+    scratch: workDirectory,
+    note,
+  });
   results.add({ tool: 'original', weightBytes: weightBytesOf(workload.directory), perplexity });
 }
 
 async function runTool(tool: Tool, width: Width, round: number, comparison: Comparison): Promise<ComparedRun> {
-  const { workload, python, workDirectory } = comparison;
+  const { workload, python, workDirectory, note } = comparison;
   const place = join(workDirectory, `${tool.name}-${width.name}-${round}`);
   const scratch = join(place, 'scratch');
   mkdirSync(scratch, { recursive: true });
@@ -74,7 +78,7 @@ async function runTool(tool: Tool, width: Width, round: number, comparison: Comp
       ...measured,
       weightBytes: weightBytesOf(task.output),
       perplexity:
-        round === 1 ? await measurePerplexity(task.output, tool.readers, workload, { python, scratch }) : null,
+        round === 1 ? await measurePerplexity(task.output, tool.readers, workload, { python, scratch, note }) : null,
       ...outcome,
     };
   } finally {

@@ -1,7 +1,7 @@
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { packageRoot } from '../../engine/sources';
-import { runMeasured } from '../measure/run-measured';
+import { Interrupted, runMeasured } from '../measure/run-measured';
 import { type PeersPython, peersEnvironment } from './peer-tools';
 import type { Readers } from './tool';
 import type { Workload } from './workload';
@@ -18,19 +18,34 @@ export interface MeasuredPerplexity {
 const MAIN = join(packageRoot(), 'dist', 'cli', 'main.js');
 const OWNER_SCRIPT = join(packageRoot(), 'test', 'peers', 'perplexity.py');
 
-/** @param scratch where a dequantized copy may lie for a while. */
+/**
+ * Asks every reader; one that fails is told, and its answer is null.
+ *
+ * @param scratch where a dequantized copy may lie for a while.
+ */
 export async function measurePerplexity(
   checkpoint: string,
   readers: Readers,
   workload: Workload,
-  { python, scratch }: { python: PeersPython | null; scratch: string },
+  { python, scratch, note }: { python: PeersPython | null; scratch: string; note: (line: string) => void },
 ): Promise<MeasuredPerplexity> {
+  const answerOf = async (reader: string, answer: Promise<number | null>): Promise<number | null> => {
+    try {
+      return await answer;
+    } catch (error) {
+      if (error instanceof Interrupted) throw error;
+      note(`  ${reader} cannot read it: ${(error as Error).message}`);
+      return null;
+    }
+  };
   const dense = readers.quantloom || python === null ? null : join(scratch, 'dense');
-  const owner = python && (await readByOwner(checkpoint, readers.owner, workload, { python, scratch, dense }));
-  const readable = readers.quantloom ? checkpoint : dense;
+  const owner =
+    python &&
+    (await answerOf(readers.owner, readByOwner(checkpoint, readers.owner, workload, { python, scratch, dense })));
+  const readable = readers.quantloom ? checkpoint : owner === null ? null : dense;
   try {
     return {
-      quantloom: readable === null ? null : await readByQuantloom(readable, workload, scratch),
+      quantloom: readable === null ? null : await answerOf('Quantloom', readByQuantloom(readable, workload, scratch)),
       owner,
       ownerName: owner === null ? null : readers.owner,
     };

@@ -7,6 +7,9 @@ import { DEFAULT_QUALITY } from './options';
 import type { Task, Tool } from './tool';
 import { SEED } from './workload';
 
+/** Not held to the settings that it shares with the peers. */
+const FREE_QUALITY = 'best';
+
 /** Quantloom at one of its qualities, from a cold start: server, workers, empty store. */
 export function quantloomTool(quality: string): Tool {
   const { version } = JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')) as { version: string };
@@ -39,7 +42,8 @@ function wordsOf({ workload: { options }, width, output }: Task, quality: string
   const words = ['quantize', options.model, '--json', '--out', output, '--calibration', options.text];
   words.push('--bits', String(width.bits), '--group-size', String(options.groupSize), '--seed', String(SEED));
   words.push('--samples', String(options.samples), '--sequence-length', String(options.length));
-  // Layout v1 cannot hold every zero point of narrow codes.
-  if (!width.symmetric) words.push('--asym', '--format', 'gptq_v2');
+  // `best` decides about zero points itself. GPTQModel reads them in layout v2 only, when another tool wrote them.
+  if (quality !== FREE_QUALITY || !width.symmetric) words.push(width.symmetric ? '--sym' : '--asym');
+  if (quality === FREE_QUALITY || !width.symmetric) words.push('--format', 'gptq_v2');
   return [...words, '--quality', quality];
 }
