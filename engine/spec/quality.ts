@@ -13,7 +13,7 @@ export type Quality = (typeof QUALITIES)[number];
  * - `best`: GPTQ again with the refined scales, and every group solved again: some eight times the work of `balanced`.
  *
  * Zero points (asymmetric) cost no disk space in GPTQ files, which store them anyway, but fewer fast inference kernels take them: `best` has
- * them where they gain most, up to 4 bits, the others only at 2 bits, where it does not go without. docs/adr/0014 has the measurements.
+ * them where they gain most, up to 4 bits, the others only at 2 bits, where it does not go without. docs/adr/0015 has the measurements.
  */
 export function recipeOfQuality(quality: Quality, bits: Recipe['bits']): Partial<Recipe> {
   const zeroPoints = bits <= (quality === 'best' ? 4 : 2);
