@@ -1,6 +1,7 @@
 import { asActivity } from './as-activity';
 import { assembleCheckpoints } from './assemble-checkpoints';
 import { calibrateSlice } from './calibrate-slice';
+import { chooseWidths } from './choose-widths';
 import { discardCheckpoints } from './discard-checkpoints';
 import { dropActivations } from './drop-activations';
 import { embedSlice } from './embed-slice';
@@ -8,6 +9,7 @@ import { evaluate } from './evaluate';
 import { fetchModel } from './fetch-model';
 import { inspectModel } from './inspect-model';
 import { joinTables } from './join-tables';
+import { measureWidths } from './measure-widths';
 import { mergeHessian } from './merge-hessian';
 import { packLayer } from './pack-layer';
 import { publishCheckpoints } from './publish-checkpoints';
@@ -22,6 +24,7 @@ export function createActivities(runtime: ActivityRuntime) {
   return {
     assembleCheckpoints: asActivity(runtime, assembleCheckpoints),
     calibrateSlice: asActivity(runtime, calibrateSlice),
+    chooseWidths: asActivity(runtime, chooseWidths),
     discardCheckpoints: asActivity(runtime, discardCheckpoints),
     dropActivations: asActivity(runtime, dropActivations),
     embedSlice: asActivity(runtime, embedSlice),
@@ -29,6 +32,7 @@ export function createActivities(runtime: ActivityRuntime) {
     fetchModel: asActivity(runtime, fetchModel),
     inspectModel: asActivity(runtime, inspectModel),
     joinTables: asActivity(runtime, joinTables),
+    measureWidths: asActivity(runtime, measureWidths),
     mergeHessian: asActivity(runtime, mergeHessian),
     packLayer: asActivity(runtime, packLayer),
     publishCheckpoints: asActivity(runtime, publishCheckpoints),
@@ -44,8 +48,10 @@ export type Activities = ReturnType<typeof createActivities>;
 export { HEARTBEAT_MILLISECONDS } from './as-activity';
 export type { AssembledCheckpoint, AssembleInput } from './assemble-checkpoints';
 export type { ActivationRefs, CalibratedSlice } from './calibrate-slice';
+export type { ChooseInput, ChosenWidths } from './choose-widths';
 export type { BlockOutline, InspectedModel } from './inspect-model';
 export type { JoinInput } from './join-tables';
+export type { MeasuredWidths } from './measure-widths';
 export type { MergedHessian, MergeInput } from './merge-hessian';
 export type { BlockHistory } from './pack-layer';
 export type { MeasuredPerplexity, PublishInput } from './publish-checkpoints';

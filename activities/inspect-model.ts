@@ -89,7 +89,7 @@ export async function inspectModel(
   };
 }
 
-function schemeOf({ recipe }: QuantizationSpec): string {
+function schemeOf({ recipe, averageBits }: QuantizationSpec): string {
   const group = recipe.groupSize === -1 ? 'per channel' : `g${recipe.groupSize}`;
-  return `${recipe.method} ${recipe.bits} bit ${group}${recipe.symmetric ? '' : ' asymmetric'}`;
+  return `${recipe.method} ${averageBits ?? recipe.bits} bit ${group}${recipe.symmetric ? '' : ' asymmetric'}`;
 }

@@ -1,4 +1,4 @@
-import { formatOf, meanErrors, type SignedReport, weightSha256 } from '../engine/checkpoints';
+import { meanErrors, type SignedReport, smallestZeroOf, weightSha256 } from '../engine/checkpoints';
 import { weightTensor } from '../engine/models';
 import { float32View } from '../engine/numbers';
 import { prepareHessian, quantizeLinear, serializeQuantizedLinear } from '../engine/quantizers';
@@ -79,7 +79,7 @@ export async function quantizeLinears(
       ? [{ name, recipe, weight: table[weightTensor(architecture, name, (tensor) => tensor in table)] as ArtifactRef }]
       : [],
   );
-  const minimumZero = Math.max(...plan.spec.formats.map((format) => formatOf(format).smallestZero)) as 0 | 1;
+  const minimumZero = smallestZeroOf(plan.spec.formats);
   const merged =
     input.hessian !== null && 'parts' in input.hessian ? await mergeHessian(input.hessian, runtime, attempt) : null;
   const hessian = merged === null ? (input.hessian as ArtifactRef | null) : merged.hessian;

@@ -6,6 +6,7 @@ const result: JobResult = {
   sourceBytes: 4_000_000,
   outputBytes: 1_000_000,
   bitsPerWeight: 4.25,
+  widths: null,
   perplexity: null,
   meanRelativeError: null,
   meanRelativeErrorBeforeRefinement: null,
@@ -32,6 +33,14 @@ describe('the report of a finished job', () => {
     );
     const unrefined = { ...errors, meanRelativeErrorBeforeRefinement: 0.004 };
     expect(jobReport('job', { ...result, ...unrefined }, null)).toMatch(/^mean output error +0.4 %$/m);
+  });
+
+  it('shows the widths that were chosen', () => {
+    const widths = { averageBits: 3.498, linearsByBits: { 2: 1, 8: 6, 3: 24 } };
+    const report = jobReport('job', { ...result, widths }, null);
+    expect(report).toMatch(
+      /^width +3.498 bits on average\n {2}2 bits +█ 1 linears\n {2}3 bits +█{24} 24 linears\n {2}8 bits +█{6} 6 linears$/m,
+    );
   });
 
   it('says nothing of reuse when everything was computed', () => {

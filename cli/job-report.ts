@@ -10,6 +10,7 @@ export function jobReport(id: string, result: JobResult, uiPage: string | null):
     ['size', `${prettyBytes(result.outputBytes)}, was ${prettyBytes(result.sourceBytes)}`],
     ['bits per weight', result.bitsPerWeight.toFixed(3)],
   ];
+  if (result.widths) lines.push(...histogram(result.widths));
   if (result.meanRelativeError !== null) lines.push(['mean output error', outputError(result)]);
   if (perplexity) {
     const original = perplexity.original === null ? '' : `, original ${perplexity.original.toFixed(3)}`;
@@ -27,6 +28,17 @@ function outputError({ meanRelativeError, meanRelativeErrorBeforeRefinement: bef
   const share = (error: number | null) => `${significant((error as number) * 100)} %`;
   const refined = before !== null && before !== meanRelativeError;
   return `${share(meanRelativeError)}${refined ? `, before refinement ${share(before)}` : ''}`;
+}
+
+/** How many linears have each width, as bars, and the mean that was reached. */
+function histogram({ averageBits, linearsByBits }: NonNullable<JobResult['widths']>): string[][] {
+  const counts = Object.entries(linearsByBits).sort(([a], [b]) => Number(a) - Number(b));
+  const most = Math.max(...counts.map(([, count]) => count));
+  const bar = (count: number) => '█'.repeat(Math.max(1, Math.round((24 * count) / most)));
+  return [
+    ['width', `${averageBits.toFixed(3)} bits on average`],
+    ...counts.map(([bits, count]) => [`  ${bits} bits`, `${bar(count)} ${count} linears`]),
+  ];
 }
 
 /** `361 of 540 steps, about 95 s of computing saved`. */

@@ -22,9 +22,21 @@ export const SPEC_FLAGS: readonly SpecFlag[] = [
   { flags: '--method <method>', description: 'gptq (default) or rtn', path: ['recipe', 'method'] },
   {
     flags: '--bits <n>',
-    description: 'bits per code: 2, 3, 4 (default), 5, 6, 8',
+    description: 'bits per code: 2, 3, 4 (default), 5, 6, 8; a fraction, e.g. 3.5, is --average-bits',
     path: ['recipe', 'bits'],
-    parse: wholeNumber,
+    parse: realNumber,
+  },
+  {
+    flags: '--average-bits <n>',
+    description: 'mean of bits, from 2 to 8: a width is chosen for every linear by its error',
+    path: ['averageBits'],
+    parse: realNumber,
+  },
+  {
+    flags: '--mixed-widths <list>',
+    description: 'widths to choose from (default 2,3,4,8; 5 and 6 make a checkpoint that only GPTQModel reads)',
+    path: ['mixedWidths'],
+    parse: (list) => commaList(list).map(realNumber),
   },
   {
     flags: '--group-size <n>',

@@ -31,6 +31,10 @@ describe('spec from flags', () => {
   it('has a flag for every field', () => {
     const flags = [
       ...[
+        '--average-bits',
+        '3.25',
+        '--mixed-widths',
+        '3,4,5',
         '--quality',
         'fast',
         '--method',
@@ -89,6 +93,8 @@ describe('spec from flags', () => {
         groupRounds: 5,
       },
       quality: 'fast',
+      averageBits: 3.25,
+      mixedWidths: [3, 4, 5],
       overrides: [],
       keepHead: false,
       order: 'layer',
@@ -98,6 +104,15 @@ describe('spec from flags', () => {
       evaluation: { text: 'demo', context: 256, maxTokens: 999, original: false },
       concurrency: 4,
     });
+  });
+
+  it('takes a fraction of a bit for an average', () => {
+    expect(specOf(['demo', '--bits', '3.5', '--group-size', '64'])).toMatchObject({
+      averageBits: 3.5,
+      recipe: { bits: 4, groupSize: 64 },
+      output: expect.stringMatching(/-gptq-3\.5bit-g64$/),
+    });
+    expect(specOf(['demo', '--bits', '3'])).toMatchObject({ averageBits: null, recipe: { bits: 3 } });
   });
 
   it('reads overrides in order, with --skip after them', () => {
@@ -147,7 +162,7 @@ describe('spec from flags', () => {
 
   it.each([
     [['demo', '--bits', '7'], /recipe\.bits/],
-    [['demo', '--bits', 'four'], /whole number/],
+    [['demo', '--bits', 'four'], /must be a number/],
     [['demo', '--sym', '--asym'], /cannot be used with/],
     [['demo', '--context', '256'], /need --evaluate/],
     [['demo', '--override', '*:colour=red'], /overrides\.0/],

@@ -42,7 +42,7 @@ export function specFromFlags(sources: SpecSources): QuantizationSpec {
   return {
     ...spec,
     model,
-    output: resolve(workingDirectory, named ? spec.output : `${modelName(model)}-${schemeName(spec.recipe)}`),
+    output: resolve(workingDirectory, named ? spec.output : `${modelName(model)}-${schemeName(spec)}`),
     calibration: { ...spec.calibration, source: absolute(spec.calibration.source) },
     evaluation: spec.evaluation && { ...spec.evaluation, text: absolute(spec.evaluation.text) },
   };
@@ -74,12 +74,21 @@ function fieldsOf(flags: SpecSources['flags']): Fields {
     if (given === undefined || ('value' in flag && given !== !negated)) continue;
     set(fields, flag.path, 'value' in flag ? flag.value : given);
   }
+  moveFraction(fields);
   const overrides = [
     ...((flags.override as string[] | undefined) ?? []).map(parseOverride),
     ...((flags.skip as string[] | undefined) ?? []).map((match) => ({ match, skip: true })),
   ];
   if (overrides.length > 0) fields.overrides = overrides;
   return fields;
+}
+
+/** No code has a fraction of a bit: `--bits 3.5` can only mean an average. */
+function moveFraction(fields: Fields): void {
+  const { bits, ...recipe } = (fields.recipe ?? {}) as Fields;
+  if (typeof bits !== 'number' || Number.isInteger(bits)) return;
+  fields.recipe = recipe;
+  fields.averageBits ??= bits;
 }
 
 function readSpecFile(file: string | undefined, workingDirectory: string): Fields {

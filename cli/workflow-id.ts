@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto';
 import { basename } from 'node:path';
-import type { QuantizationSpec, Recipe } from '../engine/spec';
+import type { QuantizationSpec } from '../engine/spec';
 
-/** Readable name of a recipe, e.g. `gptq-4bit-g128`, `rtn-3bit-row-asym`. */
-export function schemeName(recipe: Recipe): string {
+/** Readable name of what a spec asks for, e.g. `gptq-4bit-g128`, `rtn-3bit-row-asym`, `gptq-3.5bit-g64`. */
+export function schemeName({ recipe, averageBits }: Pick<QuantizationSpec, 'recipe' | 'averageBits'>): string {
   const group = recipe.groupSize === -1 ? 'row' : `g${recipe.groupSize}`;
-  return `${recipe.method}-${recipe.bits}bit-${group}${recipe.symmetric ? '' : '-asym'}`;
+  return `${recipe.method}-${averageBits ?? recipe.bits}bit-${group}${recipe.symmetric ? '' : '-asym'}`;
 }
 
 /** Last part of the model's path, in characters that are safe in file names and URLs. */
@@ -18,7 +18,7 @@ export function modelName(model: string): string {
  * that the same command finds its own job again. `overwrite` and `concurrency` are left out: they do not change the result.
  */
 export function workflowIdOf(spec: QuantizationSpec): string {
-  return `${modelName(spec.model)}-${schemeName(spec.recipe)}-${specIdentity(spec).slice(0, 8)}`;
+  return `${modelName(spec.model)}-${schemeName(spec)}-${specIdentity(spec).slice(0, 8)}`;
 }
 
 /** SHA-256 of the resolved spec, lower-case hex. */

@@ -5,8 +5,10 @@ import { captureHessians } from './capture-hessians';
 import { layerHands } from './layer-hands';
 
 export interface CalibratedLayer {
-  /** By stage. */
-  readonly hessians: Readonly<Record<string, ArtifactRef>>;
+  /** By stage; null where its linears need none. */
+  readonly hessians: Readonly<Record<string, ArtifactRef | null>>;
+  /** Documents: WidthErrors[], by stage; none unless asked for. */
+  readonly errors: readonly ArtifactRef[];
   /** By slice: what the next layer starts from. */
   readonly activations: readonly ActivationRefs[];
   readonly computed: number;
@@ -14,26 +16,29 @@ export interface CalibratedLayer {
   readonly secondsSaved: number;
 }
 
-/** Order `independent`: the Hessians of one layer of the original model. Its solve is free to run anywhere, at any time after. */
+/** The Hessians of one layer of the original model. Its solve is free to run anywhere, at any time after. */
 export async function calibrateLayer(input: {
   readonly plan: ArtifactRef;
   readonly table: ArtifactRef;
   readonly block: BlockOutline;
   readonly activations: readonly ActivationRefs[];
   readonly retired: readonly string[];
+  /** Measure the error of every linear at every width too. */
+  readonly measure: boolean;
 }): Promise<CalibratedLayer> {
   const hands = layerHands(input);
-  const { hessians, activations } = await captureHessians(
-    hands,
-    input.block,
-    input.activations,
-    {},
-    hands.mergeHessian,
-  );
+  const errors: Record<string, ArtifactRef> = {};
+  const captured = await captureHessians(hands, input.block, input.activations, {}, async (stage, grams) => {
+    const hessian = grams && (await hands.mergeHessian(stage, grams));
+    if (input.measure) errors[stage] = await hands.measureWidths(stage, hessian);
+    return hessian;
+  });
+  const { hessians, activations } = captured;
   const retired = [...input.retired, ...hands.ledger.intermediates([...input.activations, ...activations])];
   if (retired.length > 0) {
     await onCpu(`${input.block.name} · drop activations`).dropActivations({ sha256s: retired });
   }
   const { computed, cached, secondsSaved } = hands.ledger.totals();
-  return { hessians, activations, computed, cached, secondsSaved };
+  const inOrder = input.block.stages.flatMap(({ name }) => errors[name] ?? []);
+  return { hessians, errors: inOrder, activations, computed, cached, secondsSaved };
 }

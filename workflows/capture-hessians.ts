@@ -1,5 +1,5 @@
-import type { ActivationRefs, BlockOutline, CalibratedSlice } from '../activities';
-import { activationsOf, type LayerHands, type QuantizedRefs } from './layer-hands';
+import type { ActivationRefs, BlockOutline, MergeInput } from '../activities';
+import { activationsOf, gramsOf, type LayerHands, type QuantizedRefs } from './layer-hands';
 
 /** What a layer looks like from its own original weights. */
 export interface CapturedLayer<Hessian> {
@@ -11,13 +11,16 @@ export interface CapturedLayer<Hessian> {
   readonly activations: readonly ActivationRefs[];
 }
 
-/** Runs a whole layer with its original weights. What `hessianOf` makes of a stage's slices goes on while the next stage runs. */
+/**
+ * Runs a whole layer with its original weights. What `hessianOf` makes of a stage's sums (null where its linears need none) goes on
+ * while the next stage runs.
+ */
 export async function captureHessians<Hessian>(
   hands: LayerHands,
   block: BlockOutline,
   slices: readonly ActivationRefs[],
   applied: QuantizedRefs,
-  hessianOf: (stage: string, slices: readonly CalibratedSlice[]) => Promise<Hessian>,
+  hessianOf: (stage: string, grams: MergeInput | null) => Promise<Hessian>,
 ): Promise<CapturedLayer<Hessian>> {
   const underWay: Promise<readonly [string, Hessian]>[] = [];
   let activations = slices;
@@ -27,8 +30,8 @@ export async function captureHessians<Hessian>(
     const results = await hands.runStage(name, activations, position === 0 ? applied : {}, wanted);
     activations = activationsOf(results);
     if (position === 0) afterFirstStage = activations;
-    if (!wanted) continue;
-    const hessian = hessianOf(name, results).then((value) => [name, value] as const);
+    if (linears === 0) continue;
+    const hessian = hessianOf(name, wanted ? gramsOf(results) : null).then((value) => [name, value] as const);
     // Should a later stage fail first, that is what is reported.
     hessian.catch(() => undefined);
     underWay.push(hessian);

@@ -55,7 +55,7 @@ export async function evaluate(
 
 /** Makes the checkpoints appear at the output, with what is known of the run. */
 export async function publish(
-  { plan, sourceBytes }: PreparedModel,
+  { plan, sourceBytes, widths }: PreparedModel,
   layers: readonly FinishedLayer[],
   checkpoints: readonly AssembledCheckpoint[],
   perplexity: MeasuredPerplexity | null,
@@ -69,7 +69,7 @@ export async function publish(
     onCpu('publish').publishCheckpoints({ plan, checkpoints, perplexity, run }),
   );
   job.board.entered('done');
-  return { ...published, sourceBytes, perplexity, ...meanOf(layers), secondsSaved, ...run };
+  return { ...published, widths, sourceBytes, perplexity, ...meanOf(layers), secondsSaved, ...run };
 }
 
 function meanOf(layers: readonly MeanErrors[]) {

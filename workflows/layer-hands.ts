@@ -32,7 +32,9 @@ export interface LayerHands {
     quantized: QuantizedRefs,
     gram: boolean,
   ): Promise<CalibratedSlice[]>;
-  mergeHessian(stage: string, slices: readonly CalibratedSlice[]): Promise<ArtifactRef>;
+  mergeHessian(stage: string, grams: MergeInput): Promise<ArtifactRef>;
+  /** Measures the error of the stage's linears at every width. @returns document: WidthErrors[]. */
+  measureWidths(stage: string, hessian: ArtifactRef | null): Promise<ArtifactRef>;
   /** Quantizes the linears whose input a stage has captured; sums of slices are merged first, by the same activity. */
   quantize(stage: string, hessian: HessianSource | null): Promise<QuantizedLinears>;
 }
@@ -67,10 +69,21 @@ export function layerHands(input: { plan: ArtifactRef; table: ArtifactRef; block
       ledger.calibrated(results);
       return results;
     },
-    async mergeHessian(stage, slices) {
-      const merged = await onCpu(`${block.name} · ${stage} · Hessian`).mergeHessian(gramsOf(slices));
+    async mergeHessian(stage, grams) {
+      const merged = await onCpu(`${block.name} · ${stage} · Hessian`).mergeHessian(grams);
       ledger.merged(merged);
       return merged.hessian;
+    },
+    async measureWidths(stage, hessian) {
+      const measured = await onCpu(`${block.name} · ${stage} · widths`).measureWidths({
+        plan,
+        table,
+        block: block.index,
+        stage,
+        hessian,
+      });
+      ledger.measured(measured);
+      return measured.errors;
     },
     async quantize(stage, hessian) {
       await condition(() => !paused);

@@ -51,6 +51,10 @@ export class LayerLedger {
     this.calibrationTokens = hessian.tokens;
   }
 
+  measured(widths: Effort): void {
+    this.count('measure-widths', widths);
+  }
+
   quantized(linears: QuantizedLinears): void {
     if (linears.merged) this.merged(linears.merged);
     this.count('quantize-linears', linears);

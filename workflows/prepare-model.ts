@@ -1,5 +1,5 @@
 import type { InspectedModel } from '../activities';
-import type { ArtifactRef, QuantizationSpecInput } from '../engine/spec';
+import type { ArtifactRef, JobResult, QuantizationSpecInput } from '../engine/spec';
 import { onCpu } from './activity-proxies';
 import { failAtOnce } from './fail-at-once';
 import { inWindow } from './in-window';
@@ -18,6 +18,8 @@ export interface PreparedModel extends InspectedModel {
   readonly source: ArtifactRef;
   /** Null when nothing needs calibration. */
   readonly calibration: { readonly tokens: ArtifactRef; readonly textSha256: string } | null;
+  /** The widths that stand in `plan`; null when none are chosen, or not yet. */
+  readonly widths: JobResult['widths'];
 }
 
 /** From one JSON object to a fetched model: what is wrong with it is said here, before any layer is touched. */
@@ -33,7 +35,7 @@ export async function prepareModel(spec: QuantizationSpecInput, job: Job): Promi
       ? await job.step('tokenizing', () => onCpu('tokenize').tokenizeCalibration({ plan }).catch(failAtOnce))
       : null;
   const { table, files, source } = fetched;
-  const prepared = { ...model, table, files, source, calibration };
+  const prepared = { ...model, table, files, source, calibration, widths: null };
   return model.spec.rotation === 'hadamard' ? rotateModel(prepared, job) : prepared;
 }
 

@@ -15,7 +15,7 @@ export interface LayerInput {
   /** The last linears of the layer before: this layer's first stage applies them. */
   readonly applied: QuantizedRefs;
   /** By stage, when they were captured before (order `independent`). */
-  readonly hessians: Readonly<Record<string, HessianSource>>;
+  readonly hessians: Readonly<Record<string, HessianSource | null>>;
   /** Keep the layer in 16 bit. */
   readonly skip: boolean;
   /** SHA-256 of artifacts that no layer reads any more. */
@@ -77,9 +77,7 @@ async function stageByStage({ block, skip, ...input }: LayerInput, hands: LayerH
 /** The whole layer is captured with its own original weights; then the activations pass through the quantized ones. */
 async function layerAtOnce(input: LayerInput, hands: LayerHands): Promise<Solved> {
   const { block, applied, skip } = input;
-  const captured = await captureHessians(hands, block, input.activations, applied, async (_, slices) =>
-    gramsOf(slices),
-  );
+  const captured = await captureHessians(hands, block, input.activations, applied, async (_, grams) => grams);
   if (skip) return { activations: captured.activations, applied: {}, quantized: {} };
   const { quantized } = await solveOnly({ ...input, hessians: captured.hessians }, hands);
   let activations = captured.afterFirstStage;

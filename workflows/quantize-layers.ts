@@ -8,7 +8,8 @@ import {
 import type { ActivationRefs, BlockOutline } from '../activities';
 import type { ArtifactRef, MeanErrors } from '../engine/spec';
 import { layerWorkflowId } from '../engine/spec/job';
-import { calibrateLayer } from './calibrate-layer';
+import { type CalibratedLayer, calibrateLayer } from './calibrate-layer';
+import type { MeasuredSoFar, StageHessians } from './choose-widths';
 import { inWindow } from './in-window';
 import type { Job } from './job';
 import type { QuantizedRefs } from './layer-hands';
@@ -23,11 +24,15 @@ export interface LayersSoFar {
   /** SHA-256 of what the last layer started from: kept for one layer more, then dropped. */
   readonly retired: readonly string[];
   readonly finished: readonly FinishedLayer[];
+  /** While widths are being chosen. */
+  readonly measured?: MeasuredSoFar;
+  /** By block, when layers are independent and have been calibrated to choose widths. */
+  readonly hessians?: readonly StageHessians[];
 }
 
 export type FinishedLayer = Pick<LayerResult, 'shards' | 'report' | keyof MeanErrors>;
 
-type CarryOn = (soFar: LayersSoFar) => Promise<never>;
+export type CarryOn = (soFar: LayersSoFar) => Promise<never>;
 
 /**
  * Quantizes all layers. Where each needs what the one before leaves behind, one after another; else as many at once as the
@@ -69,7 +74,7 @@ async function manyAtOnce(model: PreparedModel, start: LayersSoFar, job: Job, ca
     for (const block of model.blocks.slice(start.finished.length)) {
       if (workflowInfo().continueAsNewSuggested) return;
       if (activations.length === 0) {
-        yield { block, hessians: {} };
+        yield { block, hessians: start.hessians?.[block.index] ?? {} };
         continue;
       }
       const given = activations;
@@ -86,7 +91,7 @@ async function manyAtOnce(model: PreparedModel, start: LayersSoFar, job: Job, ca
     ({ block, hessians }) => solve(model, block, { activations: [], applied: {}, hessians, retired: [] }, job),
   );
   const all = [...start.finished, ...results.map(finished)];
-  if (all.length < model.blocks.length) await carryOn({ activations, applied: {}, retired, finished: all });
+  if (all.length < model.blocks.length) await carryOn({ ...start, activations, applied: {}, retired, finished: all });
   return all;
 }
 
@@ -110,19 +115,21 @@ async function solve(
   return result;
 }
 
-async function calibrate(
+/** Has the Hessians of one layer of the original model summed by a workflow of its own; `measure` asks for the errors of its widths. */
+export async function calibrate(
   { plan, table }: PreparedModel,
   block: BlockOutline,
   activations: readonly ActivationRefs[],
   retired: readonly string[],
   { board, operator }: Job,
-) {
+  measure = false,
+): Promise<CalibratedLayer> {
   const result = await operator.reviewed(`${block.name} (calibration)`, block.index, async () => {
     const layer = await startChild(calibrateLayer, {
       ...childOptions(`${workflowInfo().workflowId}/calibrate-${block.index}`, `${block.name}: Hessians`),
-      args: [{ plan, table, block, activations, retired }],
+      args: [{ plan, table, block, activations, retired, measure }],
     });
-    return operator.attend<Awaited<ReturnType<typeof calibrateLayer>>>(layer);
+    return operator.attend<CalibratedLayer>(layer);
   });
   board.countedMany(result);
   return result;
@@ -144,7 +151,7 @@ function finished({ shards, report, relativeError, relativeErrorBeforeRefinement
 }
 
 /** Artifacts of `given` that are not passed on. */
-function hashesOf(given: readonly ActivationRefs[], passedOn: readonly ActivationRefs[]): string[] {
+export function hashesOf(given: readonly ActivationRefs[], passedOn: readonly ActivationRefs[]): string[] {
   const all = (slices: readonly ActivationRefs[]) =>
     slices.flatMap((refs) => Object.values<ArtifactRef>(refs).map(({ sha256 }) => sha256));
   const kept = new Set(all(passedOn));

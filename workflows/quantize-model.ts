@@ -1,5 +1,6 @@
 import { allHandlersFinished, condition, continueAsNew } from '@temporalio/workflow';
 import type { JobResult, Progress, QuantizationSpecInput } from '../engine/spec';
+import { chooseWidths } from './choose-widths';
 import { assemble, evaluate, publish, verify } from './finish-checkpoints';
 import { runJob } from './job';
 import type { StandingOrders } from './operator';
@@ -23,20 +24,17 @@ export async function quantizeModel(spec: QuantizationSpecInput, carried?: Carri
   const startedAt = carried?.startedAt ?? Date.now();
 
   return runJob(carried, async (job) => {
-    const model = carried?.model ?? (await prepareModel(spec, job));
-    const start = carried?.layers ?? (await embedSlices(model, job));
-
-    const layers = await quantizeLayers(model, start, job, async (soFar) => {
+    const prepared = carried?.model ?? (await prepareModel(spec, job));
+    const embedded = carried?.layers ?? (await embedSlices(prepared, job));
+    const carryOn = (model: PreparedModel) => async (soFar: LayersSoFar) => {
       await condition(allHandlersFinished);
       const { progress } = job.board;
-      return continueAsNew<typeof quantizeModel>(spec, {
-        model,
-        layers: soFar,
-        progress,
-        orders: job.operator.orders,
-        startedAt,
-      });
-    });
+      const { orders } = job.operator;
+      return continueAsNew<typeof quantizeModel>(spec, { model, layers: soFar, progress, orders, startedAt });
+    };
+
+    const { model, start } = await chooseWidths(prepared, embedded, job, carryOn(prepared));
+    const layers = await quantizeLayers(model, start, job, carryOn(model));
 
     const checkpoints = await assemble(model, layers, job);
     await verify(checkpoints, job);

@@ -36,6 +36,11 @@ export const CHECKPOINT_FORMATS: Readonly<Record<FormatName, CheckpointFormat>> 
   gptq_v2: gptqV2,
 };
 
+/** The smallest zero point that every one of these formats can store. */
+export function smallestZeroOf(formats: readonly FormatName[]): 0 | 1 {
+  return Math.max(...formats.map((format) => formatOf(format).smallestZero)) as 0 | 1;
+}
+
 /** The entry of a format's name. */
 export function formatOf(name: FormatName): CheckpointFormat {
   return CHECKPOINT_FORMATS[name];

@@ -69,6 +69,14 @@ it('shows what the refinements gained, block by block', () => {
   expect(text).not.toContain('`model.layers.2`');
 });
 
+it('says which average width the linears were chosen for', () => {
+  const recipe = (bits: 2 | 4) => RecipeSchema.parse({ bits });
+  const linears = { up: { ...LINEAR, rows: 192, recipe: recipe(4) }, down: { ...LINEAR, recipe: recipe(2) } };
+  const text = card({ spec: parseQuantizationSpec({ model: '/m', output: '/o', averageBits: 3.55 }), linears });
+  expect(text).toContain('- 3.500 bits per code on average, chosen for each linear by its error (asked for: 3.55)');
+  expect(card()).not.toContain('on average');
+});
+
 it('says nothing about what was not measured', () => {
   const text = card();
   expect(text).not.toContain('Perplexity');

@@ -138,8 +138,22 @@ function sizes({ manifest, sourceWeightBytes, weightBytes }: ModelCardContext): 
   const share = ((100 * weightBytes) / sourceWeightBytes).toFixed(1);
   return [
     `- weight files: ${prettyBytes(weightBytes)} (source: ${prettyBytes(sourceWeightBytes)}; ${share} %)`,
+    ...averageWidth(manifest),
     `- ${manifest.bitsPerWeight.toFixed(3)} bits per quantized weight, scales and zero points included`,
   ].join('\n');
+}
+
+function averageWidth({ spec, linears }: Manifest): string[] {
+  if (spec.averageBits === null) return [];
+  let bits = 0;
+  let weights = 0;
+  for (const { recipe, rows, columns } of Object.values(linears)) {
+    if (recipe === null) continue;
+    bits += recipe.bits * rows * columns;
+    weights += rows * columns;
+  }
+  const mean = (bits / weights).toFixed(3);
+  return [`- ${mean} bits per code on average, chosen for each linear by its error (asked for: ${spec.averageBits})`];
 }
 
 function perplexity({ perplexity, spec }: Manifest): string[] {

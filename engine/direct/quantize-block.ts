@@ -24,8 +24,28 @@ interface Settings {
   readonly threads: number;
 }
 
-type Hessian = Float32Array | null;
-type Captured = { readonly activations: readonly Activations[]; readonly hessian: Hessian };
+export type Hessian = Float32Array | null;
+type Captured = { readonly activations: readonly Activations[]; readonly hessian: Hessian; readonly tokens: number };
+
+/** One stage on every slice, and the Hessian of the captured input, when it is asked for. */
+export async function runSlices(
+  model: DirectModel,
+  stage: Stage,
+  slices: readonly Activations[],
+  weights: QuantizedLinears,
+  gram: boolean,
+): Promise<Captured> {
+  const activations: Activations[] = [];
+  const parts: { gram: Float32Array; tokens: number }[] = [];
+  for (const slice of slices) {
+    const result = await model.runStage(stage, slice, weights, gram);
+    activations.push(result.activations);
+    if (result.gram) parts.push({ gram: result.gram, tokens: result.tokens });
+  }
+  if (parts.length === 0) return { activations, hessian: null, tokens: 0 };
+  const { hessian, tokens } = await mergeHessians(parts);
+  return { activations, hessian: Float32Array.from(hessian), tokens };
+}
 
 /** Quantizes one block in memory: the same order of work as the workflow `quantizeLayer`, written for one process. */
 export async function quantizeBlock(
@@ -45,17 +65,9 @@ export async function quantizeBlock(
     weights: QuantizedLinears,
     gram: boolean,
   ): Promise<Captured> => {
-    const activations: Activations[] = [];
-    const parts: { gram: Float32Array; tokens: number }[] = [];
-    for (const slice of slices) {
-      const result = await model.runStage(stage, slice, weights, gram);
-      activations.push(result.activations);
-      if (result.gram) parts.push({ gram: result.gram, tokens: result.tokens });
-    }
-    if (parts.length === 0) return { activations, hessian: null };
-    const { hessian, tokens } = await mergeHessians(parts);
-    calibrationTokens = tokens;
-    return { activations, hessian: Float32Array.from(hessian) };
+    const captured = await runSlices(model, stage, slices, weights, gram);
+    if (captured.hessian) calibrationTokens = captured.tokens;
+    return captured;
   };
 
   const solve = async ({ linears }: StagePlan, hessian: Hessian): Promise<QuantizedLinears> => {
@@ -117,6 +129,6 @@ export async function quantizeBlock(
   return { activations, applied, quantized, reports, calibrationTokens };
 }
 
-function needsHessian({ linears }: StagePlan): boolean {
+export function needsHessian({ linears }: StagePlan): boolean {
   return linears.some(({ recipe }) => recipe?.method === 'gptq');
 }

@@ -12,6 +12,7 @@ import {
   publishDirectory,
   serializeSafetensors,
   shardName,
+  smallestZeroOf,
   writeShardIndex,
 } from '../checkpoints';
 import { computationVersions } from '../computation-versions';
@@ -26,6 +27,7 @@ import {
   QuantloomError,
   type Tensor,
 } from '../spec';
+import { chooseWidths } from './choose-widths';
 import { type Activations, type DirectModel, openDirectModel, type QuantizedLinears } from './direct-model';
 import { type Chain, quantizeBlock } from './quantize-block';
 
@@ -53,19 +55,22 @@ export async function quantizeDirect(
   { threads = availableParallelism(), onBlock }: DirectOptions = {},
 ): Promise<Record<string, string>> {
   const spec = parseQuantizationSpec(input);
-  const { plan, estimate } = await planModel(spec, { storeDirectory: null });
+  const { plan: planned, estimate } = await planModel(spec, { storeDirectory: null });
   if (estimate.refusals.length > 0) {
     throw new QuantloomError(
       'PlanRefused',
       estimate.refusals.map(({ where, message }) => `${where}: ${message}`).join('\n'),
     );
   }
-  const sourceFiles = await fingerprintModel(plan);
-  const model = openDirectModel(plan, { threads, rotation: spec.rotation, precision: spec.calibration.precision });
-  const calibration = plan.slices.length > 0 ? await calibrate(spec, plan) : null;
-  const minimumZero = Math.max(...spec.formats.map((format) => formatOf(format).smallestZero)) as 0 | 1;
+  const sourceFiles = await fingerprintModel(planned);
+  const model = openDirectModel(planned, { threads, rotation: spec.rotation, precision: spec.calibration.precision });
+  const calibration = planned.slices.length > 0 ? await calibrate(spec, planned) : null;
+  const minimumZero = smallestZeroOf(spec.formats);
 
-  let chain: Chain = { activations: await embedSlices(model, plan, calibration?.tokens, spec), applied: new Map() };
+  const embedded = await embedSlices(model, planned, calibration?.tokens, spec);
+  const plan = await chooseWidths(model, planned, spec, embedded, { minimumZero, threads });
+
+  let chain: Chain = { activations: embedded, applied: new Map() };
   const finished: FinishedBlock[] = [];
   const reports: BlockReport[] = [];
   for (const block of plan.blocks) {

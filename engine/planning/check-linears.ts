@@ -2,7 +2,8 @@ import { formatOf } from '../checkpoints';
 import type { BlockPlan, LinearPlan, Override, QuantizationSpec } from '../spec';
 import { closestNames } from './closest-names';
 import { type Findings, listed } from './findings';
-import { unmatchedOverrides } from './resolve-recipe';
+import { recipeAtWidth } from './recipe-at-width';
+import { leavesBitsOpen, unmatchedOverrides } from './resolve-recipe';
 
 const GROUP_SIZES = [256, 128, 64, 32, 16] as const;
 
@@ -40,9 +41,16 @@ export function checkLinears(linears: readonly LinearPlan[], spec: QuantizationS
     if (linear.recipe === null) continue;
     const trouble = groupTrouble(linear.columns, linear.recipe.groupSize);
     if (trouble !== null) note(trouble, linear.name);
+    const { recipe } = linear;
+    const open = spec.averageBits !== null && leavesBitsOpen(spec, linear.name);
     for (const format of spec.formats) {
-      const refusal = formatOf(format).refuse(linear);
-      if (refusal !== null) note(`Format ${format}: ${refusal}`, linear.name);
+      for (const bits of open ? spec.mixedWidths : [recipe.bits]) {
+        const refusal = formatOf(format).refuse({
+          ...linear,
+          recipe: open ? recipeAtWidth(recipe, bits, spec) : recipe,
+        });
+        if (refusal !== null) note(`Format ${format}: ${refusal}`, linear.name);
+      }
     }
   }
   for (const [message, names] of troubles) findings.refuse('PlanRefused', listed(names), message);

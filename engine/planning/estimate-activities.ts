@@ -18,6 +18,19 @@ export function activitiesOfBlock(block: BlockPlan, { plan, spec }: WorkToDo): n
 }
 
 /**
+ * Of choosing widths: a layer's calibration with `merge-hessian` per Hessian and one that drops activations, where it is not needed for
+ * the result anyway (order `independent`); `measure-widths` per stage with a linear to quantize; and one `choose-widths`.
+ */
+function activitiesOfChoosing({ plan, spec }: WorkToDo): number {
+  if (spec.averageBits === null) return 0;
+  const stages = plan.blocks.flatMap((block) => block.stages);
+  const measured = stages.filter(({ linears }) => linears.some(({ recipe }) => recipe !== null)).length;
+  if (spec.order === 'independent' || plan.slices.length === 0) return measured + 1;
+  const merged = stages.filter(({ linears }) => linears.some(({ recipe }) => recipe?.method === 'gptq')).length;
+  return stages.length * plan.slices.length + merged + plan.blocks.length + measured + 1;
+}
+
+/**
  * Of the whole job; what happens once included: inspect, fetch, tokenize, pack the remainder, assemble, verify, publish. A rotation
  * adds `rotate-block` per block and for the remainder, and `join-tables`.
  */
@@ -27,5 +40,5 @@ export function activitiesOfJob(work: WorkToDo): number {
   const calibration = plan.slices.length > 0 ? 1 + plan.slices.length : 0;
   const evaluations = spec.evaluation === null ? 0 : spec.evaluation.original ? 2 : 1;
   const rotations = spec.rotation === 'none' ? 0 : plan.blocks.length + 2;
-  return 2 + rotations + calibration + blocks + 1 + 3 + evaluations;
+  return 2 + rotations + calibration + activitiesOfChoosing(work) + blocks + 1 + 3 + evaluations;
 }

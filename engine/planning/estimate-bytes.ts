@@ -1,6 +1,7 @@
 import { formatOf } from '../checkpoints';
 import { rotatedDtype } from '../rotation';
-import { DTYPE_BITS, elementCount, type LinearPlan, type ModelPlan } from '../spec';
+import { DTYPE_BITS, elementCount, type LinearPlan, type ModelPlan, type Recipe } from '../spec';
+import { averageOfOpen, openWidths } from '../widths';
 import { activationWidth, calibrationTokens, total, type WorkToDo } from './work-to-do';
 
 const FLOAT_BYTES = 4;
@@ -16,8 +17,7 @@ export interface ByteEstimate {
 
 export function estimateBytes(work: WorkToDo): ByteEstimate {
   const { plan, spec } = work;
-  const linears = plan.blocks.flatMap((block) => block.stages.flatMap((stage) => stage.linears));
-  const quantized = linears.filter(({ recipe }) => recipe !== null);
+  const quantized = withAverageBits(work).filter(({ recipe }) => recipe !== null);
   const replaced = new Set(quantized.map(({ name }) => `${name}.weight`));
   const keptBytes = total(Object.values(plan.tensors).map(({ name, bytes }) => (replaced.has(name) ? 0 : bytes)));
   const bytesIn = (format: (typeof spec.formats)[number]) =>
@@ -41,6 +41,18 @@ function rotatedBytes({ plan, spec }: WorkToDo): number {
     Object.values(plan.tensors).map(
       ({ name, shape }) => (elementCount(shape) * DTYPE_BITS[rotatedDtype(plan, name)]) / 8,
     ),
+  );
+}
+
+/** The linears; where widths are not chosen yet, with their mean in place of a width. */
+function withAverageBits({ plan, spec }: WorkToDo): readonly LinearPlan[] {
+  const linears = plan.blocks.flatMap((block) => block.stages.flatMap((stage) => stage.linears));
+  if (spec.averageBits === null) return linears;
+  const widths = openWidths(plan.blocks, spec);
+  const open = new Set(widths.groups.flat().map(({ name }) => name));
+  const bits = averageOfOpen(widths, spec.averageBits) as Recipe['bits'];
+  return linears.map((linear) =>
+    linear.recipe && open.has(linear.name) ? { ...linear, recipe: { ...linear.recipe, bits } } : linear,
   );
 }
 

@@ -7,7 +7,8 @@ import { calibrationTokens, total, type WorkToDo } from './work-to-do';
  *   the causal half is done. Order `layer` runs everything twice but what the first stage applies;
  * - XᵀX: 2 · columns² per token and captured input;
  * - factorization: 4/3 · columns³ (Cholesky, inverse, Cholesky) per Hessian;
- * - GPTQ: rows · columns² per linear (Frantar et al. 2022, section 3.3); each refinement 2 · rows · columns².
+ * - GPTQ: rows · columns² per linear (Frantar et al. 2022, section 3.3); each refinement 2 · rows · columns²;
+ * - choosing widths: GPTQ at each of them, and the calibration of the original model, but in order `independent`.
  */
 export function estimateOperations(work: WorkToDo): number {
   return calibration(work) + solving(work) + evaluation(work);
@@ -18,8 +19,14 @@ function calibration(work: WorkToDo): number {
   const tokens = calibrationTokens(work);
   if (tokens === 0) return 0;
   const again = spec.order === 'layer' ? 1 : 0;
+  // To choose widths, everything once more.
+  const measured = spec.averageBits !== null && spec.order !== 'independent' ? 1 : 0;
   const stages = blocks.flatMap((block, b) =>
-    block.stages.map((stage, s) => ({ stage, passes: s === 0 ? 1 : 1 + again, plan: plan.blocks[b]?.stages[s] })),
+    block.stages.map((stage, s) => ({
+      stage,
+      passes: (s === 0 ? 1 : 1 + again) + measured,
+      plan: plan.blocks[b]?.stages[s],
+    })),
   );
   const forward = stages.map(({ stage, passes }) => {
     const linears = total(stage.applies.map(({ rows, columns }) => 2 * rows * columns));
@@ -28,17 +35,20 @@ function calibration(work: WorkToDo): number {
     return (linears + attention) * tokens * passes;
   });
   const grams = stages.map(({ stage, plan: { linears = [] } = {} }) =>
-    linears.some(needsHessian) ? 2 * (stage.captures[0]?.columns ?? 0) ** 2 * tokens : 0,
+    linears.some(needsHessian) ? 2 * (stage.captures[0]?.columns ?? 0) ** 2 * tokens * (1 + measured) : 0,
   );
   return total(forward) + total(grams);
 }
 
-function solving({ plan }: WorkToDo): number {
+function solving({ plan, spec }: WorkToDo): number {
+  const widths = spec.averageBits === null ? 0 : spec.mixedWidths.length;
   const stages = plan.blocks.flatMap((block) => block.stages.map(({ linears }) => linears.filter(needsHessian)));
   return total(
     stages.flatMap((linears) => [
       linears[0] === undefined ? 0 : (4 / 3) * linears[0].columns ** 3,
-      ...linears.map(({ rows, columns, recipe }) => rows * columns ** 2 * (1 + 2 * (recipe?.refinements ?? 0))),
+      ...linears.map(
+        ({ rows, columns, recipe }) => rows * columns ** 2 * (1 + widths + 2 * (recipe?.refinements ?? 0)),
+      ),
     ]),
   );
 }

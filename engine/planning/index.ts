@@ -1,2 +1,2 @@
 export { planModel } from './plan-model';
-export { resolveRecipe } from './resolve-recipe';
+export { leavesBitsOpen, resolveRecipe } from './resolve-recipe';

@@ -208,6 +208,28 @@ describe('planModel', () => {
       expect(estimate.peakMemoryBytes['merge-hessian']).toBe(16 * 768 * 768);
     });
 
+    test('an average width is estimated as if it were one, with the pass that measures', async () => {
+      const calibration = { samples: 4, sequenceLength: 256, sliceTokens: 512 };
+      const uniform = await plan({ calibration, recipe: { bits: 3 } });
+      const { estimate } = await plan({ calibration, averageBits: 3 });
+      expect(estimate.bitsPerWeight).toBeCloseTo(uniform.estimate.bitsPerWeight, 9);
+      expect(estimate.outputBytes).toBe(uniform.estimate.outputBytes);
+      // Four layers: four stages with two slices, a merge and a measurement each; a drop. One choice.
+      expect(estimate.activities).toBe(uniform.estimate.activities + 4 * (4 * (2 + 1 + 1) + 1) + 1);
+      expect(estimate.warnings.join()).toMatch(/Widths are chosen later.*one forward pass more/);
+      const independent = await plan({ calibration, averageBits: 3, order: 'independent' });
+      expect(independent.estimate.warnings.join()).toMatch(/Hessians are used again/);
+    });
+
+    test('refuses an average that the widths cannot have', async () => {
+      const { estimate } = await plan({ averageBits: 2.5, mixedWidths: [3, 4] });
+      expect(estimate.refusals).toEqual([expect.objectContaining({ where: 'averageBits' })]);
+      expect(estimate.refusals[0]?.message).toMatch(/3\.000 to 4\.000/);
+      const planar = await plan({ averageBits: 5.5, mixedWidths: [5, 6] });
+      expect(planar.estimate.refusals).toEqual([]);
+      expect(planar.estimate.warnings.join()).toMatch(/only GPTQModel reads/);
+    });
+
     test('round-to-nearest needs no calibration, no tokenizer and no text', async () => {
       const model = await tinyModel();
       await rm(path.join(model, 'tokenizer.json'));

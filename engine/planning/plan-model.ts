@@ -7,6 +7,7 @@ import { checkLinears, checkOverrides, warnOfUnequalFused } from './check-linear
 import { checkPlaces } from './check-places';
 import { checkTensors, refuseQuantizedInput } from './check-tensors';
 import { checkTexts } from './check-texts';
+import { checkWidths } from './check-widths';
 import { activitiesOfBlock, activitiesOfJob } from './estimate-activities';
 import { estimateBytes, parameterCount } from './estimate-bytes';
 import { estimateMemory } from './estimate-memory';
@@ -136,6 +137,7 @@ function check(spec: QuantizationSpec, plan: ModelPlan, { architecture, shape }:
   const head = architecture.head.replace(/\.weight$/, '');
   checkOverrides(spec, linears, head, findings);
   checkLinears(linears, spec, findings);
+  checkWidths(spec, plan, findings);
   warnOfUnequalFused(plan.blocks, findings);
   const headRecipe = linears.find(({ name }) => name === head)?.recipe ?? null;
   if (headRecipe !== null && shape.tiedHead) {

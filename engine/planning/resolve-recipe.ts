@@ -17,6 +17,13 @@ export function resolveRecipe(spec: Matching & Pick<QuantizationSpec, 'recipe'>,
   return skip ? null : recipe;
 }
 
+/** Whether no override gives the bits of a module. @throws as resolveRecipe. */
+export function leavesBitsOpen(spec: Matching, moduleName: string): boolean {
+  return !spec.overrides.some(
+    (override, index) => override.bits !== undefined && matcherOf(override, index)(moduleName),
+  );
+}
+
 /** Overrides that match none of the modules: most likely misspelt. @throws as resolveRecipe. */
 export function unmatchedOverrides(spec: Matching, moduleNames: readonly string[]): readonly Override[] {
   return spec.overrides.filter((override, index) => !moduleNames.some(matcherOf(override, index)));

@@ -24,5 +24,5 @@ export { QUALITIES, type Quality, recipeOfQuality } from './quality';
 export type { Override, QuantizationSpec, QuantizationSpecInput, Recipe } from './quantization-spec';
 export { FORMATS, parseQuantizationSpec, QuantizationSpecSchema, RecipeSchema } from './quantization-spec';
 export { ERROR_CODES, type ErrorCode, QuantloomError } from './quantloom-error';
-export type { BlockReport, DampingRung, LinearReport, MeanErrors } from './reports';
+export type { BlockReport, DampingRung, LinearReport, MeanErrors, WidthErrors, WidthPlan } from './reports';
 export { DTYPE_BITS, type DType, elementCount, type FloatTensor, type Tensor } from './tensor';

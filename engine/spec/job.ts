@@ -53,6 +53,8 @@ export interface JobResult {
   readonly outputBytes: number;
   /** Mean over all quantized weights, scales and zeros included. */
   readonly bitsPerWeight: number;
+  /** The mean of bits that was reached, and how many linears have each width; null: not chosen by Quantloom. */
+  readonly widths: { readonly averageBits: number; readonly linearsByBits: Readonly<Record<string, number>> } | null;
   readonly perplexity: { readonly original: number | null; readonly quantized: number } | null;
   readonly meanRelativeError: number | null;
   readonly meanRelativeErrorBeforeRefinement: number | null;

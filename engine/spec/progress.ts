@@ -4,6 +4,7 @@ export type JobPhase =
   | 'tokenizing'
   | 'rotating'
   | 'embedding'
+  | 'measuring'
   | 'quantizing'
   | 'assembling'
   | 'verifying'

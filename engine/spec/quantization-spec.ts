@@ -102,6 +102,16 @@ export const QuantizationSpecSchema = z.strictObject({
   /** What sets the fields of `recipe` that are not given (recipeOfQuality). In a parsed spec they are set. */
   quality: z.enum(QUALITIES).default('balanced'),
   recipe: RecipeSchema.prefault({}),
+  /**
+   * Mean of bits per code over the quantized weights: a width is chosen for every linear whose bits no override gives, by its error at
+   * each of `mixedWidths`; linears that share an input get the same. null: `recipe.bits` everywhere.
+   */
+  averageBits: z.number().min(2).max(8).nullable().default(null),
+  /**
+   * Widths to choose from. One linear of 5 or 6 bits makes the whole checkpoint planar, which GPTQModel alone reads; so they are
+   * not among the default.
+   */
+  mixedWidths: z.array(RECIPE_FIELDS.bits).min(1).default([2, 3, 4, 8]),
   overrides: z.array(OverrideSchema).max(1000).default([]),
   /** Keep the language-model head in 16 bit. */
   keepHead: z.boolean().default(true),

@@ -32,6 +32,21 @@ export interface MeanErrors {
   readonly relativeErrorBeforeRefinement: number | null;
 }
 
+/** Error of one linear at several widths, relative to its output (to its weight without a Hessian). */
+export interface WidthErrors {
+  readonly name: string;
+  readonly weights: number;
+  readonly errors: readonly { readonly bits: Recipe['bits']; readonly error: number }[];
+}
+
+/** Widths that were chosen for an average. */
+export interface WidthPlan {
+  /** By module name: linears whose bits no override gives. */
+  readonly bits: Readonly<Record<string, Recipe['bits']>>;
+  /** The mean that was reached over all quantized weights. */
+  readonly averageBits: number;
+}
+
 export interface BlockReport {
   readonly index: number;
   readonly name: string;

@@ -64,6 +64,33 @@ describe('the workflow quantizeModel', () => {
     120_000,
   );
 
+  it.each([
+    ['stage', {}],
+    ['layer', {}],
+    ['independent', {}],
+    ['stage', { method: 'rtn' }],
+  ] as const)(
+    'chooses widths as the engine alone does (order %s, %o)',
+    async (order, recipe) => {
+      const id = `widths-${order}-${Object.values(recipe).join('')}`;
+      const changes: Partial<QuantizationSpecInput> = {
+        order,
+        averageBits: 3.25,
+        recipe: { bits: 4, groupSize: 64, refinements: 1, ...recipe },
+        overrides: [{ match: 'model.layers.1.*.o_proj', bits: 8 }],
+      };
+      const result = await stack.run(demoSpec(stack.output(id), changes), id);
+      await quantizeDirect(demoSpec(stack.output(`direct-${id}`), changes));
+      expect(await weightDigests(stack.output(id))).toEqual(await weightDigests(stack.output(`direct-${id}`)));
+      expect((await verifyCheckpoint(stack.output(id))).passed).toBe(true);
+      expect(result.widths?.averageBits).toBeLessThanOrEqual(3.25);
+      expect(result.widths?.averageBits).toBeGreaterThan(3.1);
+      const linears = Object.values(result.widths?.linearsByBits ?? {}).reduce((sum, count) => sum + count, 0);
+      expect(linears).toBe(28);
+    },
+    120_000,
+  );
+
   it('finds everything in the store when it runs again', async () => {
     const spec = demoSpec(stack.output('again'), { order: 'stage' });
     const first = await stack.run(spec, 'again-1');

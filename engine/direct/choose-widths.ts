@@ -1,0 +1,40 @@
+import type { Block } from '../models/architecture';
+import { prepareHessian } from '../quantizers';
+import type { ModelPlan, QuantizationSpec, Recipe, WidthErrors } from '../spec';
+import { chooseWidths as choose, measureWidths, openWidths, recipesToMeasure, withWidths } from '../widths';
+import type { Activations, DirectModel } from './direct-model';
+import { needsHessian, runSlices } from './quantize-block';
+
+/** The plan with the widths that the spec's average leads to: the same pass over the original model as the workflow's. */
+export async function chooseWidths(
+  model: DirectModel,
+  plan: ModelPlan,
+  spec: QuantizationSpec,
+  embedded: readonly Activations[],
+  { minimumZero, threads }: { readonly minimumZero: 0 | 1; readonly threads: number },
+): Promise<ModelPlan> {
+  if (spec.averageBits === null) return plan;
+  const errors: WidthErrors[] = [];
+  let activations = embedded;
+  for (const { index, stages } of plan.blocks) {
+    const block = model.blocks[index] as Block;
+    for (const [position, stage] of stages.entries()) {
+      const captured = await runSlices(
+        model,
+        block.stages[position] as Block['stages'][number],
+        activations,
+        new Map(),
+        activations.length > 0 && needsHessian(stage),
+      );
+      activations = captured.activations;
+      const prepared = captured.hessian ? await prepareHessian(captured.hessian) : null;
+      for (const { name, rows, columns, recipe } of openWidths([{ stages: [stage] }], spec).groups.flat()) {
+        const hessian = recipe?.method === 'gptq' ? prepared : null;
+        const weight = (await model.weight(name)).data;
+        const recipes = recipesToMeasure(recipe as Recipe, spec);
+        errors.push(await measureWidths({ name, rows, columns, weight, hessian, recipes, minimumZero, threads }));
+      }
+    }
+  }
+  return { ...plan, blocks: withWidths(plan.blocks, choose(plan.blocks, spec, errors), spec) };
+}

@@ -1,0 +1,19 @@
+import { type QuantizationSpec, type Recipe, RecipeSchema, recipeOfQuality } from '../spec';
+
+/**
+ * A linear's recipe at another width than `recipe.bits` of the spec: the fields that the quality has set follow the width, the others stay.
+ * A field counts as set by the quality when it is what the quality sets at the spec's own width.
+ */
+export function recipeAtWidth(
+  recipe: Recipe,
+  bits: Recipe['bits'],
+  spec: Pick<QuantizationSpec, 'quality' | 'recipe'>,
+): Recipe {
+  const fieldsAt = (width: Recipe['bits']): Recipe => RecipeSchema.parse(recipeOfQuality(spec.quality, width));
+  const [before, after] = [fieldsAt(spec.recipe.bits), fieldsAt(bits)];
+  const follows = ([field, value]: [string, unknown]) => value === before[field as keyof Recipe];
+  const followed = Object.entries(recipe)
+    .filter(follows)
+    .map(([field]) => [field, after[field as keyof Recipe]]);
+  return { ...recipe, ...Object.fromEntries(followed), bits };
+}
