@@ -71,7 +71,19 @@ describe('spec from flags', () => {
         '--no-keep-head',
       ],
       ...['--calibration', 'texts/c4.jsonl', '--samples', '16', '--sequence-length', '512', '--seed', '9'],
-      ...['--slice-tokens', '1024', '--evaluate', 'demo', '--context', '256', '--max-tokens', '999', '--skip-original'],
+      ...[
+        '--slice-tokens',
+        '1024',
+        '--precision',
+        'float32',
+        '--evaluate',
+        'demo',
+        '--context',
+        '256',
+        '--max-tokens',
+        '999',
+        '--skip-original',
+      ],
       ...['--concurrency', '4', '--out', 'here', '--overwrite'],
     ];
     expect(specOf(['demo', ...flags])).toEqual({
@@ -100,7 +112,14 @@ describe('spec from flags', () => {
       order: 'layer',
       rotation: 'hadamard',
       formats: ['gptq', 'gptq_v2'],
-      calibration: { source: '/srv/texts/c4.jsonl', samples: 16, sequenceLength: 512, seed: 9, sliceTokens: 1024 },
+      calibration: {
+        source: '/srv/texts/c4.jsonl',
+        samples: 16,
+        sequenceLength: 512,
+        seed: 9,
+        sliceTokens: 1024,
+        precision: 'float32',
+      },
       evaluation: { text: 'demo', context: 256, maxTokens: 999, original: false },
       concurrency: 4,
     });
