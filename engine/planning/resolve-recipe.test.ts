@@ -15,7 +15,7 @@ describe('resolveRecipe', () => {
       actOrder: 'static',
       damping: 0.01,
       scales: 'search',
-      importance: 'pivots',
+      importance: 'diagonal',
       zeros: 'range',
       refinements: 3,
       restarts: 0,
