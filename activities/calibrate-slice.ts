@@ -1,4 +1,4 @@
-import { activationFeatures, stageBatchSequences } from '../engine/graphs';
+import { activationDtype, activationFeatures, stageBatchSequences } from '../engine/graphs';
 import { preferredKernels } from '../engine/kernels';
 import type { ModelShape, Stage } from '../engine/models/architecture';
 import { bytesOf } from '../engine/numbers';
@@ -29,8 +29,7 @@ interface StageInput {
   /** By tensor name; a quantized linear stands under `<module>.weight`. */
   readonly weights: Readonly<Record<string, ArtifactRef>>;
   readonly gram: boolean;
-  /** Of XᵀX; null when it is not asked for. */
-  readonly precision: QuantizationSpec['calibration']['precision'] | null;
+  readonly precision: QuantizationSpec['calibration']['precision'];
 }
 
 const stageStep = defineStep({
@@ -47,7 +46,7 @@ const stageStep = defineStep({
       architecture,
       shape,
       threads: bench.runtime.threads,
-      precision: input.precision ?? undefined,
+      precision: input.precision,
       kernels: preferredKernels(),
     };
     const names = [...new Set([...stage.reads, ...stage.changes])];
@@ -73,11 +72,17 @@ const stageStep = defineStep({
           readers[name] = await bench.runtime.store.open((input.activations[name] as ArtifactRef).sha256);
         }
         for (const name of stage.changes) {
-          writers[name] = await bench.create('activation', { dtype: 'F32', shape: dimensions(name) });
+          const form = { dtype: activationDtype(name, input.precision), shape: dimensions(name) };
+          writers[name] = await bench.create('activation', form);
         }
-        const strides = Object.fromEntries(names.map((name) => [name, elementCount(dimensions(name).slice(1))]));
+        const layouts = Object.fromEntries(
+          names.map((name) => {
+            const stride = elementCount(dimensions(name).slice(1));
+            return [name, { dtype: activationDtype(name, input.precision), stride }];
+          }),
+        );
         const perBatch = stageBatchSequences({ stage, shape, sequenceLength });
-        return await streamSlice({ sequences, perBatch, strides, readers, writers, open });
+        return await streamSlice({ sequences, perBatch, layouts, readers, writers, open });
       } finally {
         for (const end of [...Object.values(readers), ...Object.values(writers)]) await end.close();
       }
@@ -148,7 +153,7 @@ export async function calibrateSlice(
       activations,
       weights,
       gram: input.gram,
-      precision: input.gram ? precision : null,
+      precision,
     },
     runtime,
     attempt,

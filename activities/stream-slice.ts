@@ -1,21 +1,27 @@
-import type { StageBatch, StageSums } from '../engine/graphs';
+import type { StageSums } from '../engine/graphs';
 import { bytesOf } from '../engine/numbers';
 import type { ArtifactRef } from '../engine/spec';
 import type { ArtifactReader } from '../engine/store';
-import type { OpenStage } from '../engine/tensor-thread';
-import { FloatBuffers } from './float-buffers';
+import type { OpenStage, StoredActivation, StoredBatch } from '../engine/tensor-thread';
+import { ActivationBuffers } from './activation-buffers';
 import type { ArtifactWriting } from './step';
 
-/** A slice's way through a stage. Activations are F32 `[sequences, sequenceLength, features]`. */
+/** A slice's way through a stage. Activations are `[sequences, sequenceLength, features]`. */
 export interface SliceStream {
   readonly sequences: number;
   /** Sequences that are run at once. */
   readonly perBatch: number;
-  /** Values per sequence, by name. */
-  readonly strides: Readonly<Record<string, number>>;
+  /** By name. */
+  readonly layouts: Readonly<Record<string, ActivationLayout>>;
   readonly readers: Readonly<Record<string, ArtifactReader>>;
   readonly writers: Readonly<Record<string, ArtifactWriting>>;
   readonly open: () => Promise<OpenStage>;
+}
+
+export interface ActivationLayout {
+  readonly dtype: 'F32' | 'BF16';
+  /** Values per sequence. */
+  readonly stride: number;
 }
 
 export interface StreamedSlice extends StageSums {
@@ -23,7 +29,7 @@ export interface StreamedSlice extends StageSums {
   readonly written: Readonly<Record<string, ArtifactRef>>;
 }
 
-const buffers = new FloatBuffers();
+const buffers = new ActivationBuffers();
 
 /**
  * Reads a batch ahead while the stage runs on the one before, and writes the one before that: in memory of a few batches, however
@@ -44,7 +50,7 @@ export async function streamSlice(slice: SliceStream): Promise<StreamedSlice> {
       }
       const done = await stage.run(batch);
       Object.values(done.inputs).forEach((array) => {
-        buffers.give(array);
+        buffers.give(array.buffer);
       });
       await writing;
       writing = writeBatch(slice, done);
@@ -63,25 +69,31 @@ export async function streamSlice(slice: SliceStream): Promise<StreamedSlice> {
   }
 }
 
-async function readBatch({ sequences, perBatch, strides, readers, writers }: SliceStream, first: number) {
+async function readBatch(
+  { sequences, perBatch, layouts, readers, writers }: SliceStream,
+  first: number,
+): Promise<StoredBatch> {
   const count = Math.min(perBatch, sequences - first);
-  const take = (name: string) => {
-    const stride = strides[name] as number;
-    return buffers.take(count * stride, Math.min(perBatch, sequences) * stride);
+  const take = (name: string): StoredActivation => {
+    const { dtype, stride } = layouts[name] as ActivationLayout;
+    const Values = dtype === 'F32' ? Float32Array : Uint16Array;
+    // All batches take the same size, so that the last one finds a buffer too.
+    const buffer = buffers.take(Math.min(perBatch, sequences) * stride * Values.BYTES_PER_ELEMENT);
+    return new Values(buffer, 0, count * stride);
   };
-  const inputs: Record<string, Float32Array> = {};
+  const inputs: Record<string, StoredActivation> = {};
   for (const [name, reader] of Object.entries(readers)) {
     inputs[name] = take(name);
     await reader.read(bytesOf(inputs[name]));
   }
   const outputs = Object.fromEntries(Object.keys(writers).map((name) => [name, take(name)]));
-  return { sequences: count, inputs, outputs } satisfies StageBatch;
+  return { sequences: count, inputs, outputs };
 }
 
-async function writeBatch({ writers }: SliceStream, { outputs }: StageBatch): Promise<void> {
+async function writeBatch({ writers }: SliceStream, { outputs }: StoredBatch): Promise<void> {
   for (const [name, writer] of Object.entries(writers)) {
-    const output = outputs[name] as Float32Array;
+    const output = outputs[name] as StoredActivation;
     await writer.write(bytesOf(output));
-    buffers.give(output);
+    buffers.give(output.buffer);
   }
 }

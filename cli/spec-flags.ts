@@ -133,7 +133,7 @@ export const SPEC_FLAGS: readonly SpecFlag[] = [
   },
   {
     flags: '--precision <type>',
-    description: 'what inputs are rounded to before XᵀX: bfloat16 (default) or float32',
+    description: 'what factors are rounded to while calibrating: bfloat16 (default) or float32',
     path: ['calibration', 'precision'],
   },
   {

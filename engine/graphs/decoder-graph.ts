@@ -1,8 +1,15 @@
+import type { GramPrecision } from '../kernels';
 import type { LinearShape, ModelShape } from '../models/architecture';
 import { GraphBuilder } from './graph-builder';
 
 /** Query rows that are scored at once: halves the work of causal attention on long sequences and bounds its memory. */
 export const ATTENTION_BLOCK_TOKENS = 256;
+
+/**
+ * How linears enter a graph. `float32`: as products with weights that are inputs. `bfloat16`: the same, factors rounded first.
+ * `given`: not at all; what they would give is an input, `<role>.output`, and is computed elsewhere from `linearInput`.
+ */
+export type LinearForm = 'float32' | 'bfloat16' | 'given';
 
 /**
  * The operators of a decoder layer on activations `[tokens, features]`. Weights are graph inputs named after the last part of
@@ -12,11 +19,14 @@ export class DecoderGraph {
   readonly builder: GraphBuilder;
   readonly #linears: ReadonlyMap<string, LinearShape>;
   readonly #inputs = new Set<string>();
+  /** What the linears of the form `given` are applied to. */
+  linearInput: string | null = null;
 
   constructor(
     name: string,
     readonly shape: ModelShape,
     linears: readonly LinearShape[],
+    private readonly form: LinearForm = 'float32',
   ) {
     this.builder = new GraphBuilder(name);
     this.#linears = new Map(linears.map((linear) => [linearRole(linear.name), linear]));
@@ -34,7 +44,12 @@ export class DecoderGraph {
   /** y = x Wᵀ + b. Gemm with transB takes the weight as it lies in the file and is as fast as any other way. */
   linear(role: string, x: string): string {
     const { rows, columns, bias } = this.#linears.get(role) as LinearShape;
-    const inputs = [x, this.#input(`${role}.weight`, [rows, columns])];
+    if (this.form === 'given') {
+      this.linearInput = x;
+      return this.#input(`${role}.output`, ['tokens', rows]);
+    }
+    const factors = [x, this.#input(`${role}.weight`, [rows, columns])];
+    const inputs = this.form === 'float32' ? factors : factors.map((factor) => this.builder.rounded(factor));
     if (bias) inputs.push(this.#input(`${role}.bias`, [rows]));
     return this.builder.node('Gemm', inputs, { transB: 1n });
   }
@@ -134,4 +149,12 @@ export function activationFeatures(name: string, shape: ModelShape): number {
   if (name === 'context') return shape.heads * shape.headSize;
   if (name === 'product') return shape.intermediateSize;
   return shape.hiddenSize;
+}
+
+/**
+ * Element type that an activation is kept in between stages. With bfloat16 factors, what only linears read loses nothing in bfloat16:
+ * they round it in any case.
+ */
+export function activationDtype(name: string, precision: GramPrecision): 'F32' | 'BF16' {
+  return precision === 'bfloat16' && name !== 'hidden' ? 'BF16' : 'F32';
 }

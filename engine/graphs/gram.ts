@@ -1,4 +1,3 @@
-import { TensorProto_DataType } from 'onnx-buf';
 import type { GramPrecision, NativeAddon } from '../kernels';
 import type { GraphBuilder } from './graph-builder';
 import { type Feeds, floatFeed } from './stage-feeds';
@@ -28,7 +27,7 @@ function outputName(block: number): string {
  * factors are rounded first, as the native kernel does; products are added in float32 either way.
  */
 export function appendGram(graph: GraphBuilder, x: string, columns: number, precision: GramPrecision): void {
-  const factor = precision === 'float32' ? x : rounded(graph, x);
+  const factor = precision === 'float32' ? x : graph.rounded(x);
   const cut = (first: number, end: number) =>
     first === 0 && end === columns
       ? factor
@@ -37,11 +36,6 @@ export function appendGram(graph: GraphBuilder, x: string, columns: number, prec
     const product = graph.node('Gemm', [cut(first, end), cut(first, columns)], { transA: 1n });
     graph.output(outputName(i), product, [end - first, columns - first]);
   });
-}
-
-function rounded(graph: GraphBuilder, x: string): string {
-  const short = graph.node('Cast', [x], { to: BigInt(TensorProto_DataType.BFLOAT16) });
-  return graph.node('Cast', [short], { to: BigInt(TensorProto_DataType.FLOAT) });
 }
 
 /** XᵀX, summed over batches in the order they are added. */

@@ -47,6 +47,12 @@ export class GraphBuilder {
     return name;
   }
 
+  /** Rounds to bfloat16, ties to even, and back. */
+  rounded(x: string): string {
+    const short = this.node('Cast', [x], { to: BigInt(TensorProto_DataType.BFLOAT16) });
+    return this.node('Cast', [short], { to: BigInt(TensorProto_DataType.FLOAT) });
+  }
+
   /** Declares that the value `source` leaves the graph under `name`. */
   output(name: string, source: string, shape: readonly Dimension[]): void {
     this.#outputs.push(valueInfo(name, shape, 'float'));
@@ -85,18 +91,27 @@ export class GraphBuilder {
     return names;
   }
 
-  /** @returns the serialized ModelProto. */
+  /** @returns the serialized ModelProto of what leads to an output; other nodes and inputs are left out. */
   build(): Uint8Array {
+    const needed = new Set(this.#outputs.map(({ name }) => name));
+    const nodes: NodeProto[] = [];
+    for (const node of [...this.#nodes].reverse()) {
+      if (!node.output.some((name) => needed.has(name))) continue;
+      nodes.unshift(node);
+      node.input.forEach((name) => {
+        needed.add(name);
+      });
+    }
     const model = create(ModelProtoSchema, {
       irVersion: IR_VERSION,
       producerName: 'quantloom',
       opsetImport: [create(OperatorSetIdProtoSchema, { domain: '', version: OPSET })],
       graph: create(GraphProtoSchema, {
         name: this.name,
-        node: this.#nodes,
-        input: this.#inputs,
+        node: nodes,
+        input: this.#inputs.filter(({ name }) => needed.has(name)),
         output: this.#outputs,
-        initializer: this.#constants,
+        initializer: this.#constants.filter(({ name }) => needed.has(name)),
       }),
     });
     return toBinary(ModelProtoSchema, model);

@@ -1,7 +1,8 @@
 export { createDecodeRunner, type DecodeRunner, type DecodeRunnerOptions } from './decode-runner';
-export { activationFeatures } from './decoder-graph';
+export { activationDtype, activationFeatures } from './decoder-graph';
 export { embed, embedStored } from './embed';
 export { createHeadRunner, type HeadRunner, type HeadRunnerOptions } from './head-runner';
+export { ScratchFloats } from './scratch-floats';
 export type { SessionOptions } from './session-pool';
 export { stageTemporaryBytesPerSequence } from './stage-memory';
 export {

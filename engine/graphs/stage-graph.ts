@@ -1,7 +1,7 @@
 import type { GramPrecision } from '../kernels';
 import type { ModelShape, Stage } from '../models/architecture';
 import { QuantloomError } from '../spec';
-import { activationFeatures, DecoderGraph, linearRole } from './decoder-graph';
+import { activationFeatures, DecoderGraph, type LinearForm, linearRole } from './decoder-graph';
 import { appendGram } from './gram';
 
 export interface StageGraphOptions {
@@ -9,6 +9,7 @@ export interface StageGraphOptions {
   readonly architecture: string;
   readonly stage: Stage;
   readonly shape: ModelShape;
+  readonly linears: LinearForm;
   /** `blocks`: the blocks of XᵀX are outputs (see gram.ts). `captured`: X itself is, for kernels that multiply it. */
   readonly gram: GramOutput;
   readonly precision: GramPrecision;
@@ -23,7 +24,14 @@ export interface StageModel {
   readonly model: Uint8Array;
   /** Under which name the captured input leaves the graph (a changed activation, or `captured`); null when it does not. */
   readonly capturedOutput: string | null;
+  /** For linears of the form `given`: what they are applied to. null for others, and where there is no linear. */
+  readonly linearInput: LinearInput | null;
 }
+
+/** An activation, or what the graph `model` makes of activations: its output `input`. */
+export type LinearInput =
+  | { readonly activation: string; readonly model: null }
+  | { readonly activation: null; readonly model: Uint8Array };
 
 /** `captured`: `[tokens, columns]`, the common input of the linears that come next. `changes`: the activations that are computed. */
 type StageBody = (
@@ -73,7 +81,7 @@ const BODIES: Readonly<Record<string, Readonly<Record<string, StageBody>>>> = { 
  * @throws QuantloomError UnsupportedArchitecture when there is no such stage.
  */
 export function stageGraph(options: StageGraphOptions): StageModel {
-  const { architecture, stage, shape, gram, precision, sequenceLength } = options;
+  const { architecture, stage, shape, linears, gram, precision, sequenceLength } = options;
   const body = BODIES[architecture]?.[stage.name];
   if (body === undefined) {
     throw new QuantloomError(
@@ -83,7 +91,8 @@ export function stageGraph(options: StageGraphOptions): StageModel {
         .join('; ')}.`,
     );
   }
-  const graph = new DecoderGraph(stage.name, shape, stage.applies);
+  const open = () => new DecoderGraph(stage.name, shape, stage.applies, linears);
+  const graph = open();
   const { captured, changes } = body(graph, sequenceLength);
   for (const name of stage.changes) {
     graph.builder.output(newName(name), changes[name] as string, ['tokens', activationFeatures(name, shape)]);
@@ -93,11 +102,23 @@ export function stageGraph(options: StageGraphOptions): StageModel {
   const columns = stage.captures[0]?.columns as number;
   if (gram === 'blocks') appendGram(graph.builder, captured, columns, precision);
   const asChange = stage.changes.find((name) => changes[name] === captured);
-  if (gram !== 'captured' || asChange) {
-    return { model: graph.builder.build(), capturedOutput: asChange ? newName(asChange) : null };
-  }
-  graph.builder.output('captured', captured, ['tokens', columns]);
-  return { model: graph.builder.build(), capturedOutput: 'captured' };
+  if (gram === 'captured' && !asChange) graph.builder.output('captured', captured, ['tokens', columns]);
+  const capturedOutput = asChange ? newName(asChange) : gram === 'captured' ? 'captured' : null;
+  return { model: graph.builder.build(), capturedOutput, linearInput: linearInputOf(options, body, open()) };
+}
+
+/** The first part of a stage whose linears are computed elsewhere. */
+function linearInputOf(
+  { stage, sequenceLength }: StageGraphOptions,
+  body: StageBody,
+  graph: DecoderGraph,
+): LinearInput | null {
+  body(graph, sequenceLength);
+  const input = graph.linearInput;
+  if (input === null) return null;
+  if (stage.reads.includes(input)) return { activation: input, model: null };
+  graph.builder.output('input', input, ['tokens', stage.applies[0]?.columns as number]);
+  return { activation: null, model: graph.builder.build() };
 }
 
 /** Equal keys have equal graphs. */
@@ -105,6 +126,7 @@ export function stageGraphKey({
   architecture,
   stage,
   shape,
+  linears,
   gram,
   precision,
   sequenceLength,
@@ -121,6 +143,7 @@ export function stageGraphKey({
     shape.headSize,
     shape.intermediateSize,
     shape.normEpsilon,
+    linears,
     gram,
     gram === 'blocks' ? precision : null,
     stage.name === 'attention' ? sequenceLength : null,

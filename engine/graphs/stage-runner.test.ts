@@ -131,22 +131,24 @@ describe.each(TINY_LLAMAS)('stages of a random llama, against transformers: %s',
     }
   });
 
-  it.each(['float32', 'bfloat16'] as const)(
-    'multiply XᵀX of %s factors alike, in the graph and natively',
-    async (precision) => {
-      const model = await load('plain');
-      const input = { model, tokens: golden.integers('tokens'), sequences: 2, precision };
-      const inGraph = await forward({ ...input, kernels: 'typescript' });
-      const native = await forward({ ...input, kernels: 'native' });
-      const exact = await forward({ ...input, precision: 'float32', kernels: 'typescript' });
-      for (const [stage, { gram }] of inGraph) {
-        expect(relativeDifference(native.get(stage)?.gram as Float32Array, gram as Float32Array)).toBeLessThan(1e-5);
-        const rounding = relativeDifference(exact.get(stage)?.gram as Float32Array, gram as Float32Array);
-        expect(rounding).toBeLessThan(precision === 'float32' ? 1e-9 : 4e-3);
-        expect(rounding > 0).toBe(precision === 'bfloat16');
-      }
-    },
-  );
+  it.each([
+    ['float32', 1e-5],
+    ['bfloat16', 2e-3],
+  ] as const)('with %s factors are the same in one graph and with native products', async (precision, tolerance) => {
+    const model = await load(name);
+    const input = { model, tokens: golden.integers('tokens'), sequences: 2, precision };
+    const inGraph = await forward({ ...input, kernels: 'typescript' });
+    const native = await forward({ ...input, kernels: 'native' });
+    const exact = await forward({ ...input, precision: 'float32', kernels: 'typescript' });
+    for (const [stage, { gram }] of inGraph) {
+      const found = native.get(stage)?.gram as Float32Array;
+      expect(relativeDifference(found, gram as Float32Array)).toBeLessThan(tolerance);
+      // Rounding is seen, and stays what 8 bits of mantissa make of it.
+      const rounding = relativeDifference(found, exact.get(stage)?.gram as Float32Array);
+      expect(rounding).toBeLessThan(precision === 'bfloat16' ? 2e-2 : tolerance);
+      expect(rounding > 1e-5).toBe(precision === 'bfloat16');
+    }
+  });
 
   it('leave the same activations whether or not XᵀX is asked for', async () => {
     const without = await forward({ model, tokens: golden.integers('tokens'), sequences: 2, gram: false });

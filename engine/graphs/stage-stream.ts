@@ -1,21 +1,11 @@
-import { type GramPrecision, type KernelChoice, type NativeAddon, selectKernels } from '../kernels';
+import { type GramPrecision, type KernelChoice, selectKernels } from '../kernels';
 import type { ModelShape, Stage } from '../models/architecture';
 import { activationFeatures } from './decoder-graph';
 import { type GramSum, GraphGramSum, NativeGramSum } from './gram';
-import { invariantThreads } from './invariant-threads';
-import { type SessionOptions, sessionFor } from './session-pool';
-import {
-  activationFeeds,
-  type Feeds,
-  type FloatTensors,
-  floatFeed,
-  linearFeeds,
-  positionIds,
-  rotaryFeeds,
-  rowsOf,
-  weightFeed,
-} from './stage-feeds';
-import { newName, type StageModel, stageGraph, stageGraphKey } from './stage-graph';
+import type { SessionOptions } from './session-pool';
+import { activationFeeds, type Feeds, type FloatTensors, floatFeed, rowsOf } from './stage-feeds';
+import { stageForward } from './stage-forward';
+import { newName } from './stage-graph';
 import { stageTemporaryBytesPerSequence } from './stage-memory';
 
 export interface StageStreamOptions extends SessionOptions {
@@ -27,9 +17,9 @@ export interface StageStreamOptions extends SessionOptions {
   readonly weights: FloatTensors;
   /** Compute XᵀX of the captured input. */
   readonly gram: boolean;
-  /** What the factors of XᵀX are rounded to. Default float32. */
+  /** What the factors of linears and of XᵀX are rounded to. Default float32. */
   readonly precision?: GramPrecision;
-  /** Who multiplies them. Default: what the process prefers. */
+  /** Who multiplies. Default: what the process prefers. */
   readonly kernels?: KernelChoice;
   /** Tokens per sequence. */
   readonly sequenceLength: number;
@@ -62,10 +52,10 @@ export interface StageStream {
 }
 
 const DEFAULT_TEMPORARY_BYTES = 256 * 2 ** 20;
-/** Enough rows for MLAS's full speed; more would only cost memory. */
-const DEFAULT_BATCH_TOKENS = 4096;
+/** Enough rows for the full speed of products; more would only cost memory, and garbage collections where batches cross threads. */
+const DEFAULT_BATCH_TOKENS = 2048;
 
-/** Sequences that a stage is run on at once: `batchTokens` (default 4096), less if the temporaries need it, at least one. */
+/** Sequences that a stage is run on at once: `batchTokens` (default 2048), less if the temporaries need it, at least one. */
 export function stageBatchSequences(options: {
   readonly stage: Stage;
   readonly shape: ModelShape;
@@ -82,30 +72,22 @@ export function stageBatchSequences(options: {
 
 /** @throws QuantloomError InvalidModel when a weight is missing or has another shape. */
 export function createStageStream(options: StageStreamOptions): StageStream {
-  const { stage, sequenceLength, threads, precision = 'float32' } = options;
+  const { stage, sequenceLength } = options;
   const columns = stage.captures[0]?.columns as number;
-  const { native } = selectKernels(options.kernels);
-  const sum = options.gram ? gramSum(native, columns, precision, threads) : null;
-  const graph = { ...options, precision, gram: sum ? (native ? 'captured' : 'blocks') : 'none' } as const;
-  const key = stageGraphKey(graph);
-  const { model, capturedOutput } = stageModel(key, () => stageGraph(graph));
-  const constants = constantFeeds(options);
+  const forward = stageForward(options);
+  const sum = options.gram ? gramSum(options, columns) : null;
   let captured: Float32Array = new Float32Array(0);
   let finiteSequences = 0;
   let sequences = 0;
 
-  const compute = async (batch: StageBatch, chosen: readonly number[], fetches: Feeds): Promise<void> => {
-    const most = invariantThreads(threads, chosen.length * sequenceLength, stage.applies);
-    const session = await sessionFor(key, { ...options, threads: most }, () => model);
-    const positions: Feeds =
-      stage.name === 'attention' ? { positionIds: positionIds(chosen.length, 0, sequenceLength) } : {};
+  const compute = (batch: StageBatch, chosen: readonly number[], fetches: Feeds): Promise<void> => {
     const feeds = activationFeeds(batch.inputs, chosen, batch.sequences, sequenceLength);
-    await session.run({ ...constants, ...feeds, ...positions }, fetches);
+    return forward.run(feeds, chosen.length * sequenceLength, fetches);
   };
 
   /** `[tokens, columns]`: where X of a batch is written, when the graph does not multiply it. */
   const capturedOf = ({ sequences, outputs }: StageBatch): Float32Array => {
-    const change = stage.changes.find((name) => newName(name) === capturedOutput);
+    const change = stage.changes.find((name) => newName(name) === forward.capturedOutput);
     if (change) return outputs[change] as Float32Array;
     const length = sequences * sequenceLength * columns;
     if (captured.length < length) captured = new Float32Array(length);
@@ -122,8 +104,8 @@ export function createStageStream(options: StageStreamOptions): StageStream {
         const features = activationFeatures(name, options.shape);
         fetches[newName(name)] = floatFeed(batch.outputs[name] as Float32Array, [tokens, features]);
       }
-      const x = graph.gram === 'captured' ? capturedOf(batch) : null;
-      if (x && capturedOutput === 'captured') fetches.captured = floatFeed(x, [tokens, columns]);
+      const x = forward.capturesInput ? capturedOf(batch) : null;
+      if (x && forward.capturedOutput === 'captured') fetches.captured = floatFeed(x, [tokens, columns]);
       await compute(batch, all, fetches);
 
       const finite = all.filter((i) =>
@@ -145,23 +127,7 @@ export function createStageStream(options: StageStreamOptions): StageStream {
   };
 }
 
-function gramSum(native: NativeAddon | null, columns: number, precision: GramPrecision, threads: number): GramSum {
+function gramSum({ kernels, precision = 'float32', threads }: StageStreamOptions, columns: number): GramSum {
+  const { native } = selectKernels(kernels);
   return native ? new NativeGramSum(native, columns, precision, threads) : new GraphGramSum(columns);
-}
-
-/** Graphs of this process, by key. */
-const models = new Map<string, StageModel>();
-
-function stageModel(key: string, build: () => StageModel): StageModel {
-  const model = models.get(key) ?? build();
-  models.set(key, model);
-  return model;
-}
-
-function constantFeeds({ stage, weights, shape, sequenceLength }: StageStreamOptions): Feeds {
-  const feeds = linearFeeds(stage.applies, weights);
-  for (const [role, name] of Object.entries(stage.parameters)) {
-    feeds[role] = weightFeed(weights, name, [shape.hiddenSize]);
-  }
-  return stage.name === 'attention' ? { ...feeds, ...rotaryFeeds(shape, sequenceLength) } : feeds;
 }

@@ -34,6 +34,15 @@ export interface NativeAddon {
   gramMatrix(sums: Float64Array, columns: number, threads: number): Float32Array;
   /** `[tokens]`: the sum of squares of each row of `x` `[tokens, columns]`. It blocks the calling thread. */
   rowEnergies(x: Float32Array, columns: number, threads: number): Float32Array;
+  /** Numbers in a packed weight `[rows, columns]`. */
+  packedLength(rows: number, columns: number): number;
+  /** Rounds a weight to bfloat16 and packs it for {@link NativeAddon.multiplyLinears}. */
+  packLinear(weight: Float32Array, rows: number, columns: number, packed: Uint32Array): void;
+  /**
+   * `y = x Wᵀ + b` for linears that share the input `x` `[tokens, columns]`, factors in bfloat16, sums in float32. It blocks the
+   * calling thread.
+   */
+  multiplyLinears(x: Float32Array, columns: number, linears: readonly NativeProduct[], threads: number): void;
   /** `sums += partial`, each element. */
   addPartial(sums: Float64Array, partial: Float32Array, threads: number): Promise<void>;
   /** Both halves of `[columns, columns]` become their mean, divided by `tokens`. */
@@ -52,6 +61,14 @@ export interface NativeAddon {
 
 /** What x is rounded to before it is multiplied. */
 export type GramPrecision = 'float32' | 'bfloat16';
+
+export interface NativeProduct {
+  readonly packed: Uint32Array;
+  readonly rows: number;
+  readonly bias: Float32Array | null;
+  /** `[tokens, rows]`, written. */
+  readonly y: Float32Array;
+}
 
 export type HalfFormat = 'float16' | 'bfloat16';
 

@@ -25,7 +25,10 @@ export function bfloat16Value(bits: number): number {
 }
 
 /** Bfloat16 patterns to float32 values; exact. */
-export function decodeBfloat16(source: Uint16Array, target = new Float32Array(source.length)): Float32Array {
+export function decodeBfloat16(
+  source: Uint16Array,
+  target: Float32Array = new Float32Array(source.length),
+): Float32Array {
   const native = nativeKernelsFor(source.length);
   if (native) {
     native.decodeFloats('bfloat16', source, target.subarray(0, source.length));
@@ -37,7 +40,10 @@ export function decodeBfloat16(source: Uint16Array, target = new Float32Array(so
 }
 
 /** Float32 values to bfloat16 patterns, ties to even. */
-export function encodeBfloat16(source: Float32Array, target = new Uint16Array(source.length)): Uint16Array {
+export function encodeBfloat16(
+  source: Float32Array,
+  target: Uint16Array = new Uint16Array(source.length),
+): Uint16Array {
   const native = nativeKernelsFor(source.length);
   if (native) {
     native.encodeFloats('bfloat16', source, target.subarray(0, source.length));

@@ -1,10 +1,12 @@
-import { stageTemporaryBytesPerSequence } from '../graphs';
+import { stageBatchSequences, stageTemporaryBytesPerSequence } from '../graphs';
 import type { Stage } from '../models/architecture';
 import { elementCount, type PlanEstimate } from '../spec';
 import { quantizedLinearBytes } from './estimate-bytes';
 import { activationWidth, total, type WorkToDo } from './work-to-do';
 
 const FLOAT_BYTES = 4;
+/** Of a weight in bfloat16. */
+const PACKED_BYTES = 2;
 /** Chunks that files are read by, and the buffers around them. */
 const STREAM_BYTES = 16 << 20;
 /** Bound that stages keep their temporaries to, unless one sequence alone needs more. */
@@ -42,25 +44,30 @@ function rotateBlock({ plan }: WorkToDo): number {
   return Math.max(0, ...bytes);
 }
 
-/** The table as it lies in the file and as float32, all tokens, the hidden states. */
+/** The table as it lies in the file, all tokens, the hidden states and, at most as large, the rows that they are decoded from. */
 function embedSlice({ plan, spec, architecture, shape }: WorkToDo): number {
   const table = plan.tensors[architecture.embedding];
   const { samples, sequenceLength } = spec.calibration;
-  const floats = shape.vocabularySize * shape.hiddenSize * FLOAT_BYTES;
   const hidden = sliceTokens(plan.slices, sequenceLength) * shape.hiddenSize * FLOAT_BYTES;
-  return (table?.bytes ?? 0) + floats + 4 * samples * sequenceLength + hidden;
+  return (table?.bytes ?? 0) + 4 * samples * sequenceLength + 2 * hidden;
 }
 
-/** Weights as float32 with the largest one's bytes, activations in and out, XᵀX in float64 and float32, temporaries. */
-function calibrateSlice({ name, applies, reads, changes, captures }: Stage, { plan, spec, shape }: WorkToDo): number {
+/**
+ * Weights as float32 and packed, with the largest one's bytes; of activations two batches that come in and three that go out (one is
+ * read, one is run, one is written); XᵀX in float64 and float32; temporaries. Twice the batches, since the next slice waits already.
+ */
+function calibrateSlice(stage: Stage, { plan, spec, shape }: WorkToDo): number {
+  const { name, applies, reads, changes, captures } = stage;
   const { sequenceLength } = spec.calibration;
-  const tokens = sliceTokens(plan.slices, sequenceLength);
-  const weights = applies.map(({ rows, columns }) => rows * columns);
+  const sequences = stageBatchSequences({ stage, shape, sequenceLength });
+  const tokens = Math.min(sliceTokens(plan.slices, sequenceLength), sequences * sequenceLength);
+  const weights = total(applies.map(({ rows, columns }) => rows * columns)) * (FLOAT_BYTES + PACKED_BYTES);
   const largest = Math.max(0, ...applies.map((linear) => plan.tensors[`${linear.name}.weight`]?.bytes ?? 0));
-  const activations = total([...reads, ...changes].map((activation) => activationWidth(activation, shape))) * tokens;
+  const width = (names: readonly string[]) => total(names.map((activation) => activationWidth(activation, shape)));
+  const batches = 2 * (2 * width(reads) + 3 * width(changes)) * tokens * FLOAT_BYTES;
   const gram = (8 + FLOAT_BYTES) * (captures[0]?.columns ?? 0) ** 2;
   const temporaries = Math.max(STAGE_TEMPORARY_BYTES, stageTemporaryBytesPerSequence(name, shape, sequenceLength));
-  return (total(weights) + activations) * FLOAT_BYTES + largest + gram + temporaries;
+  return weights + batches + largest + gram + temporaries;
 }
 
 /**

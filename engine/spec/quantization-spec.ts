@@ -71,8 +71,8 @@ export const CalibrationSchema = z.strictObject({
   /** Tokens per slice: the unit of calibration work. Decides memory and parallelism; part of the result's identity (sums are taken per slice). */
   sliceTokens: z.int().positive().default(8192),
   /**
-   * What captured inputs are rounded to before XᵀX is summed in float32 and float64. `bfloat16` is twice as fast where the processor
-   * multiplies it; its noise of 2⁻⁹ is far below any damping.
+   * What the factors of linears and of XᵀX are rounded to; sums are float32 and float64. `bfloat16` is twice as fast and more where the
+   * processor multiplies it, and what these models are trained and served in; its noise of 2⁻⁹ is far below any damping.
    */
   precision: z.enum(['float32', 'bfloat16']).default('bfloat16'),
 });

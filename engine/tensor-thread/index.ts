@@ -1,2 +1,9 @@
-export type { PerplexityTask, StageTask, StoredWeight, StoredWeights } from './tensor-tasks';
+export type {
+  PerplexityTask,
+  StageTask,
+  StoredActivation,
+  StoredBatch,
+  StoredWeight,
+  StoredWeights,
+} from './tensor-tasks';
 export { type OpenStage, type StageToOpen, type TensorThread, tensorThread } from './tensor-thread';

@@ -3,14 +3,14 @@ import { type Perplexity, perplexity } from '../evaluation';
 import {
   createStageRunner,
   createStageStream,
-  type StageBatch,
+  ScratchFloats,
   type StageResult,
   type StageRun,
   type StageRunnerOptions,
   type StageStream,
   type StageSums,
 } from '../graphs';
-import { decodeFloats } from '../numbers';
+import { decodeBfloat16, decodeFloats, encodeBfloat16 } from '../numbers';
 import { dequantize, parseQuantizedLinear } from '../quantizers';
 import type { FloatTensor, Tensor } from '../spec';
 
@@ -33,6 +33,15 @@ export interface StageOpening extends Pick<StageRun, 'stage' | 'gram'> {
   readonly weights: StoredWeights | null;
 }
 
+/** As StageBatch, but activations as they are stored: float32, or the patterns of bfloat16. */
+export interface StoredBatch {
+  readonly sequences: number;
+  readonly inputs: Readonly<Record<string, StoredActivation>>;
+  /** Written. */
+  readonly outputs: Readonly<Record<string, StoredActivation>>;
+}
+export type StoredActivation = Float32Array | Uint16Array;
+
 export interface PerplexityTask {
   readonly directory: string;
   readonly tokens: Int32Array;
@@ -53,10 +62,26 @@ export async function openStage({ runner, stage, gram, sequenceLength, weights }
   open = createStageStream({ ...runner, stage, weights: decoded, gram, sequenceLength });
 }
 
+const scratch = new ScratchFloats();
+
 /** Runs the open stage on one batch. @returns the batch, its outputs written. */
-export async function runBatch(batch: StageBatch): Promise<StageBatch> {
-  await (open as StageStream).run(batch);
+export async function runBatch(batch: StoredBatch): Promise<StoredBatch> {
+  const floats = (name: string, stored: StoredActivation) =>
+    stored instanceof Float32Array ? stored : scratch.of(name, stored.length);
+  const inputs = mapRecord(batch.inputs, (name, stored) => {
+    const values = floats(`${name} in`, stored);
+    return stored instanceof Uint16Array ? decodeBfloat16(stored, values) : values;
+  });
+  const outputs = mapRecord(batch.outputs, (name, stored) => floats(`${name} out`, stored));
+  await (open as StageStream).run({ sequences: batch.sequences, inputs, outputs });
+  for (const [name, stored] of Object.entries(batch.outputs)) {
+    if (stored instanceof Uint16Array) encodeBfloat16(outputs[name] as Float32Array, stored);
+  }
   return batch;
+}
+
+function mapRecord<In, Out>(record: Readonly<Record<string, In>>, map: (name: string, value: In) => Out) {
+  return Object.fromEntries(Object.entries(record).map(([name, value]) => [name, map(name, value)]));
 }
 
 export async function closeStage(): Promise<StageSums> {

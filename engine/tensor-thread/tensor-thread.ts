@@ -2,9 +2,9 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Piscina } from 'piscina';
 import type { Perplexity } from '../evaluation';
-import type { StageBatch, StageResult, StageSums } from '../graphs';
+import type { StageResult, StageSums } from '../graphs';
 import { ownedArrays } from './owned-arrays';
-import type { PerplexityTask, StageOpening, StageTask, StoredWeights } from './tensor-tasks';
+import type { PerplexityTask, StageOpening, StageTask, StoredBatch, StoredWeights } from './tensor-tasks';
 import * as tasks from './tensor-tasks';
 import { Turnstile } from './turnstile';
 
@@ -18,7 +18,7 @@ export interface StageToOpen extends Omit<StageOpening, 'weights'> {
 /** A stage that is being shown a slice, batch after batch. It has the thread for itself until it is closed. */
 export interface OpenStage {
   /** The arrays of the batch change hands, and come back with the outputs written. */
-  run(batch: StageBatch): Promise<StageBatch>;
+  run(batch: StoredBatch): Promise<StoredBatch>;
   /** The sums over all batches. */
   finish(): Promise<StageSums>;
   /** Finished or not: makes room for others. */

@@ -1,5 +1,4 @@
 import { move, transferableSymbol, valueSymbol } from 'piscina';
-import type { StageBatch } from '../graphs';
 import * as tasks from './tensor-tasks';
 
 /** What the thread of tensor-thread.ts runs; results change hands without a copy. */
@@ -11,7 +10,7 @@ export async function runStage(task: tasks.StageTask): Promise<object> {
   return moved(result, [...activations, ...(result.gram ? [result.gram] : [])]);
 }
 
-export async function runBatch(batch: StageBatch): Promise<object> {
+export async function runBatch(batch: tasks.StoredBatch): Promise<object> {
   await tasks.runBatch(batch);
   return moved(batch, [...Object.values(batch.inputs), ...Object.values(batch.outputs)]);
 }
@@ -21,7 +20,7 @@ export async function closeStage(): Promise<object> {
   return moved(sums, sums.gram ? [sums.gram] : []);
 }
 
-function moved(value: object, arrays: readonly Float32Array[]): object {
+function moved(value: object, arrays: readonly tasks.StoredActivation[]): object {
   const buffers = [...new Set(arrays.map(({ buffer }) => buffer as ArrayBuffer))];
   return move({ [transferableSymbol]: buffers, [valueSymbol]: value } as never) as object;
 }

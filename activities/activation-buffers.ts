@@ -4,20 +4,19 @@ const KEPT_BYTES = 256 << 20;
 /**
  * Buffers that are used again. A fresh one costs a page fault every 4 KiB, which is more than reading it from a cached file.
  */
-export class FloatBuffers {
+export class ActivationBuffers {
   readonly #free = new Map<number, ArrayBuffer[]>();
   #bytes = 0;
 
-  /** `[length]`, with whatever was in it. Its buffer may be longer. */
-  take(length: number, capacity = length): Float32Array {
-    const bytes = capacity * Float32Array.BYTES_PER_ELEMENT;
+  /** So many bytes, with whatever was in them. */
+  take(bytes: number): ArrayBuffer {
     const buffer = this.#free.get(bytes)?.pop();
     if (buffer) this.#bytes -= bytes;
-    return new Float32Array(buffer ?? new ArrayBuffer(bytes), 0, length);
+    return buffer ?? new ArrayBuffer(bytes);
   }
 
   /** Nobody reads or writes it any more. */
-  give({ buffer }: Float32Array): void {
+  give(buffer: ArrayBufferLike): void {
     if (!(buffer instanceof ArrayBuffer) || buffer.byteLength === 0) return;
     // What is of another length now, of another stage say, is not coming back soon.
     for (const [bytes, buffers] of this.#free) {

@@ -1,0 +1,18 @@
+import { ActivationBuffers } from './activation-buffers';
+
+test('gives a buffer of the same size again', () => {
+  const buffers = new ActivationBuffers();
+  const first = buffers.take(1000);
+  buffers.give(first);
+  expect(buffers.take(2000)).not.toBe(first);
+  expect(buffers.take(1000)).toBe(first);
+  expect(buffers.take(1000)).not.toBe(first);
+});
+
+test('a buffer that was handed to another thread is not kept', () => {
+  const buffers = new ActivationBuffers();
+  const buffer = buffers.take(8);
+  structuredClone(buffer, { transfer: [buffer] });
+  buffers.give(buffer);
+  expect(buffers.take(8).byteLength).toBe(8);
+});
