@@ -94,7 +94,7 @@ const stageStep = defineStep({
         stage.leaves.map((name) => [name, result.written[name] ?? (input.activations[name] as ArtifactRef)]),
       ),
       gram: result.gram
-        ? await bench.write('hessian', bytesOf(result.gram), { dtype: 'F32', shape: [columns, columns] })
+        ? await bench.write('gram', bytesOf(result.gram), { dtype: 'F32', shape: [columns, columns] })
         : null,
       tokens: result.tokens,
       nonFiniteSequences: result.nonFiniteSequences,

@@ -182,9 +182,9 @@ function benchFor(key: string, runtime: ActivityRuntime, attempt: Attempt, parts
   return bench;
 }
 
-/** A lost activation is computed again from its record: not worth an fsync. */
+/** What is dropped soon, and computed again from its record when it is lost before, is not worth an fsync. */
 function isDurable(kind: ArtifactKind): boolean {
-  return kind !== 'activation';
+  return kind !== 'activation' && kind !== 'gram';
 }
 
 /** SHA-256 of the artifact that an error says is lost. */

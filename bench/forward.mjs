@@ -1,5 +1,5 @@
 // Where the forward pass of a decoder layer stands: seconds, FLOPs done, and their share of what this machine's GEMM does.
-// usage: npm run bench:forward -- [MODEL_DIRECTORY] [--tokens 8192] [--length 512] [--threads 2] [--rounds 3] [--json]
+// usage: npm run bench:forward -- [MODEL_DIRECTORY] [--tokens 8192] [--length 512] [--threads 2] [--precision bfloat16] [--rounds 3] [--json]
 //
 // One slice with random activations goes through the four stages of layer 1, XᵀX included, as calibrate-slice runs them; no store.
 import { createRequire } from 'node:module';
@@ -11,6 +11,7 @@ const Table = require('cli-table3');
 const { InferenceSession, Tensor } = require('onnxruntime-node');
 const { createStageRunner } = require('../dist/engine/graphs');
 const { GraphBuilder } = require('../dist/engine/graphs/graph-builder');
+const { selectKernels } = require('../dist/engine/kernels');
 const { architectureOf } = require('../dist/engine/models');
 const { openModelDirectory, resolveModelDirectory } = require('../dist/engine/sources');
 
@@ -20,6 +21,8 @@ const { values: flags, positionals } = parseArgs({
     tokens: { type: 'string', default: '8192' },
     length: { type: 'string', default: '512' },
     threads: { type: 'string', default: String(availableParallelism()) },
+    precision: { type: 'string', default: 'bfloat16' },
+    kernels: { type: 'string', default: 'native' },
     rounds: { type: 'string', default: '3' },
     json: { type: 'boolean', default: false },
   },
@@ -30,7 +33,8 @@ const source = await openModelDirectory(resolveModelDirectory(positionals[0] ?? 
 const architecture = architectureOf(source.config);
 const shape = architecture.shape(source.config);
 const { stages } = architecture.blocks(shape, (name) => name in source.tensors)[1];
-const runner = createStageRunner({ architecture: architecture.name, shape, threads });
+const { precision, kernels } = flags;
+const runner = createStageRunner({ architecture: architecture.name, shape, threads, precision, kernels });
 
 const random = (count, size = 1) => Float32Array.from({ length: count }, () => size * (Math.random() - 0.5));
 const features = { hidden: shape.hiddenSize, context: shape.heads * shape.headSize, product: shape.intermediateSize };
@@ -49,14 +53,33 @@ for (const stage of stages) {
   }
 }
 
+/** Keys that are multiplied with a query on average: attention goes by blocks of 256 queries. */
+function keysSeen() {
+  let keys = 0;
+  for (let first = 0; first < length; first += 256) {
+    const end = Math.min(length, first + 256);
+    keys += (end - first) * end;
+  }
+  return keys / length;
+}
+
+/** Share of XᵀX that is multiplied: tiles of 48 natively, blocks of a sixth in the graph; see engine/graphs/gram.ts. */
+function gramShare(columns) {
+  const width = selectKernels(kernels).native ? 48 : Math.max(128, Math.ceil(columns / 6));
+  const blocks = Math.ceil(columns / width);
+  return (blocks + 1) / (2 * blocks);
+}
+
 const cases = stages.map((stage) => {
   const linears = stage.applies.reduce((sum, { rows, columns }) => sum + 2 * rows * columns * tokens, 0);
-  const attention = stage.name === 'attention' ? 2 * features.context * (length + 1) * tokens : 0;
+  const scores = stage.name === 'attention' ? 4 * features.context * tokens : 0;
   const columns = stage.captures[0].columns;
+  const gram = (done) => 2 * columns * columns * tokens * done;
   const activations = new Map(stage.reads.map((name) => [name, activation(name)]));
   return {
     name: stage.name,
-    operations: linears + attention + columns * (columns + 1) * tokens,
+    operations: linears + (scores * (length + 1)) / 2 + gram(0.5 + 0.5 / columns),
+    done: linears + scores * keysSeen() + gram(gramShare(columns)),
     run: () => runner.run({ stage, activations, weights, gram: true }),
   };
 });
@@ -75,14 +98,21 @@ for (let round = -1; round < rounds; round++) {
 }
 
 const median = (values) => values.sort((a, b) => a - b)[Math.floor(values.length / 2)];
-const results = cases.map(({ name, operations }, i) => {
+const results = cases.map(({ name, operations, done }, i) => {
   const of = (field) => median(times[i].map((time) => time[field]));
-  return { name, gigaflops: operations / 1e9, seconds: of('seconds'), user: of('user'), system: of('system') };
+  return {
+    name,
+    gigaflops: operations / 1e9,
+    gigaflopsDone: (done ?? operations) / 1e9,
+    seconds: of('seconds'),
+    user: of('user'),
+    system: of('system'),
+  };
 });
 const speed = ({ gigaflops, seconds }) => gigaflops / seconds;
 const peak = speed(results.at(-1));
 if (flags.json) {
-  process.stdout.write(`${JSON.stringify({ tokens, length, threads, results })}\n`);
+  process.stdout.write(`${JSON.stringify({ tokens, length, threads, precision, results })}\n`);
 } else {
   const table = new Table({ head: ['stage', 'GFLOP needed', 's', 'user s', 'system s', 'GFLOPS', 'of GEMM'] });
   for (const result of results) {

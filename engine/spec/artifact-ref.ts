@@ -3,7 +3,8 @@ import type { DType } from './tensor';
 export type ArtifactKind =
   | 'weight' // a tensor of the source model, read where it lies; or one that was rotated
   | 'activation' // what one stage leaves behind for one slice; dropped two layers later
-  | 'hessian' // XᵀX of one slice, or of all slices
+  | 'gram' // XᵀX of one slice; dropped with the layer's activations
+  | 'hessian' // mean of x xᵀ over all slices
   | 'quantized-linear'
   | 'layer' // a finished layer in its final format
   | 'tokens'
