@@ -88,6 +88,9 @@ const stageStep = defineStep({
       }
     };
     const result = await bench.withArtifacts(Object.values(input.activations), stream);
+    bench.spend('forward', result.seconds.stage - result.gramSeconds);
+    bench.spend('gram', result.gramSeconds);
+    bench.spend('store', result.seconds.store);
     const columns = stage.captures[0]?.columns as number;
     return {
       activations: Object.fromEntries(

@@ -27,6 +27,8 @@ export interface ActivationLayout {
 export interface StreamedSlice extends StageSums {
   /** By name: what was written. */
   readonly written: Readonly<Record<string, ArtifactRef>>;
+  /** That the stage ran (XᵀX included), and that was waited for the store. */
+  readonly seconds: { readonly stage: number; readonly store: number };
 }
 
 const buffers = new ActivationBuffers();
@@ -37,36 +39,48 @@ const buffers = new ActivationBuffers();
  */
 export async function streamSlice(slice: SliceStream): Promise<StreamedSlice> {
   const { sequences, perBatch } = slice;
+  const seconds = { stage: 0, store: 0 };
+  const timed = async <T>(part: keyof typeof seconds, work: Promise<T>): Promise<T> => {
+    const began = performance.now();
+    const result = await work;
+    seconds[part] += (performance.now() - began) / 1000;
+    return result;
+  };
   let reading = readBatch(slice, 0);
   reading.catch(() => undefined); // looked at below, after the stage is open
   const stage = await slice.open();
   try {
     let writing: Promise<void> = Promise.resolve();
     for (let first = 0; first < sequences; first += perBatch) {
-      const batch = await reading;
+      const batch = await timed('store', reading);
       if (first + perBatch < sequences) {
         reading = readBatch(slice, first + perBatch);
         reading.catch(() => undefined);
       }
-      const done = await stage.run(batch);
+      const done = await timed('stage', stage.run(batch));
       Object.values(done.inputs).forEach((array) => {
         buffers.give(array.buffer);
       });
-      await writing;
+      await timed('store', writing);
       writing = writeBatch(slice, done);
       writing.catch(() => undefined);
     }
-    const sums = await stage.finish();
+    const sums = await timed('stage', stage.finish());
     stage.close();
-    await writing;
-    for (const reader of Object.values(slice.readers)) await reader.finish();
-    const written: Record<string, ArtifactRef> = {};
-    for (const [name, writer] of Object.entries(slice.writers)) written[name] = await writer.commit();
-    return { ...sums, written };
+    const written = await timed('store', finish(slice, writing));
+    return { ...sums, written, seconds };
   } finally {
     stage.close();
     await reading.catch(() => undefined);
   }
+}
+
+async function finish({ readers, writers }: SliceStream, writing: Promise<void>): Promise<Record<string, ArtifactRef>> {
+  await writing;
+  for (const reader of Object.values(readers)) await reader.finish();
+  const written: Record<string, ArtifactRef> = {};
+  for (const [name, writer] of Object.entries(writers)) written[name] = await writer.commit();
+  return written;
 }
 
 async function readBatch(

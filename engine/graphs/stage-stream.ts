@@ -42,6 +42,8 @@ export interface StageSums {
   readonly tokens: number;
   /** Sequences whose captured input held NaN, infinity, or values whose squares overflow float32; they are left out of XᵀX. */
   readonly nonFiniteSequences: number;
+  /** That XᵀX took, where the graph does not multiply it. */
+  readonly gramSeconds: number;
 }
 
 /** One stage with its weights, to which a slice is shown batch after batch. */
@@ -79,6 +81,7 @@ export function createStageStream(options: StageStreamOptions): StageStream {
   let captured: Float32Array = new Float32Array(0);
   let finiteSequences = 0;
   let sequences = 0;
+  let gramSeconds = 0;
 
   const compute = (batch: StageBatch, chosen: readonly number[], fetches: Feeds): Promise<void> => {
     const feeds = activationFeeds(batch.inputs, chosen, batch.sequences, sequenceLength);
@@ -117,12 +120,15 @@ export function createStageStream(options: StageStreamOptions): StageStream {
       const spoilt = finite.length < batch.sequences;
       // Rare enough that XᵀX without the spoilt sequences may cost a second run.
       if (spoilt && !x) await compute(batch, finite, sum.fetches());
+      const began = performance.now();
       sum.add(x && spoilt ? rowsOf(x, finite, sequenceLength * columns) : (x ?? captured));
+      gramSeconds += (performance.now() - began) / 1000;
     },
     finish: () => ({
       gram: sum?.matrix() ?? null,
       tokens: finiteSequences * sequenceLength,
       nonFiniteSequences: sequences - finiteSequences,
+      gramSeconds,
     }),
   };
 }
