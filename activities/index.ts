@@ -13,7 +13,7 @@ import { measureWidths } from './measure-widths';
 import { mergeHessian } from './merge-hessian';
 import { packLayer } from './pack-layer';
 import { publishCheckpoints } from './publish-checkpoints';
-import { quantizeLinears } from './quantize-linears';
+import { quantizeLinears, quantizeRows } from './quantize-linears';
 import { rotateBlock } from './rotate-block';
 import type { ActivityRuntime } from './runtime';
 import { tokenizeCalibration } from './tokenize-calibration';
@@ -37,6 +37,7 @@ export function createActivities(runtime: ActivityRuntime) {
     packLayer: asActivity(runtime, packLayer),
     publishCheckpoints: asActivity(runtime, publishCheckpoints),
     quantizeLinears: asActivity(runtime, quantizeLinears),
+    quantizeRows: asActivity(runtime, quantizeRows),
     rotateBlock: asActivity(runtime, rotateBlock),
     tokenizeCalibration: asActivity(runtime, tokenizeCalibration),
     verifyCheckpoints: asActivity(runtime, verifyCheckpoints),
@@ -55,7 +56,7 @@ export type { MeasuredWidths } from './measure-widths';
 export type { MergedHessian, MergeInput } from './merge-hessian';
 export type { BlockHistory } from './pack-layer';
 export type { MeasuredPerplexity, PublishInput } from './publish-checkpoints';
-export type { HessianSource, QuantizedLinears } from './quantize-linears';
+export type { HessianSource, QuantizedLinears, QuantizedRowsOfStage, StageInput } from './quantize-linears';
 export type { RotatedBlock } from './rotate-block';
 export type { ActivityRuntime } from './runtime';
 export type { Effort } from './step';

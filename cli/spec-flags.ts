@@ -172,6 +172,12 @@ export const SPEC_FLAGS: readonly SpecFlag[] = [
     path: ['concurrency'],
     parse: wholeNumber,
   },
+  {
+    flags: '--solve-parts <n>',
+    description: 'activities that share the rows of a stage (default: as many as there are CPU workers)',
+    path: ['solveParts'],
+    parse: wholeNumber,
+  },
   { flags: '--out <dir>', description: 'directory to create (default: ./<model>-<scheme>)', path: ['output'] },
   { flags: '--overwrite', description: 'replace the output if it exists', path: ['overwrite'], value: true },
 ];

@@ -84,7 +84,7 @@ describe('spec from flags', () => {
         '999',
         '--skip-original',
       ],
-      ...['--concurrency', '4', '--out', 'here', '--overwrite'],
+      ...['--concurrency', '4', '--solve-parts', '2', '--out', 'here', '--overwrite'],
     ];
     expect(specOf(['demo', ...flags])).toEqual({
       model: 'demo',
@@ -122,6 +122,7 @@ describe('spec from flags', () => {
       },
       evaluation: { text: 'demo', context: 256, maxTokens: 999, original: false },
       concurrency: 4,
+      solveParts: 2,
     });
   });
 

@@ -15,7 +15,7 @@ export function modelName(model: string): string {
 
 /**
  * Id of the job: `<model>-<scheme>-<8 hex>`. The hex digits are of the SHA-256 of the resolved spec in canonical form (sorted keys), so
- * that the same command finds its own job again. `overwrite` and `concurrency` are left out: they do not change the result.
+ * that the same command finds its own job again. `overwrite`, `concurrency` and `solveParts` are left out: they do not change the result.
  */
 export function workflowIdOf(spec: QuantizationSpec): string {
   return `${modelName(spec.model)}-${schemeName(spec)}-${specIdentity(spec).slice(0, 8)}`;
@@ -23,7 +23,7 @@ export function workflowIdOf(spec: QuantizationSpec): string {
 
 /** SHA-256 of the resolved spec, lower-case hex. */
 export function specIdentity(spec: QuantizationSpec): string {
-  const { overwrite: _overwrite, concurrency: _concurrency, ...identity } = spec;
+  const { overwrite: _overwrite, concurrency: _concurrency, solveParts: _parts, ...identity } = spec;
   return createHash('sha256').update(canonicalJson(identity)).digest('hex');
 }
 

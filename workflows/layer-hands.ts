@@ -39,14 +39,24 @@ export interface LayerHands {
   quantize(stage: string, hessian: HessianSource | null): Promise<QuantizedLinears>;
 }
 
-export function layerHands(input: { plan: ArtifactRef; table: ArtifactRef; block: BlockOutline }): LayerHands {
-  const { plan, table, block } = input;
+export function layerHands(input: {
+  readonly plan: ArtifactRef;
+  readonly table: ArtifactRef;
+  readonly block: BlockOutline;
+  /** Activities that share the rows of a stage; default 1. */
+  readonly solveParts?: number;
+}): LayerHands {
+  const { plan, table, block, solveParts = 1 } = input;
   const ledger = new LayerLedger(block);
   let paused = false;
   setHandler(layerProgress, () => ledger.progress());
   setHandler(setPaused, (value) => {
     paused = value;
   });
+  const kept = (result: QuantizedLinears) => {
+    ledger.quantized(result);
+    return result;
+  };
   return {
     ledger,
     async runStage(stage, slices, quantized, gram) {
@@ -87,15 +97,26 @@ export function layerHands(input: { plan: ArtifactRef; table: ArtifactRef; block
     },
     async quantize(stage, hessian) {
       await condition(() => !paused);
-      const result = await onCpu(`${block.name} · ${stage} · quantize`).quantizeLinears({
-        plan,
-        table,
-        block: block.index,
-        stage,
-        hessian,
-      });
-      ledger.quantized(result);
-      return result;
+      const place = { plan, table, block: block.index, stage };
+      if (solveParts === 1) {
+        const whole = onCpu(`${block.name} · ${stage} · quantize`);
+        return kept(await whole.quantizeLinears({ ...place, hessian, parts: [] }));
+      }
+      const merged = hessian !== null && 'parts' in hessian ? await this.mergeHessian(stage, hessian) : hessian;
+      const parts = await Promise.all(
+        Array.from({ length: solveParts }, (_, part) =>
+          onCpu(`${block.name} · ${stage} · rows, part ${part + 1} of ${solveParts}`).quantizeRows({
+            ...place,
+            ...{ hessian: merged, part, parts: solveParts },
+          }),
+        ),
+      );
+      for (const part of parts) ledger.solved(part);
+      await condition(() => !paused);
+      const solved = parts.map((part) => part.solved);
+      const join = onCpu(`${block.name} · ${stage} · join rows`);
+      const known = solved.some((part) => Object.keys(part).length === 0);
+      return kept(await join.quantizeLinears({ ...place, hessian: merged, parts: known ? [] : solved }));
     },
   };
 }

@@ -6,6 +6,7 @@ import type {
   Effort,
   MergedHessian,
   QuantizedLinears,
+  QuantizedRowsOfStage,
 } from '../activities';
 import type { ArtifactRef, LayerProgress, MeanErrors } from '../engine/spec';
 
@@ -53,6 +54,11 @@ export class LayerLedger {
 
   measured(widths: Effort): void {
     this.count('measure-widths', widths);
+  }
+
+  solved(rows: QuantizedRowsOfStage): void {
+    this.count('quantize-rows', rows);
+    for (const { sha256 } of Object.values(rows.solved)) this.transient.add(sha256);
   }
 
   quantized(linears: QuantizedLinears): void {

@@ -10,6 +10,7 @@ export interface LayerInput {
   readonly table: ArtifactRef;
   readonly block: BlockOutline;
   readonly order: QuantizationSpec['order'];
+  readonly solveParts: number;
   /** What the layer before left behind, by slice; empty when nothing is calibrated here. */
   readonly activations: readonly ActivationRefs[];
   /** The last linears of the layer before: this layer's first stage applies them. */

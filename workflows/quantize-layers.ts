@@ -107,7 +107,7 @@ async function solve(
     const skip = operator.skips(block.index);
     const layer = await startChild(quantizeLayer, {
       ...childOptions(layerWorkflowId(workflowInfo().workflowId, block.index), block.name),
-      args: [{ plan, table, block, order: spec.order, skip, ...given }],
+      args: [{ plan, table, block, order: spec.order, solveParts: spec.solveParts, skip, ...given }],
     });
     return operator.attend<LayerResult>(layer);
   });

@@ -12,7 +12,14 @@ export interface ManifestInput extends Omit<Manifest, 'manifestVersion' | 'spec'
 
 /** Splits what follows from the inputs from what differs from run to run, and sorts what has no order of its own. */
 export function createManifest({ reports, spec, source, run, ...rest }: ManifestInput): Manifest {
-  const { model, output: _output, overwrite: _overwrite, concurrency: _concurrency, ...kept } = spec;
+  const {
+    model,
+    output: _output,
+    overwrite: _overwrite,
+    concurrency: _concurrency,
+    solveParts: _parts,
+    ...kept
+  } = spec;
   const ordered = [...reports].sort((a, b) => a.index - b.index);
   return {
     manifestVersion: 1,

@@ -58,8 +58,14 @@ export const ManifestSchema = z.strictObject({
     configSha256: Sha256Schema,
     files: z.array(FileSchema),
   }),
-  /** The spec with its defaults filled in; without what names places or changes no byte (`model`, `output`, `overwrite`, `concurrency`). */
-  spec: QuantizationSpecSchema.omit({ model: true, output: true, overwrite: true, concurrency: true }),
+  /** The spec with its defaults filled in; without what names places or changes no byte (`model`, `output`, `overwrite`, `concurrency`, `solveParts`). */
+  spec: QuantizationSpecSchema.omit({
+    model: true,
+    output: true,
+    overwrite: true,
+    concurrency: true,
+    solveParts: true,
+  }),
   /** Every linear of the model by module name, with the recipe that overrides have been applied to. */
   linears: z.record(z.string(), LinearSchema),
   /** null: no linear needed calibration. */

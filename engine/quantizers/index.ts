@@ -2,6 +2,7 @@ export { dequantize } from './dequantize';
 export { type MergeOptions, mergeHessians, type PartialHessian } from './merge-hessians';
 export { METHODS } from './methods';
 export { type PreparedHessian, prepareHessian } from './prepare-hessian';
-export { type LinearToQuantize, quantizeLinear } from './quantize-linear';
+export { joinRows, type LinearToQuantize, quantizeLinear, quantizeRowRange, type SolvedRows } from './quantize-linear';
 export type { QuantizationResult, QuantizedLinear } from './quantized-linear';
 export { parseQuantizedLinear, serializeQuantizedLinear, viewQuantizedLinear } from './serialize-quantized-linear';
+export { parseSolvedRows, serializeSolvedRows } from './serialize-solved-rows';

@@ -1,7 +1,7 @@
 import type { KernelChoice } from '../kernels';
-import { QuantloomError, type Recipe } from '../spec';
+import { type DampingRung, QuantloomError, type Recipe } from '../spec';
 import { METHODS } from './methods';
-import { type PreparedHessian, prepareHessian, type Solvable } from './prepare-hessian';
+import { type PreparedHessian, prepareHessian } from './prepare-hessian';
 import type { QuantizationResult } from './quantized-linear';
 import type { QuantizedRows, RowFault, SharedProblem } from './row-block';
 import { type SolverPool, solverPool } from './solver-pool';
@@ -37,6 +37,32 @@ export interface LinearToQuantize {
  *   not finite; UnsupportedInput when a scale exceeds float16. The signal's reason when aborted.
  */
 export async function quantizeLinear(options: LinearToQuantize): Promise<QuantizationResult> {
+  return joinRows(options, [await quantizeRowRange(options, { first: 0, count: options.rows })]);
+}
+
+/** Some rows of a linear, solved: what `joinRows` makes a linear of. Plain data. */
+export interface SolvedRows {
+  /** In the order of the rows. */
+  readonly blocks: readonly QuantizedRows[];
+  /** `[columns]`. */
+  readonly groupOf: Int32Array;
+  /** Whether the recipe's method had a factorized Hessian. */
+  readonly factorized: boolean;
+  readonly rung: DampingRung;
+  readonly damping: number;
+  readonly deadColumns: number;
+}
+
+/**
+ * Quantizes some rows of a linear. Rows do not depend on one another, so it changes no bit into which ranges a linear is split; each
+ * range factorizes the Hessian for itself.
+ *
+ * @throws as quantizeLinear.
+ */
+export async function quantizeRowRange(
+  options: LinearToQuantize,
+  range: { readonly first: number; readonly count: number },
+): Promise<SolvedRows> {
   const { weight, rows, columns, recipe, minimumZero, signal } = options;
   const pool = solverPool(options.threads ?? 2, options.kernels);
   const name = options.name ?? 'the linear';
@@ -52,9 +78,24 @@ export async function quantizeLinear(options: LinearToQuantize): Promise<Quantiz
   const { needsHessian } = METHODS[recipe.method];
   const roundToNearest = needsHessian && !problem?.factor;
   const shared: SharedProblem = { recipe, columns, groupSize, minimumZero, roundToNearest, solvable: problem };
-  const blocks = await quantizeBlocks(options, shared, pool, name);
+  return {
+    blocks: await quantizeBlocks(options, range, shared, pool, name),
+    groupOf: groupOf(columns, groupSize, problem?.outerOrder),
+    factorized: needsHessian && Boolean(problem?.factor),
+    rung: solvable?.rung ?? (needsHessian ? 'round-to-nearest' : 'not-needed'),
+    damping: solvable?.damping ?? 0,
+    deadColumns: prepared?.deadColumns ?? 0,
+  };
+}
 
-  const groups = Math.ceil(columns / groupSize);
+/** Puts the rows of a linear together. @param parts in the order of their rows, all rows. */
+export function joinRows(
+  { rows, columns, recipe }: Pick<LinearToQuantize, 'rows' | 'columns' | 'recipe'>,
+  parts: readonly SolvedRows[],
+): QuantizationResult {
+  const [{ groupOf: groups }] = parts as readonly [SolvedRows];
+  const groupSize = recipe.groupSize === -1 ? columns : recipe.groupSize;
+  const perRow = Math.ceil(columns / groupSize);
   const linear = {
     rows,
     columns,
@@ -62,17 +103,19 @@ export async function quantizeLinear(options: LinearToQuantize): Promise<Quantiz
     groupSize,
     symmetric: recipe.symmetric,
     codes: new Uint8Array(rows * columns),
-    scales: new Float32Array(rows * groups),
-    zeros: new Uint8Array(rows * groups),
-    groupOf: groupOf(columns, groupSize, problem?.outerOrder),
+    scales: new Float32Array(rows * perRow),
+    zeros: new Uint8Array(rows * perRow),
+    groupOf: groups,
   };
-  blocks.forEach((block, index) => {
-    const first = index * Math.min(rows, pool.rowsPerBlock);
+  let first = 0;
+  for (const block of parts.flatMap(({ blocks }) => blocks)) {
     linear.codes.set(block.codes, first * columns);
-    linear.scales.set(block.scales, first * groups);
-    linear.zeros.set(block.zeros, first * groups);
-  });
-  return { linear, report: reportOf(options, blocks, prepared, solvable) };
+    linear.scales.set(block.scales, first * perRow);
+    linear.zeros.set(block.zeros, first * perRow);
+    first += block.errors.length;
+  }
+  if (first !== rows) throw new RangeError(`${first} rows were solved; the linear has ${rows}`);
+  return { linear, report: reportOf({ rows, columns, recipe }, parts) };
 }
 
 async function preparedHessianOf(options: LinearToQuantize, name: string): Promise<PreparedHessian | null> {
@@ -96,21 +139,22 @@ async function preparedHessianOf(options: LinearToQuantize, name: string): Promi
 
 /** As many blocks at a time as the pool has lanes, so that weights are copied only when their turn comes. */
 async function quantizeBlocks(
-  { weight, rows, columns, signal }: LinearToQuantize,
+  { weight, columns, signal }: LinearToQuantize,
+  range: { readonly first: number; readonly count: number },
   shared: SharedProblem,
   pool: SolverPool,
   name: string,
 ): Promise<QuantizedRows[]> {
-  const rowsPerBlock = Math.min(rows, pool.rowsPerBlock);
-  const count = Math.ceil(rows / rowsPerBlock);
+  const rowsPerBlock = Math.max(1, Math.min(range.count, pool.rowsPerBlock));
+  const count = Math.ceil(range.count / rowsPerBlock);
   const blocks = new Array<QuantizedRows>(count);
   let next = 0;
   const lane = async () => {
     while (next < count) {
       const index = next++;
-      const first = index * rowsPerBlock;
-      const size = Math.min(rowsPerBlock, rows - first);
-      const part = size === rows ? weight : weight.slice(first * columns, (first + size) * columns);
+      const first = range.first + index * rowsPerBlock;
+      const size = Math.min(rowsPerBlock, range.first + range.count - first);
+      const part = size * columns === weight.length ? weight : weight.slice(first * columns, (first + size) * columns);
       const result = await pool.quantizeRows(shared, { weight: part, rows: size }, signal);
       if ('fault' in result) {
         next = count;
@@ -148,11 +192,11 @@ function groupOf(columns: number, groupSize: number, outerOrder?: Int32Array): I
 }
 
 function reportOf(
-  { rows, columns, recipe }: LinearToQuantize,
-  blocks: readonly QuantizedRows[],
-  prepared: PreparedHessian | null,
-  solvable: Solvable | null,
+  { rows, columns, recipe }: Pick<LinearToQuantize, 'rows' | 'columns' | 'recipe'>,
+  parts: readonly SolvedRows[],
 ): QuantizationResult['report'] {
+  const blocks = parts.flatMap((part) => part.blocks);
+  const [{ factorized, rung, damping, deadColumns }] = parts as readonly [SolvedRows];
   type Sums =
     | 'errors'
     | 'errorsBefore'
@@ -172,7 +216,7 @@ function reportOf(
     relativeError: relative('errors'),
     relativeWeightError: weightEnergy > 0 ? total('weightErrors') / weightEnergy : 0,
     relativeErrorBeforeRefinement: relative('errorsBefore'),
-    ...(METHODS[recipe.method].needsHessian && solvable?.problem.factor && energy > 0
+    ...(factorized && energy > 0
       ? {
           relativeErrorAfter: {
             ...(recipe.refinements > 0 && { refinements: total('errorsRefined') / energy }),
@@ -181,8 +225,8 @@ function reportOf(
           },
         }
       : {}),
-    rung: solvable?.rung ?? (METHODS[recipe.method].needsHessian ? 'round-to-nearest' : 'not-needed'),
-    damping: solvable?.damping ?? 0,
-    deadColumns: prepared?.deadColumns ?? 0,
+    rung,
+    damping,
+    deadColumns,
   };
 }

@@ -6,6 +6,7 @@ export type ArtifactKind =
   | 'gram' // XᵀX of one slice; dropped with the layer's activations
   | 'hessian' // mean of x xᵀ over all slices
   | 'quantized-linear'
+  | 'solved-rows' // of some linear, until all of them are joined
   | 'layer' // a finished layer in its final format
   | 'tokens'
   | 'document' // JSON or text: plan, report, calibration text

@@ -132,6 +132,8 @@ export const QuantizationSpecSchema = z.strictObject({
   evaluation: EvaluationSchema.nullable().default(null),
   /** Layers solved at the same time in `order: independent`. */
   concurrency: z.int().min(1).max(200).default(8),
+  /** Activities that share the rows of a stage's linears, so that several workers solve them. Does not change the result. */
+  solveParts: z.int().min(1).max(64).default(1),
 });
 export type QuantizationSpec = z.output<typeof QuantizationSpecSchema>;
 export type QuantizationSpecInput = z.input<typeof QuantizationSpecSchema>;

@@ -51,7 +51,7 @@ describe('widths for an average', () => {
       errors('q', [0.2, 0.1, 0.05]),
       errors('k', [0.2, 0.1, 0.05]),
       errors('v', [0.9, 0.2, 0.05]),
-      errors('down', [0.3, 0.15, 0.1]),
+      errors('down', [0.2, 0.15, 0.1]),
     ];
     const chosen = chooseWidths(BLOCKS, spec, measured);
     expect(chosen.bits).toEqual({ q: 4, k: 4, v: 4, down: 2 });

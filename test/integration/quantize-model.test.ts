@@ -64,6 +64,24 @@ describe('the workflow quantizeModel', () => {
     120_000,
   );
 
+  it('shares a solve over several activities, and finds what others have solved whole', async () => {
+    const seed = { source: 'demo', samples: 8, sequenceLength: 64, sliceTokens: 128, seed: 5 };
+    const changes: Partial<QuantizationSpecInput> = { calibration: seed };
+    const before = stack.log.length;
+    await stack.run(demoSpec(stack.output('shared'), { ...changes, solveParts: 3 }), 'shared');
+    expect(stack.log.slice(before).filter(({ step }) => step === 'quantize-rows')).toHaveLength(4 * 4 * 3);
+    await quantizeDirect(demoSpec(stack.output('direct-shared'), changes));
+    expect(await weightDigests(stack.output('shared'))).toEqual(await weightDigests(stack.output('direct-shared')));
+
+    const between = stack.log.length;
+    await stack.run(demoSpec(stack.output('whole'), changes), 'whole');
+    const again = await stack.run(demoSpec(stack.output('other-parts'), { ...changes, solveParts: 2 }), 'other-parts');
+    expect(
+      stack.log.slice(between).filter(({ event, step }) => event === 'computed' && step?.startsWith('quantize')),
+    ).toEqual([]);
+    expect(again.computed).toBe(0);
+  }, 120_000);
+
   it.each([
     ['stage', {}],
     ['layer', {}],
