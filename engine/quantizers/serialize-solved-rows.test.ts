@@ -1,5 +1,5 @@
 import { RecipeSchema } from '../spec';
-import { joinRows, type LinearToQuantize, quantizeLinear, quantizeRowRange } from './quantize-linear';
+import { joinRows, type LinearToQuantize, quantizeLinear, quantizeRowRange, type SolvedRows } from './quantize-linear';
 import { parseSolvedRows, serializeSolvedRows } from './serialize-solved-rows';
 
 const [rows, columns] = [96, 64];
@@ -18,7 +18,7 @@ it.each(['static', 'dynamic', 'none'] as const)(
   async (actOrder) => {
     const recipe = RecipeSchema.parse({ bits: 3, groupSize: 32, refinements: 2, actOrder });
     const options: LinearToQuantize = { weight, rows, columns, hessian, recipe, minimumZero: 1 };
-    const parts = [];
+    const parts: SolvedRows[] = [];
     for (const [first, count] of [
       [0, 7],
       [7, 0],

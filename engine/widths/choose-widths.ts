@@ -32,7 +32,7 @@ export function averageOfOpen({ groups, fixed }: OpenWidths, averageBits: number
 
 /**
  * Chooses the width of every linear that has none of its own, so that the mean of bits over all quantized weights is as close to
- * `averageBits` as it gets from below, and the sum over linears of relative output error times weights is least (docs/adr/0017).
+ * `averageBits` as it gets from below, and the sum over linears of relative output error times weights is least (docs/adr/0016).
  *
  * @param measured the errors of every open linear at every width of `mixedWidths`.
  */

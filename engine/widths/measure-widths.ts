@@ -10,7 +10,7 @@ export interface LinearToMeasure extends Omit<LinearToQuantize, 'name' | 'recipe
 
 /**
  * How large the error of one linear is at each width: quantized with its recipe, but for refinements, which cost most of the time
- * and change little about which linear needs more bits (docs/adr).
+ * and change little about which linear needs more bits (docs/adr/0016).
  *
  * @throws as quantizeLinear.
  */
