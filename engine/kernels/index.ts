@@ -3,7 +3,7 @@ export type { ScaleProblem } from './find-scale';
 export type { GptqProblem } from './gptq-columns';
 export { createGram, type Gram, type GramOptions } from './gram';
 export type { Kernels } from './kernels';
-export type { GramPrecision, NativeAddon, NativeCancellation, NativeLinear } from './native-addon';
+export type { GramPrecision, NativeAddon, NativeCancellation, NativeLinear, NativeProduct } from './native-addon';
 export { referenceKernels } from './reference-kernels';
 export type { RefinementProblem } from './refine';
 export type { RoundingProblem } from './round-to-nearest';

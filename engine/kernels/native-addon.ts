@@ -34,14 +34,30 @@ export interface NativeAddon {
   gramMatrix(sums: Float64Array, columns: number, threads: number): Float32Array;
   /** `[tokens]`: the sum of squares of each row of `x` `[tokens, columns]`. It blocks the calling thread. */
   rowEnergies(x: Float32Array, columns: number, threads: number): Float32Array;
-  /** Numbers in a packed weight `[rows, columns]`. */
+  /** Words of a packed weight `[rows, columns]`: about half of float32. */
   packedLength(rows: number, columns: number): number;
-  /** Rounds a weight to bfloat16 and packs it for {@link NativeAddon.multiplyLinears}. */
-  packLinear(weight: Float32Array, rows: number, columns: number, packed: Uint32Array): void;
   /**
-   * `y = x Wᵀ + b` for linears that share the input `x` `[tokens, columns]`, factors in bfloat16, sums in float32. It blocks the
-   * calling thread.
+   * Rounds a weight `[rows, columns]` to bfloat16 and packs it for {@link NativeAddon.multiplyLinear}; the words are the same for every
+   * instruction set. `threads`: default 1. It blocks the calling thread.
    */
+  packLinear(weight: Float32Array, rows: number, columns: number, packed: Uint32Array, threads?: number): void;
+  /** The same of `(code - zero) * scale`, without a copy in float32. */
+  packLinearFromCodes(linear: NativeCodes, packed: Uint32Array, threads?: number): void;
+  /**
+   * `y = x Wᵀ + bias`: `x` `[tokens, columns]`, a packed weight `[rows, columns]`, `bias` `[rows]`, `y` `[tokens, rows]`. Factors are rounded to
+   * bfloat16, products and sums are float32; the bytes depend neither on the number of threads, nor on which tokens share a call, nor
+   * on the instruction set. See native/src/multiply.rs. It blocks the calling thread.
+   */
+  multiplyLinear(
+    x: Float32Array,
+    columns: number,
+    packed: Uint32Array,
+    rows: number,
+    bias: Float32Array | null,
+    y: Float32Array,
+    threads: number,
+  ): void;
+  /** The same of linears that share `x`, which is rounded once. */
   multiplyLinears(x: Float32Array, columns: number, linears: readonly NativeProduct[], threads: number): void;
   /** `sums += partial`, each element. */
   addPartial(sums: Float64Array, partial: Float32Array, threads: number): Promise<void>;
@@ -62,6 +78,9 @@ export interface NativeAddon {
 /** What x is rounded to before it is multiplied. */
 export type GramPrecision = 'float32' | 'bfloat16';
 
+export type HalfFormat = 'float16' | 'bfloat16';
+
+/** A linear whose product is wanted; see {@link NativeAddon.multiplyLinear}. */
 export interface NativeProduct {
   readonly packed: Uint32Array;
   readonly rows: number;
@@ -69,8 +88,6 @@ export interface NativeProduct {
   /** `[tokens, rows]`, written. */
   readonly y: Float32Array;
 }
-
-export type HalfFormat = 'float16' | 'bfloat16';
 
 /** A part of QuantizedLinear. */
 export interface NativeCodes {

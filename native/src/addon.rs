@@ -50,7 +50,7 @@ impl JsCancellation {
 static LAST_PANIC: Mutex<String> = Mutex::new(String::new());
 
 /// Runs `work` in the pool of so many threads.
-fn in_pool<R: Send>(threads: u32, work: impl FnOnce() -> R + Send) -> Result<R> {
+pub(crate) fn in_pool<R: Send>(threads: u32, work: impl FnOnce() -> R + Send) -> Result<R> {
     let pool = pool(threads.max(1) as usize).map_err(Error::from_reason)?;
     guarded(|| pool.install(work))
 }
@@ -332,7 +332,7 @@ fn precision_of(name: &str) -> Result<crate::gram::Precision> {
 /// Whether the instruction set in use multiplies bfloat16 faster than float32.
 #[napi]
 pub fn has_bfloat16_products() -> bool {
-    crate::gram::has_bfloat16_products()
+    crate::words::has_bfloat16_products()
 }
 
 /// Numbers in the sums that `addGram` adds to.
@@ -459,7 +459,7 @@ pub fn mean_of_halves(
     })
 }
 
-fn require_length(found: usize, expected: usize) -> Result<()> {
+pub(crate) fn require_length(found: usize, expected: usize) -> Result<()> {
     if found == expected {
         return Ok(());
     }
@@ -502,14 +502,12 @@ pub struct CodesToDequantize {
     pub group_of: Int32Array,
 }
 
-/// `(code - zero) * scale`, `[rows, columns]`. On the calling thread.
-#[napi]
-pub fn dequantize(linear: CodesToDequantize, mut weights: Float32Array) -> Result<()> {
+/// The groups of a row, when all arrays fit each other.
+pub(crate) fn groups_of(linear: &CodesToDequantize) -> Result<usize> {
     let (rows, columns) = (linear.rows as usize, linear.columns as usize);
     require_length(linear.codes.len(), rows * columns)?;
     require_length(linear.group_of.len(), columns)?;
     require_length(linear.scales.len(), linear.zeros.len())?;
-    require_length(weights.len(), rows * columns)?;
     let groups = linear.zeros.len() / rows.max(1);
     require_length(linear.zeros.len(), rows * groups)?;
     let outside = |&&group: &&i32| group < 0 || group as usize >= groups;
@@ -518,6 +516,15 @@ pub fn dequantize(linear: CodesToDequantize, mut weights: Float32Array) -> Resul
             "a column is in group {group} of {groups}"
         )));
     }
+    Ok(groups)
+}
+
+/// `(code - zero) * scale`, `[rows, columns]`. On the calling thread.
+#[napi]
+pub fn dequantize(linear: CodesToDequantize, mut weights: Float32Array) -> Result<()> {
+    let rows = linear.rows as usize;
+    require_length(weights.len(), rows * linear.columns as usize)?;
+    groups_of(&linear)?;
     let codes = crate::convert::Codes {
         codes: &linear.codes,
         zeros: &linear.zeros,

@@ -11,7 +11,10 @@
 
 use crate::product::SharedMut;
 use crate::scratch::Scratch;
-use crate::simd::{InstructionSet, dispatch, instruction_set};
+use crate::simd::dispatch;
+#[cfg(target_arch = "x86_64")]
+use crate::words::Pairs;
+use crate::words::{Single, Words, has_bfloat16_products, rounded};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 use std::cmp::Ordering;
@@ -54,16 +57,6 @@ enum Packing {
     Rounded,
     /// Two tokens to a word, the earlier one in the upper half.
     Pairs,
-}
-
-/// Whether the chosen instruction set multiplies bfloat16.
-pub fn has_bfloat16_products() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    {
-        instruction_set() == InstructionSet::Avx512 && is_x86_feature_detected!("avx512bf16")
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    false
 }
 
 fn strips_of(columns: usize) -> usize {
@@ -254,81 +247,6 @@ impl WithSimd for Pack<'_> {
                 }
             }
             first = last;
-        }
-    }
-}
-
-/// The bits of the nearest bfloat16, as a float32; what `vdpbf16ps` takes for zero becomes zero.
-#[inline(always)]
-fn rounded(bits: u32) -> u32 {
-    let nearest = (bits.wrapping_add(0x7fff + ((bits >> 16) & 1))) & 0xffff_0000;
-    let magnitude = bits & 0x7fff_ffff;
-    let number = if nearest & 0x7f80_0000 == 0 {
-        nearest & 0x8000_0000
-    } else {
-        nearest
-    };
-    // Rounding a NaN could carry into the sign.
-    if magnitude > 0x7f80_0000 {
-        bits & 0xffff_0000 | 0x0040_0000
-    } else {
-        number
-    }
-}
-
-/// Multiplies vectors of packed words.
-trait Words: Copy {
-    type Lanes: Copy;
-    const LANES: usize = size_of::<Self::Lanes>() / 4;
-
-    fn zero(self) -> Self::Lanes;
-    fn splat(self, word: f32) -> Self::Lanes;
-    /// `a b + c`, for pairs the upper halves first.
-    fn fused(self, a: Self::Lanes, b: Self::Lanes, c: Self::Lanes) -> Self::Lanes;
-}
-
-#[derive(Clone, Copy)]
-struct Single<S>(S);
-
-impl<S: Simd> Words for Single<S> {
-    type Lanes = S::f32s;
-
-    #[inline(always)]
-    fn zero(self) -> S::f32s {
-        self.0.splat_f32s(0.0)
-    }
-    #[inline(always)]
-    fn splat(self, word: f32) -> S::f32s {
-        self.0.splat_f32s(word)
-    }
-    #[inline(always)]
-    fn fused(self, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
-        self.0.mul_add_f32s(a, b, c)
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[derive(Clone, Copy)]
-struct Pairs;
-
-#[cfg(target_arch = "x86_64")]
-impl Words for Pairs {
-    type Lanes = std::arch::x86_64::__m512;
-
-    #[inline(always)]
-    fn zero(self) -> Self::Lanes {
-        unsafe { std::arch::x86_64::_mm512_setzero_ps() }
-    }
-    #[inline(always)]
-    fn splat(self, word: f32) -> Self::Lanes {
-        unsafe { std::arch::x86_64::_mm512_set1_ps(word) }
-    }
-    #[inline(always)]
-    fn fused(self, a: Self::Lanes, b: Self::Lanes, c: Self::Lanes) -> Self::Lanes {
-        use std::arch::x86_64::{__m512, __m512bh, _mm512_dpbf16_ps};
-        unsafe {
-            let pairs = |words| std::mem::transmute::<__m512, __m512bh>(words);
-            _mm512_dpbf16_ps(c, pairs(a), pairs(b))
         }
     }
 }
@@ -534,7 +452,7 @@ impl WithSimd for Energies<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simd::choose;
+    use crate::simd::{InstructionSet, choose, instruction_set};
     use crate::tests::noise;
     use crate::threads::pool;
 

@@ -1,11 +1,12 @@
 //! The inner loops of Quantloom's solver: what engine/kernels does in TypeScript, on all cores and whole vectors.
 //!
-//! The modules are plain Rust on slices; `addon` is the only one that knows of JavaScript.
+//! The modules are plain Rust on slices; `addon` and `addon_multiply` are the only ones that know of JavaScript.
 
 // Indices name rows of registers and lanes, several arrays at a time: iterators would hide which.
 #![allow(clippy::needless_range_loop)]
 
 pub mod addon;
+mod addon_multiply;
 pub mod columns;
 pub mod convert;
 pub mod energy;
@@ -14,6 +15,7 @@ pub mod groups;
 pub mod inverse_factor;
 pub mod linear;
 pub mod merge;
+pub mod multiply;
 pub mod pack;
 pub mod packed;
 pub mod product;
@@ -22,6 +24,7 @@ pub mod scales;
 pub mod scratch;
 pub mod simd;
 pub mod threads;
+pub mod words;
 
 #[cfg(test)]
 mod tests {

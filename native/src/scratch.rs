@@ -24,6 +24,7 @@ static KEPT: Mutex<Vec<Vec<Line>>> = Mutex::new(Vec::new());
 pub trait Plain: Copy + Default + Send + Sync + 'static {}
 impl Plain for f64 {}
 impl Plain for f32 {}
+impl Plain for u32 {}
 impl Plain for u8 {}
 
 /// An array that goes back where it came from.
