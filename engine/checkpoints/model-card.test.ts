@@ -52,21 +52,34 @@ it('shows the recipe and the sizes', () => {
   expect(text).toContain('- 4.438 bits per quantized weight');
 });
 
-it('shows what the refinements gained, block by block', () => {
-  const report = (relativeError: number, relativeErrorBeforeRefinement: number): LinearReport => ({
-    ...{ name: 'linear', rows: 64, columns: 64, recipe: RecipeSchema.parse({}), relativeWeightError: 0 },
-    ...{ relativeError, relativeErrorBeforeRefinement, rung: 'as-asked', damping: 0.01, deadColumns: 0 },
+it('shows what every step gained, block by block', () => {
+  const report = (before: number, relativeErrorAfter: LinearReport['relativeErrorAfter']): LinearReport => ({
+    ...{
+      name: 'linear',
+      rows: 64,
+      columns: 64,
+      recipe: RecipeSchema.parse({}),
+      relativeWeightError: 0,
+      relativeError: 0,
+    },
+    ...{ relativeErrorBeforeRefinement: before, relativeErrorAfter, rung: 'as-asked', damping: 0.01, deadColumns: 0 },
   });
   const block = (index: number, linears: readonly LinearReport[]): BlockReport => ({
     ...{ index, name: `model.layers.${index}`, linears, calibrationTokens: 1, nonFiniteSequences: 0 },
     ...{ seconds: {}, computed: 1, cached: 0, skipped: false },
   });
-  const reports = [block(0, [report(0.01, 0.02), report(0.03, 0.04)]), block(1, [report(0.004, 0.01)]), block(2, [])];
+  const reports = [
+    block(0, [report(0.02, { refinements: 0.01, groupRounds: 0.005 }), report(0.04, { refinements: 0.03 })]),
+    block(1, [report(0.01, { refinements: 0.004, groupRounds: 0.0005 })]),
+    block(2, []),
+  ];
   const text = card({ reports });
-  expect(text).toContain('| `model.layers.0` | 3.00 % | 2.00 % |');
-  expect(text).toContain('| `model.layers.1` | 1.00 % | 0.400 % |');
-  expect(text).toContain('| mean | 2.00 % | 1.20 % |');
+  expect(text).toContain('| block | GPTQ | refined | groups solved again |\n|---|---|---|---|');
+  expect(text).toContain('| `model.layers.0` | 3.00 % | 2.00 % | 1.75 % |');
+  expect(text).toContain('| `model.layers.1` | 1.00 % | 0.400 % | 0.0500 % |');
+  expect(text).toContain('| mean | 2.00 % | 1.20 % | 0.900 % |');
   expect(text).not.toContain('`model.layers.2`');
+  expect(card({ reports: [block(0, [report(0.02, {})])] })).toContain('| block | GPTQ |\n|---|---|');
 });
 
 it('says which average width the linears were chosen for', () => {

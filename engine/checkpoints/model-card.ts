@@ -114,20 +114,44 @@ function calibration({ calibration, spec }: Manifest): string[] {
   ];
 }
 
-/** What the refinements gained, layer by layer. */
+/** The steps that improve on GPTQ, with the name of their column. */
+const STEPS = { refinements: 'refined', restarts: 'after restarts', groupRounds: 'groups solved again' } as const;
+
+/** What every step gained, block by block. */
 function errors({ blocks }: Manifest): string[] {
+  const steps = (Object.keys(STEPS) as (keyof typeof STEPS)[]).filter((step) =>
+    blocks.some(({ linears }) => linears.some((linear) => linear.relativeErrorAfter?.[step] !== undefined)),
+  );
   const rows = blocks.flatMap(({ name, linears }) => {
-    const { relativeError: after, relativeErrorBeforeRefinement: before } = meanErrors(linears);
-    if (after === null || before === null) return [];
-    return [{ cells: `| \`${name}\` | ${percent(before)} | ${percent(after)} |`, before, after }];
+    const { relativeErrorBeforeRefinement: before } = meanErrors(linears);
+    if (before === null) return [];
+    // A linear that a step left out keeps the error of the step before.
+    const after = steps.map((_, last) => mean(linears.map((linear) => errorAfter(linear, steps.slice(0, last + 1)))));
+    return [{ name: `\`${name}\``, errors: [before, ...after] }];
   });
   if (rows.length === 0) return [];
-  const mean = (of: 'before' | 'after') => rows.reduce((sum, row) => sum + row[of], 0) / rows.length;
-  const table = ['| block | before refinement | in the end |', '|---|---|---|', ...rows.map(({ cells }) => cells)];
-  const total = `| mean | ${percent(mean('before'))} | ${percent(mean('after'))} |`;
+  const columns = ['GPTQ', ...steps.map((step) => STEPS[step])];
+  const means = columns.map((_, column) => mean(rows.map(({ errors }) => errors[column] as number)));
+  const table = [...rows, { name: 'mean', errors: means }].map(
+    ({ name, errors }) => `| ${name} | ${errors.map(percent).join(' | ')} |`,
+  );
+  const head = [`| block | ${columns.join(' | ')} |`, `|---${'|---'.repeat(columns.length)}|`];
   return [
-    `## Output error\n\nMean over the linears of tr(ΔW H ΔWᵀ) / tr(W H Wᵀ), on the calibration text.\n\n${[...table, total].join('\n')}`,
+    `## Output error\n\nMean over the linears of tr(ΔW H ΔWᵀ) / tr(W H Wᵀ), on the calibration text.\n\n${[...head, ...table].join('\n')}`,
   ];
+}
+
+/** null: no Hessian, no error. */
+function errorAfter(linear: Manifest['blocks'][number]['linears'][number], steps: readonly (keyof typeof STEPS)[]) {
+  return steps.reduce<number | null>(
+    (error, step) => linear.relativeErrorAfter?.[step] ?? error,
+    linear.relativeErrorBeforeRefinement,
+  );
+}
+
+function mean(errors: readonly (number | null)[]): number {
+  const known = errors.filter((error) => error !== null);
+  return known.reduce((sum, error) => sum + error, 0) / known.length;
 }
 
 function percent(share: number): string {
