@@ -1,12 +1,13 @@
 /**
- * The kernels around the solver side by side: XᵀX, merged Hessians, 16-bit floats, dequantization, packing; native, TypeScript,
+ * The kernels around the solver side by side: XᵀX, products of linears, merged Hessians, 16-bit floats, dequantization, packing; native, TypeScript,
  * onnxruntime, and NumPy and torch where a Python with them is given.
  *
  *     QUANTLOOM_PEERS_PYTHON=.../python npm run bench:array-kernels -- [--threads 2] [--rounds 7] [--columns 576,1536]
+ *                                                                     [--outputs 1536,576] [--only 'XᵀX|linear']
  *                                                                     [--tokens 4096] [--clock wall|cpu] [--json]
  *
  * The variants take turns, round after round; the table has the median of each, and how many times longer than native it takes.
- * XᵀX has as many threads as are asked for; conversions and packing have one everywhere but in torch.
+ * XᵀX and linears have as many threads as are asked for; conversions and packing have one everywhere but in torch.
  */
 import { availableParallelism, cpus } from 'node:os';
 import { join } from 'node:path';
@@ -26,6 +27,10 @@ const { values: flags } = parseArgs({
     rounds: { type: 'string', default: '7' },
     columns: { type: 'string', default: '576,1536' },
     tokens: { type: 'string', default: '4096' },
+    /** Rows of a linear's weight for each of the columns; default as many as columns. */
+    outputs: { type: 'string' },
+    /** A pattern of kernels. */
+    only: { type: 'string', default: '' },
     clock: { type: 'string', default: 'wall' },
     json: { type: 'boolean', default: false },
   },
@@ -66,6 +71,28 @@ async function measureGram(columns: number, native: NativeAddon | null, python: 
       ...(native && { native: inRust('float32'), 'native bfloat16': inRust('bfloat16') }),
       onnxruntime: await inOnnxruntime(x, columns),
       ...python?.variants(['numpy', 'torch float32', 'torch bfloat16'], { kernel: 'gram', rows: tokens, columns }),
+    },
+  );
+}
+
+/** Packing is not counted: a weight is packed once for all batches. */
+async function measureLinear(columns: number, outputs: number, native: NativeAddon | null, python: Python | null) {
+  const [x, weight] = [numbers(tokens * columns), numbers(outputs * columns)];
+  const inRust = (addon: NativeAddon) => {
+    const packed = new Uint32Array(addon.packedLength(outputs, columns));
+    addon.packLinear(weight, outputs, columns, packed);
+    const y = new Float32Array(tokens * outputs);
+    return timed(
+      () => addon.multiplyLinear(x, columns, packed, outputs, null, y, threads),
+      () => null,
+    );
+  };
+  const task = { kernel: 'linear', rows: tokens, columns, outputs };
+  return measure(
+    { kernel: `linear to ${outputs}`, rows: tokens, columns, rounds },
+    {
+      ...(native && { native: inRust(native) }),
+      ...python?.variants(['numpy', 'torch float32', 'torch bfloat16'], task),
     },
   );
 }
@@ -135,13 +162,15 @@ async function measureConversions(columns: number, native: NativeAddon | null, p
     ...packing,
   ];
   const results: Result[] = [];
-  for (const { kernel, work, peers } of kernels) {
+  for (const { kernel, work, peers } of kernels.filter(({ kernel }) => wanted(kernel))) {
     const variants = { ...ours(native, work), ...python?.variants(peers, { kernel, rows, columns }) };
     results.push(await measure({ kernel, rows, columns, rounds }, variants));
   }
   preferKernels('native');
   return results;
 }
+
+const wanted = (kernel: string) => new RegExp(flags.only).test(kernel);
 
 async function main(): Promise<void> {
   measureWith(flags.clock as Clock);
@@ -150,8 +179,11 @@ async function main(): Promise<void> {
   const python = executable ? Python.open(executable, join(__dirname, 'array_kernels_torch.py'), threads) : null;
   const results: Result[] = [];
   try {
-    for (const columns of (flags.columns as string).split(',').map(Number)) {
-      results.push(await measureGram(columns, native, python), await measureMerge(columns, native, python));
+    const outputs = flags.outputs?.split(',').map(Number);
+    for (const [i, columns] of flags.columns.split(',').map(Number).entries()) {
+      if (wanted('XᵀX')) results.push(await measureGram(columns, native, python));
+      if (wanted('linear')) results.push(await measureLinear(columns, outputs?.[i] ?? columns, native, python));
+      if (wanted('merge')) results.push(await measureMerge(columns, native, python));
       results.push(...(await measureConversions(columns, native, python)));
     }
   } finally {

@@ -42,15 +42,16 @@ cache = {}
 
 def work(task):
     kernel, library, rows, n = task["kernel"], task["library"], task["rows"], task["columns"]
-    key = (kernel, library, rows, n)
+    outputs = task.get("outputs")
+    key = (kernel, library, rows, n, outputs)
     if key not in cache:
         if len(cache) > 3:
             cache.clear()
-        cache[key] = prepare(kernel, library, rows, n)
+        cache[key] = prepare(kernel, library, rows, n, outputs)
     return cache[key]
 
 
-def prepare(kernel, library, rows, n):
+def prepare(kernel, library, rows, n, outputs):
     generator = np.random.default_rng(1)
     if kernel == "merge":
         partials = [generator.standard_normal((n, n), np.float32) for _ in range(rows)]
@@ -61,6 +62,13 @@ def prepare(kernel, library, rows, n):
             return lambda: x.T @ x
         t = torch.from_numpy(x).to(torch.bfloat16 if library == "torch bfloat16" else torch.float32)
         return lambda: t.T @ t
+    if kernel == "linear":
+        w = generator.standard_normal((outputs, n), np.float32)
+        if library == "numpy":
+            return lambda: x @ w.T
+        dtype = torch.bfloat16 if library == "torch bfloat16" else torch.float32
+        a, b = torch.from_numpy(x).to(dtype), torch.from_numpy(w).to(dtype)
+        return lambda: torch.nn.functional.linear(a, b)
     codes = generator.integers(0, 16, (rows, n), np.uint8)
     if kernel == "dequantize":
         zeros = torch.full((rows, n // GROUP), 8, dtype=torch.uint8)
