@@ -1,4 +1,5 @@
 export { type CodeGrid, SMALLEST_SCALE } from './code-grid';
+export { type AmxState, type AmxTrial, enableAmx } from './enable-amx';
 export type { ScaleProblem } from './find-scale';
 export type { GptqProblem } from './gptq-columns';
 export { createGram, type Gram, type GramOptions } from './gram';

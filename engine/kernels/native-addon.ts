@@ -59,6 +59,12 @@ export interface NativeAddon {
   ): void;
   /** The same of linears that share `x`, which is rounded once. */
   multiplyLinears(x: Float32Array, columns: number, linears: readonly NativeProduct[], threads: number): void;
+  /** Whether the processor and the system have AMX, which multiplies bfloat16 in tiles. It is off until {@link NativeAddon.useAmx}. */
+  hasAmx(): boolean;
+  /** Whether small products on AMX are right here. It may crash or hang: only in a process of its own, see enable-amx.ts. */
+  amxWorks(): boolean;
+  /** Products of bfloat16 use AMX from now on, in all threads of the process, or not any more; whether they do. */
+  useAmx(wanted: boolean): boolean;
   /** `sums += partial`, each element. */
   addPartial(sums: Float64Array, partial: Float32Array, threads: number): Promise<void>;
   /** Both halves of `[columns, columns]` become their mean, divided by `tokens`. */
@@ -171,8 +177,10 @@ export type NativeResult =
     }
   | { readonly fault: 'non-finite-weight' | 'scale-too-large'; readonly row: number; readonly at: number };
 
-/** The addon, or why there is none. */
-export type LoadedAddon = { readonly addon: NativeAddon } | { readonly addon: null; readonly why: string };
+/** The addon and what to `require` for it, or why there is none. */
+export type LoadedAddon =
+  | { readonly addon: NativeAddon; readonly place: string }
+  | { readonly addon: null; readonly why: string };
 
 /**
  * Loads the native kernels: the ones that `native/` was built to here, else the package with prebuilt ones for this platform
@@ -187,7 +195,7 @@ export function loadNativeAddon(): LoadedAddon {
     try {
       const addon = require(place) as NativeAddon;
       // Without fused multiply-add in hardware the TypeScript kernels are the faster ones.
-      if (addon.instructionSet() !== 'baseline') return { addon };
+      if (addon.instructionSet() !== 'baseline') return { addon, place };
       why = 'the processor has neither AVX2 with FMA nor Neon';
     } catch (error) {
       why = (error as NodeJS.ErrnoException).code === 'MODULE_NOT_FOUND' ? why : (error as Error).message;

@@ -1,14 +1,16 @@
 //! What JavaScript calls of the products of linears. All of it blocks the calling thread: for threads that may.
 
 use crate::addon::{CodesToDequantize, groups_of, in_pool, require_length};
+use crate::amx;
 use crate::multiply;
+use crate::packed_linear;
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
 
 /// Words that `packLinear` writes.
 #[napi]
 pub fn packed_length(rows: u32, columns: u32) -> f64 {
-    multiply::packed_length(rows as usize, columns as usize) as f64
+    packed_linear::packed_length(rows as usize, columns as usize) as f64
 }
 
 /// Rounds a weight `[rows, columns]` to bfloat16 and packs it for `multiplyLinear`. It blocks the calling thread.
@@ -22,10 +24,10 @@ pub fn pack_linear(
 ) -> Result<()> {
     let (rows, columns) = (rows as usize, columns as usize);
     require_length(weight.len(), rows * columns)?;
-    require_length(packed.len(), multiply::packed_length(rows, columns))?;
+    require_length(packed.len(), packed_linear::packed_length(rows, columns))?;
     let packed = unsafe { packed.as_mut() };
     in_pool(threads.unwrap_or(1), || {
-        multiply::pack_linear(&weight, rows, columns, packed)
+        packed_linear::pack_linear(&weight, rows, columns, packed)
     })
 }
 
@@ -38,10 +40,10 @@ pub fn pack_linear_from_codes(
 ) -> Result<()> {
     let groups = groups_of(&linear)?;
     let (rows, columns) = (linear.rows as usize, linear.columns as usize);
-    require_length(packed.len(), multiply::packed_length(rows, columns))?;
+    require_length(packed.len(), packed_linear::packed_length(rows, columns))?;
     let packed = unsafe { packed.as_mut() };
     in_pool(threads.unwrap_or(1), || {
-        multiply::pack_linear_from(rows, columns, packed, |rows, weights| {
+        packed_linear::pack_linear_from(rows, columns, packed, |rows, weights| {
             let codes = crate::convert::Codes {
                 codes: &linear.codes[rows.start * columns..rows.end * columns],
                 zeros: &linear.zeros[rows.start * groups..rows.end * groups],
@@ -85,7 +87,10 @@ pub fn multiply_linears(
     require_length(x.len(), tokens * columns)?;
     for linear in &linears {
         let rows = linear.rows as usize;
-        require_length(linear.packed.len(), multiply::packed_length(rows, columns))?;
+        require_length(
+            linear.packed.len(),
+            packed_linear::packed_length(rows, columns),
+        )?;
         require_length(bias_of(linear).map_or(rows, <[f32]>::len), rows)?;
         require_length(linear.y.len(), tokens * rows)?;
     }
@@ -124,4 +129,22 @@ pub fn multiply_linear(
         y,
     };
     multiply_linears(x, columns, vec![linear], threads)
+}
+
+/// Whether the processor and the system have AMX, and with it products of bfloat16.
+#[napi]
+pub fn has_amx() -> bool {
+    amx::present()
+}
+
+/// Whether products on AMX are right here. It may crash or hang: for a process of its own.
+#[napi]
+pub fn amx_works() -> Result<bool> {
+    in_pool(2, amx::amx_works)
+}
+
+/// Products of bfloat16 use AMX from now on, or not any more; whether they do. For the whole process.
+#[napi]
+pub fn use_amx(wanted: bool) -> bool {
+    amx::use_amx(wanted)
 }

@@ -9,12 +9,15 @@
 //! lower one; only sums below 2^-126 are lost to it.) With a block of d tokens the error of an element is at most
 //! d 2^-24 Σ|x y| (Higham 2002, eq. 3.5), in bfloat16 plus 2^-8 Σ|x y| of rounding both factors.
 
+#[cfg(any(test, all(target_arch = "x86_64", target_os = "linux")))]
+use crate::amx;
+use crate::amx::SIDE;
 use crate::product::SharedMut;
 use crate::scratch::Scratch;
 use crate::simd::dispatch;
 #[cfg(target_arch = "x86_64")]
 use crate::words::Pairs;
-use crate::words::{Single, Words, has_bfloat16_products, rounded};
+use crate::words::{Kernel, Single, Words, rounded};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 use std::cmp::Ordering;
@@ -70,12 +73,23 @@ pub fn sums_length(columns: usize) -> usize {
 }
 
 /// Where tile (i, j), i <= j, begins.
-fn tile_at(strips: usize, i: usize, j: usize) -> usize {
+pub(crate) fn tile_at(strips: usize, i: usize, j: usize) -> usize {
     (i * strips - i * (i + 1) / 2 + j) * TILE
 }
 
 /// Adds XᵀX of `x`, `[tokens, columns]`, to the sums. In the current pool of threads.
 pub fn add_gram(sums: &mut [f64], x: &[f32], columns: usize, precision: Precision) {
+    add_gram_with(sums, x, columns, precision, Kernel::of_bfloat16());
+}
+
+/// The same with one of the kernels for bfloat16.
+pub(crate) fn add_gram_with(
+    sums: &mut [f64],
+    x: &[f32],
+    columns: usize,
+    precision: Precision,
+    kernel: Kernel,
+) {
     assert_eq!(
         sums.len(),
         sums_length(columns),
@@ -84,8 +98,12 @@ pub fn add_gram(sums: &mut [f64], x: &[f32], columns: usize, precision: Precisio
     assert!(x.len().is_multiple_of(columns), "the last row is not whole");
     let packing = match precision {
         Precision::Float32 => Packing::Single,
-        Precision::Bfloat16 if has_bfloat16_products() => Packing::Pairs,
-        Precision::Bfloat16 => Packing::Rounded,
+        Precision::Bfloat16 if kernel == Kernel::Single => Packing::Rounded,
+        Precision::Bfloat16 => Packing::Pairs,
+    };
+    let kernel = match precision {
+        Precision::Float32 => Kernel::Single,
+        Precision::Bfloat16 => kernel,
     };
     let block = precision.block_tokens();
     let strips = strips_of(columns);
@@ -97,6 +115,14 @@ pub fn add_gram(sums: &mut [f64], x: &[f32], columns: usize, precision: Precisio
     for part in x.chunks(blocks * block * columns) {
         let rows = part.len() / columns;
         let count = rows.div_ceil(block);
+        if packing == Packing::Pairs {
+            // Tiles multiply 16 pairs at a time.
+            let live = (rows - (count - 1) * block).div_ceil(2);
+            let last = &mut packed[(count - 1) * block_words..count * block_words];
+            for strip in last.chunks_exact_mut(words * STRIP) {
+                strip[live * STRIP..live.next_multiple_of(SIDE) * STRIP].fill(0.0);
+            }
+        }
         let to = SharedMut(packed.as_mut_ptr());
         let rows_per_task = 64;
         (0..count * block / rows_per_task)
@@ -115,15 +141,15 @@ pub fn add_gram(sums: &mut [f64], x: &[f32], columns: usize, precision: Precisio
                     });
                 }
             });
-        multiply(sums, &packed, strips, rows, block, words, packing);
+        multiply(sums, &packed, strips, rows, block, words, kernel);
     }
 }
 
 /// The tiles of some rows and columns of strips.
 #[derive(Clone)]
-struct Part {
-    rows: Range<usize>,
-    columns: Range<usize>,
+pub(crate) struct Part {
+    pub rows: Range<usize>,
+    pub columns: Range<usize>,
 }
 
 /// Parts of about the same size that keep their packed rows in the second-level cache; the longer ones first.
@@ -157,7 +183,7 @@ fn multiply(
     rows: usize,
     block: usize,
     words: usize,
-    packing: Packing,
+    kernel: Kernel,
 ) {
     let sums = SharedMut(sums.as_mut_ptr());
     let work = |part: &Part| {
@@ -169,15 +195,18 @@ fn multiply(
             block,
             words,
             part: part.clone(),
-            pairs: packing == Packing::Pairs,
+            pairs: kernel != Kernel::Single,
         };
-        #[cfg(target_arch = "x86_64")]
-        if packing == Packing::Pairs {
-            // SAFETY: this packing is chosen where the processor has these instructions.
-            unsafe { multiply_pairs(product) };
-            return;
+        match kernel {
+            // SAFETY: a kernel is chosen where the processor has its instructions.
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Pairs => unsafe { multiply_pairs(product) },
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Kernel::Tiles => unsafe { multiply_tiles(product) },
+            #[cfg(test)]
+            Kernel::EmulatedTiles => product.run_tiles(&mut amx::tests::Emulated::default()),
+            _ => dispatch(product),
         }
-        dispatch(product);
     };
     let parts = parts_of(strips);
     parts.par_iter().with_max_len(1).for_each(work);
@@ -259,15 +288,23 @@ unsafe fn multiply_pairs(product: Product<'_>) {
     product.run::<_, 8, 3>(Pairs);
 }
 
+/// # Safety
+/// The processor has AVX-512, and AMX is permitted.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl")]
+unsafe fn multiply_tiles(product: Product<'_>) {
+    product.run_tiles(&mut unsafe { amx::Amx::start() });
+}
+
 /// The tiles of one part, over all packed tokens.
-struct Product<'a> {
-    sums: SharedMut<f64>,
-    packed: &'a [f32],
-    strips: usize,
-    rows: usize,
-    block: usize,
-    words: usize,
-    part: Part,
+pub(crate) struct Product<'a> {
+    pub sums: SharedMut<f64>,
+    pub packed: &'a [f32],
+    pub strips: usize,
+    pub rows: usize,
+    pub block: usize,
+    pub words: usize,
+    pub part: Part,
     pairs: bool,
 }
 

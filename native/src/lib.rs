@@ -6,18 +6,22 @@
 #![allow(clippy::needless_range_loop)]
 
 pub mod addon;
-mod addon_multiply;
+pub mod addon_multiply;
+pub mod amx;
 pub mod columns;
 pub mod convert;
 pub mod energy;
 pub mod gram;
+mod gram_tiles;
 pub mod groups;
 pub mod inverse_factor;
 pub mod linear;
 pub mod merge;
 pub mod multiply;
+mod multiply_tiles;
 pub mod pack;
 pub mod packed;
+pub mod packed_linear;
 pub mod product;
 pub mod refine;
 pub mod scales;

@@ -1,8 +1,7 @@
 //! The product of linear layers: `y = x Wᵀ + b`, factors rounded to bfloat16, products and sums in float32.
 //!
-//! W is packed once, in strips of 48 rows: `[strips][pairs of columns][48]` words of two bfloat16, the earlier column in the upper half,
-//! pairs padded to a multiple of 16 with zeros. That is half of a float32 copy, and the same for every instruction set; what does not
-//! multiply bfloat16 widens a part of a strip where it is about to use it.
+//! W is packed once (packed_linear.rs), pairs of bfloat16 for every instruction set; one that does not multiply bfloat16 widens a part of
+//! a strip where it is about to use it.
 //!
 //! x is taken in blocks of tokens and chunks of columns, each rounded into scratch by the task that multiplies it: by all strips of its
 //! range, of all linears that share this x. A strip's chunk lies in the cache while all tokens of the block pass it.
@@ -11,36 +10,35 @@
 //! waits in y. So neither threads, nor how tokens are split into calls, nor the instruction set change a bit (see words.rs). The error of
 //! an element is at most columns 2^-24 Σ|x w| over the rounded factors (Higham 2002, eq. 3.5).
 
+#[cfg(any(test, all(target_arch = "x86_64", target_os = "linux")))]
+use crate::amx;
+use crate::packed_linear::{
+    PAIRS_TOGETHER, STRIP, pack_pairs, pack_singles, packed_length, pairs_of, strips_of,
+};
 use crate::product::SharedMut;
 use crate::scratch::Scratch;
 use crate::simd::dispatch;
 #[cfg(target_arch = "x86_64")]
 use crate::words::Pairs;
-use crate::words::{Single, Words, has_bfloat16_products, rounded};
+use crate::words::{Kernel, Single, Words};
 use pulp::{Simd, WithSimd};
 use rayon::current_num_threads;
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-/// Rows of W in a strip: whole tiles of every instruction set.
-const STRIP: usize = 48;
-
-/// Pairs of columns that are packed together.
-const PAIRS_TOGETHER: usize = 16;
-
 /// Tokens of a block: whole tiles of every instruction set.
 const BLOCK: usize = 192;
 
 /// Words of a token in a chunk, at most: a block of them and a strip's chunk stay in the second-level cache.
-const CHUNK: usize = 512;
+pub(crate) const CHUNK: usize = 512;
 
 /// Fewest strips of a task, where there are more: rounding x takes a small part of it.
 const STRIPS_OF_TASK: usize = 8;
 
 /// One of the linears that share an input.
 pub struct Linear<'a> {
-    /// See `pack_linear`.
+    /// Of `pack_linear`.
     pub packed: &'a [u32],
     pub rows: usize,
     /// `[rows]`.
@@ -49,155 +47,22 @@ pub struct Linear<'a> {
     pub y: &'a mut [f32],
 }
 
-fn strips_of(rows: usize) -> usize {
-    rows.div_ceil(STRIP)
-}
-
-fn pairs_of(columns: usize) -> usize {
-    columns.div_ceil(2).next_multiple_of(PAIRS_TOGETHER)
-}
-
-/// Words of a packed weight.
-pub fn packed_length(rows: usize, columns: usize) -> usize {
-    strips_of(rows) * pairs_of(columns) * STRIP
-}
-
-/// Rounds and packs a weight, `[rows, columns]`. In the current pool of threads.
-pub fn pack_linear(weight: &[f32], rows: usize, columns: usize, packed: &mut [u32]) {
-    assert_eq!(weight.len(), rows * columns, "the weight has another shape");
-    pack_strips(rows, columns, packed, |strip, to| {
-        let first = strip * STRIP * columns;
-        let weight = &weight[first..(first + STRIP * columns).min(weight.len())];
-        dispatch(Pack {
-            weight,
-            columns,
-            to,
-        });
-    });
-}
-
-/// The same of weights that `fill(first row, rows)` makes for a few rows at a time, `[48 or fewer, columns]`.
-pub fn pack_linear_from(
-    rows: usize,
-    columns: usize,
-    packed: &mut [u32],
-    fill: impl Fn(Range<usize>, &mut [f32]) + Sync,
-) {
-    pack_strips(rows, columns, packed, |strip, to| {
-        let range = strip * STRIP..((strip + 1) * STRIP).min(rows);
-        let mut weight = Scratch::<f32>::any(range.len() * columns);
-        fill(range, &mut weight);
-        dispatch(Pack {
-            weight: &weight,
-            columns,
-            to,
-        });
-    });
-}
-
-fn pack_strips(
-    rows: usize,
-    columns: usize,
-    packed: &mut [u32],
-    pack: impl Fn(usize, &mut [u32]) + Sync,
-) {
-    let length = packed_length(rows, columns);
-    assert_eq!(packed.len(), length, "the packed weight has another shape");
-    if length > 0 {
-        let strips = packed.par_chunks_exact_mut(pairs_of(columns) * STRIP);
-        strips
-            .enumerate()
-            .for_each(|(strip, to)| pack(strip, &mut *to));
-    }
-}
-
-/// Packs the rows of one strip.
-struct Pack<'a> {
-    weight: &'a [f32],
-    columns: usize,
-    to: &'a mut [u32],
-}
-
-impl WithSimd for Pack<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        /// Pairs whose words stay in the first-level cache while one row after the other is put there.
-        const PART: usize = 64;
-        let rows = self.weight.len() / self.columns;
-        let mut words = [0; PART];
-        for (part, to) in self.to.chunks_mut(PART * STRIP).enumerate() {
-            let pairs = to.len() / STRIP;
-            let start = (part * PART * 2).min(self.columns);
-            let end = ((part * PART + pairs) * 2).min(self.columns);
-            if rows < STRIP {
-                to.fill(0);
-            }
-            for (row, weight) in self.weight.chunks_exact(self.columns).enumerate() {
-                pack_pairs(&weight[start..end], &mut words[..pairs]);
-                for (word, to) in words.iter().zip(to.chunks_exact_mut(STRIP)) {
-                    to[row] = *word;
-                }
-            }
-        }
-    }
-}
-
-/// Numbers in pairs, rounded; zeros beyond them.
-#[inline(always)]
-fn pack_pairs(from: &[f32], to: &mut [u32]) {
-    let pairs = from.chunks_exact(2);
-    let rest = pairs.remainder();
-    let live = pairs.len();
-    for (to, pair) in to.iter_mut().zip(pairs) {
-        *to = rounded(pair[0].to_bits()) | rounded(pair[1].to_bits()) >> 16;
-    }
-    to[live..].fill(0);
-    if let [last] = rest {
-        to[live] = rounded(last.to_bits());
-    }
-}
-
-/// Numbers one to a word, rounded; zeros beyond them.
-#[inline(always)]
-fn pack_singles(from: &[f32], to: &mut [u32]) {
-    for (to, from) in to.iter_mut().zip(from) {
-        *to = rounded(from.to_bits());
-    }
-    to[from.len()..].fill(0);
-}
-
-/// What multiplies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kernel {
-    /// Float32 products of the chosen instruction set.
-    Single,
-    /// `vdpbf16ps`.
-    Pairs,
-}
-
 /// `y = x Wᵀ + b` of linears that share `x`, `[tokens, columns]`. In the current pool of threads.
 pub fn multiply_linears(x: &[f32], columns: usize, linears: &mut [Linear<'_>]) {
-    let kernel = if has_bfloat16_products() {
-        Kernel::Pairs
-    } else {
-        Kernel::Single
-    };
-    multiply(x, columns, linears, kernel);
+    multiply(x, columns, linears, Kernel::of_bfloat16());
 }
 
 /// A linear as its tasks see it.
-struct Part<'a> {
-    packed: &'a [u32],
-    rows: usize,
-    bias: Option<&'a [f32]>,
-    y: SharedMut<f32>,
+pub(crate) struct Part<'a> {
+    pub packed: &'a [u32],
+    pub rows: usize,
+    pub bias: Option<&'a [f32]>,
+    pub y: SharedMut<f32>,
     /// Its strips among those of all linears.
-    strips: Range<usize>,
+    pub strips: Range<usize>,
 }
 
-fn multiply(x: &[f32], columns: usize, linears: &mut [Linear<'_>], kernel: Kernel) {
+pub(crate) fn multiply(x: &[f32], columns: usize, linears: &mut [Linear<'_>], kernel: Kernel) {
     if columns == 0 {
         assert!(x.is_empty(), "a row without columns has no numbers");
         return;
@@ -243,14 +108,16 @@ fn multiply(x: &[f32], columns: usize, linears: &mut [Linear<'_>], kernel: Kerne
             tokens,
             strips: first..(first + strips_of_task).min(strips),
         };
-        #[cfg(target_arch = "x86_64")]
-        if kernel == Kernel::Pairs {
-            // SAFETY: this kernel is chosen where the processor has these instructions.
-            unsafe { multiply_pairs(product) };
-            return;
+        match kernel {
+            // SAFETY: a kernel is chosen where the processor has its instructions.
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Pairs => unsafe { multiply_pairs(product) },
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Kernel::Tiles => unsafe { multiply_tiles(product) },
+            #[cfg(test)]
+            Kernel::EmulatedTiles => product.run_tiles(&mut amx::tests::Emulated::default()),
+            _ => dispatch(product),
         }
-        debug_assert_eq!(kernel, Kernel::Single);
-        dispatch(product);
     });
 }
 
@@ -262,14 +129,22 @@ unsafe fn multiply_pairs(product: Product<'_>) {
     product.run::<_, 8, 3>(Pairs);
 }
 
+/// # Safety
+/// The processor has AVX-512, and AMX is in use.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl")]
+unsafe fn multiply_tiles(product: Product<'_>) {
+    product.run_tiles(&mut unsafe { amx::Amx::start() });
+}
+
 /// A block of tokens times a range of strips.
-struct Product<'a> {
+pub(crate) struct Product<'a> {
     /// Of this block only.
     x: &'a [f32],
-    columns: usize,
-    parts: &'a [Part<'a>],
-    tokens: Range<usize>,
-    strips: Range<usize>,
+    pub columns: usize,
+    pub parts: &'a [Part<'a>],
+    pub tokens: Range<usize>,
+    pub strips: Range<usize>,
 }
 
 impl WithSimd for Product<'_> {
@@ -358,7 +233,7 @@ impl Product<'_> {
 
     /// A chunk of the block's columns, zeros up to whole tiles.
     #[inline(always)]
-    fn round(&self, pairs: &Range<usize>, block: &mut [u32], stride: usize, paired: bool) {
+    pub fn round(&self, pairs: &Range<usize>, block: &mut [u32], stride: usize, paired: bool) {
         let columns = pairs.start * 2..(pairs.end * 2).min(self.columns);
         let mut rows = block.chunks_exact_mut(stride);
         for (x, to) in self.x.chunks_exact(self.columns).zip(&mut rows) {
@@ -489,9 +364,11 @@ impl Tile<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::packed_linear::pack_linear;
     use crate::simd::{InstructionSet, choose, instruction_set};
     use crate::tests::noise;
     use crate::threads::pool;
+    use crate::words::rounded;
 
     fn numbers(count: usize, seed: u64) -> Vec<f32> {
         noise(count, seed).iter().map(|&x| x as f32).collect()
@@ -522,14 +399,6 @@ mod tests {
         y
     }
 
-    fn best() -> Kernel {
-        if has_bfloat16_products() {
-            Kernel::Pairs
-        } else {
-            Kernel::Single
-        }
-    }
-
     fn bytes(y: &[f32]) -> Vec<u32> {
         y.iter().map(|y| y.to_bits()).collect()
     }
@@ -558,7 +427,7 @@ mod tests {
             let bias = numbers(rows, 3);
             let words = packed(&weight, rows, columns);
             for bias in [None, Some(&bias[..])] {
-                let y = product(&x, columns, &words, rows, bias, best());
+                let y = product(&x, columns, &words, rows, bias, Kernel::of_bfloat16());
                 for (token, x) in x.chunks_exact(columns).enumerate() {
                     for (row, weight) in weight.chunks_exact(columns).enumerate() {
                         let terms = || x.iter().zip(weight).map(|(&x, &w)| narrow(x) * narrow(w));
@@ -581,7 +450,14 @@ mod tests {
         let weight = numbers(rows * columns, 2);
         let bias = numbers(rows, 3);
         let words = packed(&weight, rows, columns);
-        let y = product(&x, columns, &words, rows, Some(&bias), best());
+        let y = product(
+            &x,
+            columns,
+            &words,
+            rows,
+            Some(&bias),
+            Kernel::of_bfloat16(),
+        );
         for (token, x) in x.chunks_exact(columns).enumerate() {
             for (row, weight) in weight.chunks_exact(columns).enumerate() {
                 let chain = x.iter().zip(weight).fold(0.0f32, |sum, (&x, &w)| {
@@ -601,13 +477,22 @@ mod tests {
             let words = packed(&numbers(rows * columns, 2), rows, columns);
             let of =
                 |x: &[f32], kernel| bytes(&product(x, columns, &words, rows, Some(&bias), kernel));
-            let expected = of(&x, best());
+            let expected = of(&x, Kernel::of_bfloat16());
             for threads in [1, 3, 16] {
-                let found = pool(threads).unwrap().install(|| of(&x, best()));
+                let found = pool(threads)
+                    .unwrap()
+                    .install(|| of(&x, Kernel::of_bfloat16()));
                 assert!(found == expected, "{threads} threads");
             }
             let (first, second) = x.split_at(tokens / 3 * columns);
-            assert!([of(first, best()), of(second, best())].concat() == expected);
+            assert!(
+                [
+                    of(first, Kernel::of_bfloat16()),
+                    of(second, Kernel::of_bfloat16())
+                ]
+                .concat()
+                    == expected
+            );
             for set in InstructionSet::ALL {
                 if set != InstructionSet::Baseline && choose(set) {
                     assert!(of(&x, Kernel::Single) == expected, "{}", set.name());
@@ -624,7 +509,7 @@ mod tests {
         let all_rows = [130, 1, 48, 500];
         let words = all_rows.map(|rows| packed(&numbers(rows * columns, 5), rows, columns));
         let bias = numbers(500, 6);
-        let bias_of = |i: usize| (i % 2 == 0).then(|| &bias[..all_rows[i]]);
+        let bias_of = |i: usize| i.is_multiple_of(2).then(|| &bias[..all_rows[i]]);
         let mut ys = all_rows.map(|rows| vec![f32::NAN; tokens * rows]);
         let linears = ys.iter_mut().enumerate().map(|(i, y)| Linear {
             packed: &words[i],
@@ -636,7 +521,14 @@ mod tests {
             .unwrap()
             .install(|| multiply_linears(&x, columns, &mut linears.collect::<Vec<_>>()));
         for (i, y) in ys.iter().enumerate() {
-            let alone = product(&x, columns, &words[i], all_rows[i], bias_of(i), best());
+            let alone = product(
+                &x,
+                columns,
+                &words[i],
+                all_rows[i],
+                bias_of(i),
+                Kernel::of_bfloat16(),
+            );
             assert!(bytes(y) == bytes(&alone), "linear {i}");
         }
     }
@@ -657,7 +549,7 @@ mod tests {
             if !choose(set) {
                 continue;
             }
-            for kernel in [Kernel::Single, best()] {
+            for kernel in [Kernel::Single, Kernel::of_bfloat16()] {
                 let y = product(&x, columns, &words, rows, None, kernel);
                 for (at, y) in y.iter().enumerate() {
                     let (token, row) = (at / rows, at % rows);
@@ -671,20 +563,18 @@ mod tests {
     }
 
     #[test]
-    fn packs_what_is_made_on_the_way_as_what_is_there() {
-        let (rows, columns) = (101, 75);
-        let weight = numbers(rows * columns, 2);
-        let expected = packed(&weight, rows, columns);
-        let mut found = vec![u32::MAX; expected.len()];
-        pack_linear_from(rows, columns, &mut found, |rows, to| {
-            to.copy_from_slice(&weight[rows.start * columns..rows.end * columns]);
-        });
-        assert!(found == expected);
-    }
-
-    #[test]
     fn without_tokens_or_rows_there_is_nothing_to_do() {
-        assert!(product(&[], 3, &packed(&[0.0; 6], 2, 3), 2, None, best()).is_empty());
-        assert!(product(&[1.0; 6], 3, &[], 0, None, best()).is_empty());
+        assert!(
+            product(
+                &[],
+                3,
+                &packed(&[0.0; 6], 2, 3),
+                2,
+                None,
+                Kernel::of_bfloat16()
+            )
+            .is_empty()
+        );
+        assert!(product(&[1.0; 6], 3, &[], 0, None, Kernel::of_bfloat16()).is_empty());
     }
 }

@@ -3,6 +3,7 @@
 //! `vdpbf16ps` is a chain of fused multiply-adds, the upper half of each pair first, then the lower one; so products of rounded factors in
 //! float32 give the same bytes. Only sums below 2^-126 are lost to it.
 
+use crate::amx;
 use crate::simd::{InstructionSet, instruction_set};
 use pulp::Simd;
 
@@ -14,6 +15,32 @@ pub fn has_bfloat16_products() -> bool {
     }
     #[cfg(not(target_arch = "x86_64"))]
     false
+}
+
+/// What multiplies bfloat16.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kernel {
+    /// Float32 products of the chosen instruction set.
+    Single,
+    /// `vdpbf16ps`.
+    Pairs,
+    /// AMX.
+    Tiles,
+    #[cfg(test)]
+    EmulatedTiles,
+}
+
+impl Kernel {
+    /// The fastest that may be used.
+    pub fn of_bfloat16() -> Self {
+        if amx::in_use() {
+            Self::Tiles
+        } else if has_bfloat16_products() {
+            Self::Pairs
+        } else {
+            Self::Single
+        }
+    }
 }
 
 /// The bits of the nearest bfloat16, as a float32; what `vdpbf16ps` takes for zero becomes zero.
