@@ -53,11 +53,11 @@ for (const stage of stages) {
   }
 }
 
-/** Keys that are multiplied with a query on average: attention goes by blocks of 256 queries. */
+/** Keys that are multiplied with a query on average: attention goes by blocks of 128 queries. */
 function keysSeen() {
   let keys = 0;
-  for (let first = 0; first < length; first += 256) {
-    const end = Math.min(length, first + 256);
+  for (let first = 0; first < length; first += 128) {
+    const end = Math.min(length, first + 128);
     keys += (end - first) * end;
   }
   return keys / length;

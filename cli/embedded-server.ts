@@ -27,12 +27,16 @@ export function launchServer(options: { home: string; binary: string; ports: Sta
     ...['server', 'start-dev', '--db-filename', database, '--ip', STACK_HOST],
     ...['--port', String(ports.port), '--ui-port', String(ports.uiPort), '--ui-disable-news-fetch'],
     ...['--log-level', 'warn', '--log-format', 'json'],
+    // A power cut may cost the last moments of the server's memory; the steps done in them are found in the store.
+    ...['--sqlite-pragma', 'synchronous=normal'],
     ...Object.entries(SEARCH_ATTRIBUTES).flatMap(([name, type]) => ['--search-attribute', `${name}=${type}`]),
   ];
   return spawn(process.execPath, [guard, pidFile, logPath(home, 'temporal'), binary, ...args], {
     stdio: ['pipe', 'ignore', 'ignore'],
     // Own process group: a Ctrl-C in the terminal reaches only the parent, which stops things in order.
     detached: true,
+    // Its heap is small: collecting it less often halves its share of the processor, for some 50 MB.
+    env: { GOGC: '400', ...process.env },
   });
 }
 

@@ -26,7 +26,7 @@ export interface FollowOptions {
   readonly signal: AbortSignal;
 }
 
-const POLL_MS = 500;
+const POLL_MS = 1_000;
 const QUERY_LIMIT_MS = 5_000;
 const WORKER_CHECK_MS = 15_000;
 

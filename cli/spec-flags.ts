@@ -127,7 +127,7 @@ export const SPEC_FLAGS: readonly SpecFlag[] = [
   },
   {
     flags: '--slice-tokens <tokens>',
-    description: 'calibration tokens per unit of work; bounds memory (default 8192)',
+    description: 'calibration tokens per unit of work; unit of parallel work (default 16384)',
     path: ['calibration', 'sliceTokens'],
     parse: wholeNumber,
   },

@@ -2,8 +2,8 @@ import type { GramPrecision } from '../kernels';
 import type { LinearShape, ModelShape } from '../models/architecture';
 import { GraphBuilder } from './graph-builder';
 
-/** Query rows that are scored at once: halves the work of causal attention on long sequences and bounds its memory. */
-export const ATTENTION_BLOCK_TOKENS = 256;
+/** Query rows that are scored at once: halves the work of causal attention and bounds its memory. */
+export const ATTENTION_BLOCK_TOKENS = 128;
 
 /**
  * How linears enter a graph. `float32`: as products with weights that are inputs. `bfloat16`: the same, factors rounded first.

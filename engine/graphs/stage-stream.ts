@@ -54,10 +54,10 @@ export interface StageStream {
 }
 
 const DEFAULT_TEMPORARY_BYTES = 256 * 2 ** 20;
-/** Enough rows for the full speed of products; more would only cost memory, and garbage collections where batches cross threads. */
-const DEFAULT_BATCH_TOKENS = 2048;
+/** Enough rows for the full speed of products; more would leave the processor's caches. */
+const DEFAULT_BATCH_TOKENS = 1024;
 
-/** Sequences that a stage is run on at once: `batchTokens` (default 2048), less if the temporaries need it, at least one. */
+/** Sequences that a stage is run on at once: `batchTokens` (default 1024), less if the temporaries need it, at least one. */
 export function stageBatchSequences(options: {
   readonly stage: Stage;
   readonly shape: ModelShape;

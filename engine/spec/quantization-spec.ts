@@ -68,8 +68,8 @@ export const CalibrationSchema = z.strictObject({
   sequenceLength: z.int().min(8).max(131072).default(2048),
   /** Where the sequences start in the text is drawn with this seed. */
   seed: z.int().min(0).max(0xffffffff).default(0),
-  /** Tokens per slice: the unit of calibration work. Decides memory and parallelism; part of the result's identity (sums are taken per slice). */
-  sliceTokens: z.int().positive().default(8192),
+  /** Tokens per slice: the unit of calibration work. Decides parallelism; part of the result's identity (sums are taken per slice). */
+  sliceTokens: z.int().positive().default(16384),
   /**
    * What the factors of linears and of XᵀX are rounded to; sums are float32 and float64. `bfloat16` is twice as fast and more where the
    * processor multiplies it, and what these models are trained and served in; its noise of 2⁻⁹ is far below any damping.
