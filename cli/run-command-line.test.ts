@@ -23,7 +23,7 @@ describe('command line', () => {
     [['frobnicate'], /unknown command/],
     [['status'], /missing required argument/],
     [['list', '--nonsense'], /unknown option/],
-    [['quantize', 'demo', '--bits', 'four'], /whole number/],
+    [['quantize', 'demo', '--bits', 'four'], /must be a number/],
     [['quantize', 'demo', '--bits', '7'], /recipe\.bits/],
     [['quantize'], /No model given/],
     [['worker'], /--queue/],

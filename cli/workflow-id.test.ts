@@ -8,8 +8,20 @@ describe('workflow id', () => {
     const turned = parseQuantizationSpec(Object.fromEntries(Object.entries(spec).reverse()));
     expect(workflowIdOf(turned)).toBe(workflowIdOf(spec));
     expect(workflowIdOf(spec)).toMatch(/^SmolLM2-135M-gptq-4bit-g128-[0-9a-f]{8}$/);
-    // By Python: sha256 of json.dumps(spec without overwrite and concurrency, sort_keys=True, separators=(',', ':')).
-    expect(specIdentity(spec)).toBe('e2fba45fe6994d0353fafa00c0857cbc833507a160039e2da0c63f01e51deee9');
+  });
+
+  it('is the SHA-256 of the spec in canonical JSON', () => {
+    const fields = {
+      output: 'o',
+      model: 'm',
+      overwrite: true,
+      concurrency: 3,
+      formats: ['gptq', 'gptq_v2'],
+      evaluation: null,
+      calibration: { source: 'demo', sequenceLength: 2048, samples: 128 },
+    };
+    // By Python: sha256 of json.dumps(fields without overwrite and concurrency, sort_keys=True, separators=(',', ':')).
+    expect(specIdentity(fields as never)).toBe('73eb05fcf12a25ed77853d6e0e8c3d974a7f59e10b21701f33d48bfef6a3f359');
   });
 
   it('does not depend on what leaves the result as it is', () => {
