@@ -22,6 +22,13 @@ describe('the quality of a spec', () => {
     expect(parseQuantizationSpec(spec)).toEqual(spec);
   });
 
+  it('writes zero points where GPTQModel reads them, unless told otherwise', () => {
+    expect(parse({ recipe: { bits: 4 } }).formats).toEqual(['gptq']);
+    expect(parse({ recipe: { symmetric: false } }).formats).toEqual(['gptq_v2']);
+    expect(parse({ quality: 'best' }).formats).toEqual(['gptq_v2']);
+    expect(parse({ quality: 'best', formats: ['gptq'] }).formats).toEqual(['gptq']);
+  });
+
   it('says what is wrong, as without it', () => {
     expect(() => parse({ quality: 'good' })).toThrow(/quality/);
     expect(() => parse({ quality: 'best', recipe: { bits: 7 } })).toThrow(/recipe\.bits/);

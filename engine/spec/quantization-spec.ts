@@ -126,7 +126,7 @@ export const QuantizationSpecSchema = z.strictObject({
    * embedding becomes a tensor of its own.
    */
   rotation: z.enum(['none', 'hadamard']).default('none'),
-  /** One checkpoint is written per format; with several, each in a subdirectory of `output` named after it. */
+  /** One checkpoint is written per format; with several, each in a subdirectory of `output` named after it. Default with zero points: `gptq_v2`. */
   formats: z.array(z.enum(FORMATS)).min(1).default(['gptq']),
   calibration: CalibrationSchema.prefault({}),
   evaluation: EvaluationSchema.nullable().default(null),
@@ -158,11 +158,14 @@ const QualitySchema = z.object({
   recipe: z.looseObject({ bits: RecipeSchema.shape.bits }).prefault({}),
 });
 
-/** Faults are left to the schema of the whole spec. */
+/** Fills in what follows from other fields. Faults are left to the schema of the whole spec. */
 function withQuality(input: unknown): unknown {
   const given = QualitySchema.safeParse(input);
   if (!given.success) return input;
-  const { quality, recipe } = given.data;
-  const { recipe: fields } = input as { recipe?: object };
-  return { ...(input as object), recipe: { ...recipeOfQuality(quality, recipe.bits), ...fields } };
+  const { quality, recipe: chosen } = given.data;
+  const { recipe: fields, formats } = input as { recipe?: object; formats?: unknown };
+  const recipe: { symmetric?: unknown } = { ...recipeOfQuality(quality, chosen.bits), ...fields };
+  // GPTQModel reads zero points that others found in the second version of the format only.
+  const format = formats ?? (recipe.symmetric === false ? ['gptq_v2'] : undefined);
+  return { ...(input as object), recipe, ...(format !== undefined && { formats: format }) };
 }
