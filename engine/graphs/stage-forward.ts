@@ -1,4 +1,4 @@
-import { type GramPrecision, type NativeAddon, selectKernels } from '../kernels';
+import { type GramPrecision, type NativeAddon, selectProductKernels } from '../kernels';
 import { linearRole } from './decoder-graph';
 import { invariantThreads } from './invariant-threads';
 import { packedWeight } from './packed-weights';
@@ -25,10 +25,9 @@ export interface StageForward {
  * @throws QuantloomError InvalidModel when a weight is missing or has another shape.
  */
 export function stageForward(options: StageStreamOptions): StageForward {
-  const { native } = selectKernels(options.kernels);
+  const native = selectProductKernels(options.kernels);
   const precision = options.precision ?? 'float32';
-  if (native && 'multiplyLinears' in native && precision === 'bfloat16')
-    return splitForward(options, native, precision);
+  if (native && precision === 'bfloat16') return splitForward(options, native, precision);
   const gram = options.gram ? (native ? 'captured' : 'blocks') : 'none';
   return wholeForward(options, { ...options, precision, linears: precision, gram });
 }

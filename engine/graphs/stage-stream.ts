@@ -1,4 +1,4 @@
-import { type GramPrecision, type KernelChoice, selectKernels } from '../kernels';
+import { type GramPrecision, type KernelChoice, selectProductKernels } from '../kernels';
 import type { ModelShape, Stage } from '../models/architecture';
 import { activationFeatures } from './decoder-graph';
 import { type GramSum, GraphGramSum, NativeGramSum } from './gram';
@@ -134,6 +134,6 @@ export function createStageStream(options: StageStreamOptions): StageStream {
 }
 
 function gramSum({ kernels, precision = 'float32', threads }: StageStreamOptions, columns: number): GramSum {
-  const { native } = selectKernels(kernels);
+  const native = selectProductKernels(kernels);
   return native ? new NativeGramSum(native, columns, precision, threads) : new GraphGramSum(columns);
 }

@@ -16,3 +16,4 @@ export {
   type SelectedKernels,
   selectKernels,
 } from './select-kernels';
+export { selectProductKernels } from './select-product-kernels';
