@@ -12,6 +12,9 @@ import { synchronize, writeAndHash } from './synchronized-write';
 import { sweepTemporaryFiles, temporaryName } from './temporary-files';
 import { HashingReader, hashFile, readAndHash } from './verified-read';
 
+/** Files that are remembered as written by this process. */
+const MOST_IDENTITIES = 4096;
+
 /** A record counts as used just now when it is used this soon after: spares a write per look-up. */
 const USED_RECENTLY_MILLISECONDS = 600_000;
 
@@ -50,6 +53,9 @@ export async function openFileStore(directory: string): Promise<ArtifactStore> {
 }
 
 class FileStore implements ArtifactStore {
+  /** What this process wrote itself: as long as the file has not changed since, it need not be hashed when it is read. */
+  readonly #written = new RecentIdentities();
+
   constructor(readonly location: string) {}
 
   async put(content: Uint8Array, options: { readonly durable?: boolean } = {}): Promise<string> {
@@ -67,14 +73,16 @@ class FileStore implements ArtifactStore {
       temporary: this.#temporary(),
       location: this.location,
       objectOf: (sha256) => this.#object(sha256),
+      written: (sha256, identity) => this.#written.add(sha256, identity),
       durable,
     });
   }
 
   async open(sha256: string): Promise<ArtifactReader> {
     const object = this.#object(sha256);
-    const reader = await this.#orMissing(sha256, HashingReader.open(object));
+    const reader = await this.#orMissing(sha256, HashingReader.open(object, this.#written.get(sha256)));
     const check = async () => {
+      if (!reader.hashes) return;
       const found = { sha256: await reader.finish(), inode: reader.inode };
       if (found.sha256 !== sha256) throw await this.#corrupt(sha256, found);
     };
@@ -227,6 +235,22 @@ class FileStore implements ArtifactStore {
         { cause: error, details: { sha256, location: this.location } },
       );
     }
+  }
+}
+
+/** Identities of the files written last, by SHA-256. */
+class RecentIdentities {
+  readonly #identities = new Map<string, string>();
+
+  add(sha256: string, identity: string): void {
+    this.#identities.delete(sha256);
+    this.#identities.set(sha256, identity);
+    const [oldest] = this.#identities.keys();
+    if (this.#identities.size > MOST_IDENTITIES) this.#identities.delete(oldest as string);
+  }
+
+  get(sha256: string): string | undefined {
+    return this.#identities.get(sha256);
   }
 }
 

@@ -1,8 +1,9 @@
-import { mkdir, rename, rm } from 'node:fs/promises';
+import { mkdir, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { ArtifactWriter } from './artifact-store';
 import { asStoreFull } from './store-full';
 import { HashingWriter, synchronize } from './synchronized-write';
+import { fileIdentity } from './verified-read';
 
 interface FileWriterOptions {
   /** Where it is written. */
@@ -11,6 +12,8 @@ interface FileWriterOptions {
   readonly location: string;
   /** Where it goes once its hash is known. */
   readonly objectOf: (sha256: string) => string;
+  /** Called when the object is in its place. */
+  readonly written: (sha256: string, identity: string) => void;
   readonly durable: boolean;
 }
 
@@ -35,6 +38,7 @@ export async function createFileWriter(options: FileWriterOptions): Promise<Arti
     await writer.close();
   };
   const move = async () => {
+    const { ino: inode } = await stat(temporary, { bigint: true });
     await closeFile();
     const sha256 = writer.sha256();
     const object = options.objectOf(sha256);
@@ -43,6 +47,9 @@ export async function createFileWriter(options: FileWriterOptions): Promise<Arti
     // Also over what is there already: that may have been damaged, or not be durable.
     await rename(temporary, object);
     if (durable) await synchronize(path.dirname(object));
+    const stats = await stat(object, { bigint: true });
+    // Somebody else may have put the same content there meanwhile; that file is not known to be right.
+    if (stats.ino === inode) options.written(sha256, fileIdentity(stats));
     return sha256;
   };
   return {

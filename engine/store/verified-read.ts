@@ -1,6 +1,12 @@
-import { createHash, type Hash } from 'node:crypto';
+import { createHash } from 'node:crypto';
+import type { BigIntStats } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { CHUNK_BYTES } from './sha256';
+
+/** Tells a file from what it was before any change, and from any other: content cannot be written without moving the time of change. */
+export function fileIdentity({ dev, ino, size, ctimeNs }: BigIntStats): string {
+  return `${dev}-${ino}-${size}-${ctimeNs}`;
+}
 
 export interface HashedFile {
   readonly sha256: string;
@@ -17,13 +23,15 @@ export class HashingReader {
     private readonly handle: FileHandle,
     readonly bytes: number,
     readonly inode: number,
+    /** False: the content is known, and only read. */
+    readonly hashes: boolean,
   ) {}
 
-  /** @throws the system's error. */
-  static async open(file: string): Promise<HashingReader> {
+  /** `known`: identity of the file when its hash was known; when it has not changed, nothing is hashed. @throws the system's error. */
+  static async open(file: string, known?: string): Promise<HashingReader> {
     const handle = await open(file, 'r');
-    const { size, ino } = await handle.stat();
-    return new HashingReader(handle, size, ino);
+    const stats = await handle.stat({ bigint: true });
+    return new HashingReader(handle, Number(stats.size), Number(stats.ino), fileIdentity(stats) !== known);
   }
 
   /** Fills `target` with what comes next; a chunk is hashed while the next one is read. @returns false when there is less. */
@@ -33,12 +41,12 @@ export class HashingReader {
     for (let start = 0; whole && start < target.byteLength; start += CHUNK_BYTES) {
       const chunk = target.subarray(start, start + CHUNK_BYTES);
       const reading = readFully(this.handle, chunk, this.#position);
-      update(this.#hash, waiting);
+      this.#update(waiting);
       waiting = chunk.subarray(0, await reading);
       this.#position += waiting.byteLength;
       whole = waiting.byteLength === chunk.byteLength;
     }
-    update(this.#hash, waiting);
+    this.#update(waiting);
     return whole;
   }
 
@@ -53,6 +61,10 @@ export class HashingReader {
 
   close(): Promise<void> {
     return this.handle.close();
+  }
+
+  #update(chunk: Uint8Array | null): void {
+    if (chunk !== null && this.hashes) this.#hash.update(chunk);
   }
 }
 
@@ -76,10 +88,6 @@ export async function readAndHash(file: string): Promise<HashedFile & { readonly
   } finally {
     await reader.close();
   }
-}
-
-function update(hash: Hash, chunk: Uint8Array | null): void {
-  if (chunk !== null) hash.update(chunk);
 }
 
 async function readFully(handle: FileHandle, chunk: Uint8Array, position: number): Promise<number> {
