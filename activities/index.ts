@@ -11,6 +11,7 @@ import { inspectModel } from './inspect-model';
 import { joinTables } from './join-tables';
 import { measureWidths } from './measure-widths';
 import { mergeHessian } from './merge-hessian';
+import { mismatchSlice } from './mismatch-slice';
 import { packLayer } from './pack-layer';
 import { publishCheckpoints } from './publish-checkpoints';
 import { quantizeLinears, quantizeRows } from './quantize-linears';
@@ -34,6 +35,7 @@ export function createActivities(runtime: ActivityRuntime) {
     joinTables: asActivity(runtime, joinTables),
     measureWidths: asActivity(runtime, measureWidths),
     mergeHessian: asActivity(runtime, mergeHessian),
+    mismatchSlice: asActivity(runtime, mismatchSlice),
     packLayer: asActivity(runtime, packLayer),
     publishCheckpoints: asActivity(runtime, publishCheckpoints),
     quantizeLinears: asActivity(runtime, quantizeLinears),
@@ -54,6 +56,8 @@ export type { BlockOutline, InspectedModel } from './inspect-model';
 export type { JoinInput } from './join-tables';
 export type { MeasuredWidths } from './measure-widths';
 export type { MergedHessian, MergeInput } from './merge-hessian';
+export type { MismatchInput } from './merge-mismatch';
+export type { MismatchOfSlice } from './mismatch-slice';
 export type { BlockHistory } from './pack-layer';
 export type { MeasuredPerplexity, PublishInput } from './publish-checkpoints';
 export type { HessianSource, QuantizedLinears, QuantizedRowsOfStage, StageInput } from './quantize-linears';

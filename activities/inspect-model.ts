@@ -1,5 +1,7 @@
+import { residualEnd } from '../engine/models';
 import { planModel } from '../engine/planning';
 import { type ArtifactRef, parseQuantizationSpec, type QuantizationSpec, QuantloomError } from '../engine/spec';
+import { describeModel } from './model-view';
 import type { ActivityRuntime, Attempt } from './runtime';
 import { defineStep, perform } from './step';
 
@@ -13,6 +15,11 @@ export interface BlockOutline {
     readonly linears: number;
     /** Whether a Hessian is needed for them. */
     readonly calibrated: boolean;
+    /**
+     * Set where a linear is to make up for what has gone wrong upstream: the stage whose `hidden` in the original model it should have led to,
+     * by the position of its block among all of the architecture.
+     */
+    readonly makesUpFor?: { readonly block: number; readonly stage: string };
   }[];
 }
 
@@ -64,6 +71,7 @@ export async function inspectModel(
         `set; a job can have ${MOST_SLICES}. Make it ${sliceTokens} or more, or ask for fewer samples.`,
     );
   }
+  const { blocks: known } = describeModel({ ...plan, spec });
   const blocks = plan.blocks.map((block) => ({
     index: block.index,
     name: block.name,
@@ -73,6 +81,9 @@ export async function inspectModel(
         name: stage,
         linears: quantized.length,
         calibrated: quantized.some((linear) => linear.recipe?.method === 'gptq'),
+        ...(quantized.some((linear) => linear.recipe?.mismatch) && {
+          makesUpFor: residualEnd(known, block.index, stage)?.appliedBy,
+        }),
       };
     }),
   }));

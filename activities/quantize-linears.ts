@@ -17,6 +17,7 @@ import {
 import type { ArtifactRef, MeanErrors, Recipe, StagePlan, TensorTable } from '../engine/spec';
 import { computationKey } from './identity';
 import { type MergedHessian, type MergeInput, mergeHessian } from './merge-hessian';
+import { type MismatchInput, mergeMismatch } from './merge-mismatch';
 import { readDocument, viewModel } from './model-view';
 import { readFloats } from './read-floats';
 import type { ActivityRuntime, Attempt } from './runtime';
@@ -37,7 +38,13 @@ export type HessianSource = ArtifactRef | MergeInput;
 
 interface LinearsInput {
   readonly hessian: ArtifactRef | null;
-  readonly linears: readonly { readonly name: string; readonly weight: ArtifactRef; readonly recipe: Recipe }[];
+  readonly linears: readonly {
+    readonly name: string;
+    readonly weight: ArtifactRef;
+    readonly recipe: Recipe;
+    /** Where the recipe has a mismatch. */
+    readonly wanted?: ArtifactRef;
+  }[];
   /** Smallest zero point that every format asked for can store. */
   readonly minimumZero: 0 | 1;
 }
@@ -60,7 +67,7 @@ async function prepare({ hessian }: LinearsInput, bench: Bench): Promise<Prepare
 }
 
 async function toQuantize(
-  { name, weight, recipe }: LinearInput,
+  { name, weight, recipe, wanted: mean }: LinearInput,
   { minimumZero }: LinearsInput,
   prepared: PreparedHessian | null,
   bench: Bench,
@@ -71,7 +78,8 @@ async function toQuantize(
   const hessian = recipe.method === 'gptq' ? prepared : null;
   const { threads } = bench.runtime;
   const { signal } = bench.attempt;
-  return { weight: data, rows, columns, hessian, recipe, minimumZero, name, threads, signal };
+  const wanted = mean ? float32View(await bench.read(mean)) : null;
+  return { weight: data, rows, columns, hessian, wanted, recipe, minimumZero, name, threads, signal };
 }
 
 /** Stores what `solve` makes of each linear, and the reports. */
@@ -124,6 +132,8 @@ export interface StageInput {
   readonly table: ArtifactRef;
   readonly block: number;
   readonly stage: string;
+  /** Where a linear is to make up for what has gone wrong upstream. */
+  readonly mismatch?: MismatchInput;
 }
 
 export interface QuantizedRowsOfStage extends Effort {
@@ -193,8 +203,9 @@ async function linearsOf(
   const stage = plan.blocks[input.block]?.stages.find(({ stage }) => stage === input.stage) as StagePlan;
   const weightOf = (name: string) =>
     table[weightTensor(architecture, name, (tensor) => tensor in table)] as ArtifactRef;
+  const wanted = input.mismatch ? await mergeMismatch(input.mismatch, runtime, attempt) : null;
   const linears = stage.linears.flatMap(({ name, recipe }) =>
-    recipe ? [{ name, recipe, weight: weightOf(name) }] : [],
+    recipe ? [{ name, recipe, weight: weightOf(name), ...(wanted && recipe.mismatch && { wanted }) }] : [],
   );
   return { hessian, linears, minimumZero: smallestZeroOf(plan.spec.formats) };
 }

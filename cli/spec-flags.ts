@@ -87,6 +87,13 @@ export const SPEC_FLAGS: readonly SpecFlag[] = [
     parse: wholeNumber,
   },
   {
+    flags: '--mismatch <share>',
+    description:
+      'share of what went wrong upstream that o_proj and down_proj make up for, 0 to 1 (default: of the quality)',
+    path: ['recipe', 'mismatch'],
+    parse: realNumber,
+  },
+  {
     flags: '--order <order>',
     description: 'when quantized weights replace the originals upstream: stage (default), layer, independent',
     path: ['order'],

@@ -5,6 +5,7 @@ import type {
   CalibratedSlice,
   HessianSource,
   MergeInput,
+  MismatchInput,
   QuantizedLinears,
 } from '../activities';
 import type { ArtifactRef, LayerProgress } from '../engine/spec';
@@ -22,7 +23,13 @@ export type QuantizedRefs = Readonly<Record<string, ArtifactRef>>;
 /** As many slices as a fleet can work on at once; Temporal allows 2,000 pending activities. */
 export const SLICES_AT_ONCE = 200;
 
-/** The three moves that a layer's workflows are made of, with their books kept and pauses respected. */
+/** A stage of a block, by the block's position. */
+export interface StagePlace {
+  readonly block: number;
+  readonly stage: string;
+}
+
+/** The moves that a layer's workflows are made of, with their books kept and pauses respected. */
 export interface LayerHands {
   readonly ledger: LayerLedger;
   /** Runs one stage on every slice; `gram` asks for XᵀX of the captured input too. */
@@ -32,11 +39,19 @@ export interface LayerHands {
     quantized: QuantizedRefs,
     gram: boolean,
   ): Promise<CalibratedSlice[]>;
+  /** Runs a stage, of this layer or the one after it, of the original model. */
+  runOriginal(place: StagePlace, slices: readonly ActivationRefs[]): Promise<ActivationRefs[]>;
+  /** Sums up what has gone wrong before the linear whose input the stage has captured; `original`: behind that linear. */
+  mismatches(
+    stage: string,
+    slices: readonly ActivationRefs[],
+    original: readonly ActivationRefs[],
+  ): Promise<MismatchInput>;
   mergeHessian(stage: string, grams: MergeInput): Promise<ArtifactRef>;
   /** Measures the error of the stage's linears at every width. @returns document: WidthErrors[]. */
   measureWidths(stage: string, hessian: ArtifactRef | null): Promise<ArtifactRef>;
   /** Quantizes the linears whose input a stage has captured; sums of slices are merged first, by the same activity. */
-  quantize(stage: string, hessian: HessianSource | null): Promise<QuantizedLinears>;
+  quantize(stage: string, hessian: HessianSource | null, mismatch?: MismatchInput): Promise<QuantizedLinears>;
 }
 
 export function layerHands(input: {
@@ -79,6 +94,42 @@ export function layerHands(input: {
       ledger.calibrated(results);
       return results;
     },
+    async runOriginal(place, slices) {
+      await condition(() => !paused);
+      const results = await inWindow(
+        slices,
+        () => SLICES_AT_ONCE,
+        (activations, slice) =>
+          onGpu(`${block.name} · original ${place.stage} · slice ${slice + 1} of ${slices.length}`).calibrateSlice({
+            plan,
+            table,
+            ...place,
+            activations,
+            quantized: {},
+            gram: false,
+          }),
+      );
+      ledger.ranOriginal(results);
+      return activationsOf(results);
+    },
+    async mismatches(stage, slices, original) {
+      await condition(() => !paused);
+      const results = await inWindow(
+        slices,
+        () => SLICES_AT_ONCE,
+        (activations, slice) =>
+          onGpu(`${block.name} · ${stage} · mismatch of slice ${slice + 1} of ${slices.length}`).mismatchSlice({
+            plan,
+            table,
+            block: block.index,
+            stage,
+            activations,
+            original: original[slice]?.hidden as ArtifactRef,
+          }),
+      );
+      ledger.mismatched(results);
+      return { parts: results.map(({ sum, tokens }) => ({ sum, tokens })) };
+    },
     async mergeHessian(stage, grams) {
       const merged = await onCpu(`${block.name} · ${stage} · Hessian`).mergeHessian(grams);
       ledger.merged(merged);
@@ -95,9 +146,9 @@ export function layerHands(input: {
       ledger.measured(measured);
       return measured.errors;
     },
-    async quantize(stage, hessian) {
+    async quantize(stage, hessian, mismatch) {
       await condition(() => !paused);
-      const place = { plan, table, block: block.index, stage };
+      const place = { plan, table, block: block.index, stage, ...(mismatch && { mismatch }) };
       if (solveParts === 1) {
         const whole = onCpu(`${block.name} · ${stage} · quantize`);
         return kept(await whole.quantizeLinears({ ...place, hessian, parts: [] }));

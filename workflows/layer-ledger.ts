@@ -5,6 +5,7 @@ import type {
   CalibratedSlice,
   Effort,
   MergedHessian,
+  MismatchOfSlice,
   QuantizedLinears,
   QuantizedRowsOfStage,
 } from '../activities';
@@ -45,6 +46,21 @@ export class LayerLedger {
     }
     const nonFinite = sum(slices.map(({ nonFiniteSequences }) => nonFiniteSequences));
     this.nonFiniteSequences = Math.max(this.nonFiniteSequences, nonFinite);
+  }
+
+  /** Slices of the original model. */
+  ranOriginal(slices: readonly CalibratedSlice[]): void {
+    for (const slice of slices) {
+      this.count('calibrate-slice', slice);
+      for (const { sha256 } of Object.values(slice.activations)) this.transient.add(sha256);
+    }
+  }
+
+  mismatched(slices: readonly MismatchOfSlice[]): void {
+    for (const slice of slices) {
+      this.count('mismatch-slice', slice);
+      this.transient.add(slice.sum.sha256);
+    }
   }
 
   merged(hessian: MergedHessian): void {

@@ -2,7 +2,15 @@ import type { ActivationRefs, BlockOutline, HessianSource } from '../activities'
 import type { ArtifactRef, MeanErrors, QuantizationSpec } from '../engine/spec';
 import { onCpu } from './activity-proxies';
 import { captureHessians } from './capture-hessians';
-import { activationsOf, gramsOf, type LayerHands, layerHands, type QuantizedRefs } from './layer-hands';
+import {
+  activationsOf,
+  gramsOf,
+  type LayerHands,
+  layerHands,
+  type QuantizedRefs,
+  type StagePlace,
+} from './layer-hands';
+import { originalStream } from './original-stream';
 
 export interface LayerInput {
   /** Documents: JobPlan, TensorTable. */
@@ -17,15 +25,26 @@ export interface LayerInput {
   readonly applied: QuantizedRefs;
   /** By stage, when they were captured before (order `independent`). */
   readonly hessians: Readonly<Record<string, HessianSource | null>>;
+  /** Where linears make up for what has gone wrong upstream: the original model beside the one that is being quantized. */
+  readonly original?: OriginalSoFar;
   /** Keep the layer in 16 bit. */
   readonly skip: boolean;
   /** SHA-256 of artifacts that no layer reads any more. */
   readonly retired: readonly string[];
 }
 
+export interface OriginalSoFar {
+  /** By slice: behind the layer's first stage. */
+  readonly activations: readonly ActivationRefs[];
+  /** The stage after the layer's last one; null: none is wanted any more. */
+  readonly next: StagePlace | null;
+}
+
 export interface LayerResult extends MeanErrors {
   /** By slice: what the next layer starts from. */
   readonly activations: readonly ActivationRefs[];
+  /** By slice: the original model behind the stage after the layer's last one, when it was asked for. */
+  readonly original?: readonly ActivationRefs[];
   readonly applied: QuantizedRefs;
   /** By format: the layer as it will be published. */
   readonly shards: Readonly<Record<string, ArtifactRef>>;
@@ -37,14 +56,14 @@ export interface LayerResult extends MeanErrors {
   readonly seconds: number;
 }
 
-type Solved = Pick<LayerResult, 'activations' | 'applied'> & { readonly quantized: QuantizedRefs };
+type Solved = Pick<LayerResult, 'activations' | 'applied' | 'original'> & { readonly quantized: QuantizedRefs };
 
 /** Quantizes one layer and packs it in its final format. */
 export async function quantizeLayer(input: LayerInput): Promise<LayerResult> {
   const hands = layerHands(input);
   const { ledger } = hands;
   const solve = input.activations.length === 0 ? solveOnly : input.order === 'stage' ? stageByStage : layerAtOnce;
-  const { activations, applied, quantized } = await solve(input, hands);
+  const { activations, applied, quantized, original } = await solve(input, hands);
 
   const { plan, table, block } = input;
   const packed = await onCpu(`${block.name} · pack`).packLayer({
@@ -54,25 +73,37 @@ export async function quantizeLayer(input: LayerInput): Promise<LayerResult> {
     quantized,
     reports: ledger.reports,
     history: ledger.history(input.skip),
-    retired: [...input.retired, ...ledger.intermediates([...input.activations, ...activations])],
+    retired: [
+      ...input.retired,
+      ...ledger.intermediates([
+        ...input.activations,
+        ...activations,
+        ...(input.original?.activations ?? []),
+        ...(original ?? []),
+      ]),
+    ],
   });
   ledger.packed(packed);
   const report = packed.report as ArtifactRef;
-  return { activations, applied, shards: packed.shards, report, ...ledger.totals() };
+  const passedOn = original === undefined ? {} : { original };
+  return { activations, ...passedOn, applied, shards: packed.shards, report, ...ledger.totals() };
 }
 
 /** True-sequential: what a stage captures is quantized before the next stage runs, so every FLOP is done once. */
 async function stageByStage({ block, skip, ...input }: LayerInput, hands: LayerHands): Promise<Solved> {
   let { activations, applied } = input;
   let quantized: QuantizedRefs = {};
-  for (const { name, linears, calibrated } of block.stages) {
+  const original = input.original && originalStream(hands, block, input.original);
+  for (const { name, linears, calibrated, makesUpFor } of block.stages) {
     const wanted = linears > 0 && !skip;
     const slices = await hands.runStage(name, activations, applied, wanted && calibrated);
-    applied = wanted ? (await hands.quantize(name, calibrated ? gramsOf(slices) : null)).linears : {};
-    quantized = { ...quantized, ...applied };
     activations = activationsOf(slices);
+    const behind = wanted && makesUpFor && original ? await original.behind(makesUpFor) : undefined;
+    const mismatch = behind && (await hands.mismatches(name, activations, behind));
+    applied = wanted ? (await hands.quantize(name, calibrated ? gramsOf(slices) : null, mismatch)).linears : {};
+    quantized = { ...quantized, ...applied };
   }
-  return { activations, applied, quantized };
+  return { activations, applied, quantized, ...(original && { original: await original.last }) };
 }
 
 /** The whole layer is captured with its own original weights; then the activations pass through the quantized ones. */

@@ -21,6 +21,8 @@ export interface LayersSoFar {
   /** By slice: what the next layer starts from. */
   readonly activations: readonly ActivationRefs[];
   readonly applied: QuantizedRefs;
+  /** By slice: the original model behind the next layer's first stage, while linears make up for what goes wrong upstream. */
+  readonly original?: readonly ActivationRefs[];
   /** SHA-256 of what the last layer started from: kept for one layer more, then dropped. */
   readonly retired: readonly string[];
   readonly finished: readonly FinishedLayer[];
@@ -54,15 +56,34 @@ async function oneAfterAnother(model: PreparedModel, start: LayersSoFar, job: Jo
   for (const block of model.blocks.slice(start.finished.length)) {
     if (workflowInfo().continueAsNewSuggested) await carryOn(soFar);
     const { activations, applied, retired } = soFar;
-    const result = await solve(model, block, { activations, applied, hessians: {}, retired }, job);
+    // The first stage of the first layer applies nothing: what is behind it is what is before it.
+    const original = originalOf(model, block, soFar.original ?? start.activations);
+    const result = await solve(model, block, { activations, applied, ...original, hessians: {}, retired }, job);
     soFar = {
       activations: result.activations,
+      ...(result.original && { original: result.original }),
       applied: result.applied,
-      retired: hashesOf(activations, result.activations),
+      retired: hashesOf(
+        [...activations, ...(original.original?.activations ?? [])],
+        [...result.activations, ...(result.original ?? [])],
+      ),
       finished: [...soFar.finished, finished(result)],
     };
   }
   return soFar.finished;
+}
+
+/** The original model as a layer needs it: only while a linear there, or after it, is to make up for something. */
+function originalOf(
+  { blocks, spec }: PreparedModel,
+  { index, stages }: BlockOutline,
+  activations: readonly ActivationRefs[],
+): Pick<LayerInput, 'original'> {
+  const wanted = blocks.slice(index).some((block) => block.stages.some(({ makesUpFor }) => makesUpFor));
+  if (spec.order !== 'stage' || !wanted) return {};
+  const following = blocks[index + 1];
+  const first = following && { block: following.index, stage: following.stages[0]?.name as string };
+  return { original: { activations, next: first ?? stages.at(-1)?.makesUpFor ?? null } };
 }
 
 async function manyAtOnce(model: PreparedModel, start: LayersSoFar, job: Job, carryOn: CarryOn) {
@@ -99,7 +120,7 @@ async function manyAtOnce(model: PreparedModel, start: LayersSoFar, job: Job, ca
 async function solve(
   { plan, table, spec }: PreparedModel,
   block: BlockOutline,
-  given: Pick<LayerInput, 'activations' | 'applied' | 'hessians' | 'retired'>,
+  given: Pick<LayerInput, 'activations' | 'applied' | 'original' | 'hessians' | 'retired'>,
   { board, operator }: Job,
 ): Promise<LayerResult> {
   const result = await operator.reviewed(block.name, block.index, async () => {

@@ -1,10 +1,10 @@
 import { readTensor } from '../checkpoints';
-import { embed } from '../graphs';
+import { activationDtype, embed, mismatchBatchSequences } from '../graphs';
 import { type GramPrecision, preferredKernels } from '../kernels';
-import { architectureOf, weightTensor } from '../models';
+import { architectureOf, type ResidualEnd, weightTensor } from '../models';
 import type { Architecture, Block, ModelShape, Stage } from '../models/architecture';
-import { decodeFloats } from '../numbers';
-import { type QuantizedLinear, serializeQuantizedLinear } from '../quantizers';
+import { decodeFloats, encodeBfloat16 } from '../numbers';
+import { type PartialMismatch, type QuantizedLinear, serializeQuantizedLinear } from '../quantizers';
 import { rotatedDtype, rotateTensor } from '../rotation';
 import type { FloatTensor, ModelPlan, QuantizationSpec, SourceTensor, Tensor } from '../spec';
 import { type StoredWeight, tensorThread } from '../tensor-thread';
@@ -29,6 +29,8 @@ export interface DirectModel {
   weight(module: string): Promise<FloatTensor>;
   embed(tokens: Int32Array, sequenceLength: number): Promise<Activations>;
   runStage(stage: Stage, activations: Activations, quantized: QuantizedLinears, gram: boolean): Promise<StageOutcome>;
+  /** Σ (h₀ + W x₀ - h) xᵀ of a slice: `left` by the stage that captures x, `original` the hidden state of the original model behind W. */
+  mismatch(end: ResidualEnd, left: Activations, original: FloatTensor): Promise<PartialMismatch>;
 }
 
 export function openDirectModel(
@@ -80,6 +82,32 @@ export function openDirectModel(
       const task = { runner, stage, gram, weights, activations: Object.fromEntries(given) };
       const result = await tensorThread().runStage(task);
       return { activations: Object.fromEntries(result.activations), gram: result.gram, tokens: result.tokens };
+    },
+    async mismatch({ linear: { name, rows, columns, bias }, input }, left, original) {
+      const { hidden, [input]: captured } = left as { hidden: FloatTensor; [input: string]: FloatTensor };
+      const [sequences, sequenceLength] = hidden.shape as [number, number];
+      const added = bias ? (await floats(`${name}.bias`)).data : null;
+      const options = { rows, columns, sequenceLength, bias: added, threads, kernels: preferredKernels() };
+      const stream = await tensorThread().openMismatch(options);
+      try {
+        const perBatch = mismatchBatchSequences(sequenceLength);
+        for (let first = 0; first < sequences; first += perBatch) {
+          const end = Math.min(sequences, first + perBatch);
+          // Copies, since the thread takes them over.
+          const part = ({ data }: FloatTensor) =>
+            data.slice((first * data.length) / sequences, (end * data.length) / sequences);
+          const x = part(captured as FloatTensor);
+          // As it is stored where there is a store.
+          const stored =
+            activationDtype(input, precision) === 'BF16' ? encodeBfloat16(x, new Uint16Array(x.length)) : x;
+          const inputs = { hidden: part(hidden), original: part(original), captured: stored };
+          await stream.run({ sequences: end - first, inputs, outputs: {} });
+        }
+        const { gram, tokens } = await stream.finish();
+        return { sum: gram as Float32Array, tokens };
+      } finally {
+        stream.close();
+      }
     },
   };
 }

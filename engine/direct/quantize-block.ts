@@ -1,7 +1,15 @@
 import { type SignedReport, weightSha256 } from '../checkpoints';
+import { residualEnd } from '../models';
 import type { Block, Stage } from '../models/architecture';
-import { mergeHessians, prepareHessian, type QuantizedLinear, quantizeLinear } from '../quantizers';
-import type { BlockPlan, QuantizationSpec, StagePlan } from '../spec';
+import {
+  mergeHessians,
+  mergeMismatches,
+  type PartialMismatch,
+  prepareHessian,
+  type QuantizedLinear,
+  quantizeLinear,
+} from '../quantizers';
+import type { BlockPlan, FloatTensor, QuantizationSpec, StagePlan } from '../spec';
 import type { Activations, DirectModel, QuantizedLinears } from './direct-model';
 
 /** Where the chain of blocks stands. */
@@ -10,6 +18,8 @@ export interface Chain {
   readonly activations: readonly Activations[];
   /** The linears of the block before, which the next first stage applies. */
   readonly applied: QuantizedLinears;
+  /** By slice: the original model behind the next block's first stage, while linears make up for what goes wrong upstream. */
+  readonly original?: readonly Activations[];
 }
 
 export interface QuantizedBlock extends Chain {
@@ -70,7 +80,11 @@ export async function quantizeBlock(
     return captured;
   };
 
-  const solve = async ({ linears }: StagePlan, hessian: Hessian): Promise<QuantizedLinears> => {
+  const solve = async (
+    { linears }: StagePlan,
+    hessian: Hessian,
+    wanted: Float32Array | null = null,
+  ): Promise<QuantizedLinears> => {
     const solved = new Map<string, QuantizedLinear>();
     const prepared = hessian ? await prepareHessian(hessian) : null;
     for (const { name, recipe, rows, columns } of linears) {
@@ -82,6 +96,7 @@ export async function quantizeBlock(
         rows,
         columns,
         hessian: given,
+        wanted,
         recipe,
         minimumZero,
         name,
@@ -94,15 +109,32 @@ export async function quantizeBlock(
     return solved;
   };
 
-  let { activations, applied } = chain;
+  /** One stage of the original model, and what its hidden state says of the linear that ends there. */
+  const runOriginal = async (stage: Stage, slices: readonly Activations[]) =>
+    (await runSlices(model, stage, slices, new Map(), false)).activations;
+
+  const wantedOf = async (stage: StagePlan, left: readonly Activations[], original: readonly Activations[]) => {
+    const end = residualEnd(model.blocks, plan.index, stage.stage);
+    if (!end || !stage.linears.some(({ recipe }) => recipe?.mismatch)) return null;
+    const parts: PartialMismatch[] = [];
+    for (const [slice, { hidden }] of original.entries()) {
+      parts.push(await model.mismatch(end, left[slice] as Activations, hidden as FloatTensor));
+    }
+    return mergeMismatches(parts);
+  };
+
+  let { activations, applied, original } = chain;
   if (activations.length === 0) {
     for (const stage of plan.stages) await solve(stage, null);
   } else if (order === 'stage') {
     for (const [position, stage] of stages.entries()) {
       const stagePlan = plan.stages[position] as StagePlan;
       const captured = await run(stage, activations, applied, needsHessian(stagePlan));
-      applied = await solve(stagePlan, captured.hessian);
       activations = captured.activations;
+      const next = stages[position + 1] ?? model.blocks[plan.index + 1]?.stages[0];
+      if (original && next) original = await runOriginal(next, original);
+      const wanted = original ? await wantedOf(stagePlan, activations, original) : null;
+      applied = await solve(stagePlan, captured.hessian, wanted);
     }
   } else {
     const hessians: Hessian[] = [];
@@ -126,7 +158,7 @@ export async function quantizeBlock(
       applied = quantized;
     }
   }
-  return { activations, applied, quantized, reports, calibrationTokens };
+  return { activations, applied, ...(original && { original }), quantized, reports, calibrationTokens };
 }
 
 export function needsHessian({ linears }: StagePlan): boolean {

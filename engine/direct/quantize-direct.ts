@@ -70,7 +70,11 @@ export async function quantizeDirect(
   const embedded = await embedSlices(model, planned, calibration?.tokens, spec);
   const plan = await chooseWidths(model, planned, spec, embedded, { minimumZero, threads });
 
-  let chain: Chain = { activations: embedded, applied: new Map() };
+  const mismatched = plan.blocks.some(({ stages }) =>
+    stages.some(({ linears }) => linears.some(({ recipe }) => recipe?.mismatch)),
+  );
+  // The first stage of the first block applies nothing: what is behind it is what is before it.
+  let chain: Chain = { activations: embedded, applied: new Map(), ...(mismatched && { original: embedded }) };
   const finished: FinishedBlock[] = [];
   const reports: BlockReport[] = [];
   for (const block of plan.blocks) {

@@ -2,6 +2,12 @@ export { createDecodeRunner, type DecodeRunner, type DecodeRunnerOptions } from 
 export { activationDtype, activationFeatures } from './decoder-graph';
 export { embed, embedStored } from './embed';
 export { createHeadRunner, type HeadRunner, type HeadRunnerOptions } from './head-runner';
+export {
+  createMismatchStream,
+  MISMATCH_INPUTS,
+  type MismatchStreamOptions,
+  mismatchBatchSequences,
+} from './mismatch-stream';
 export { ScratchFloats } from './scratch-floats';
 export type { SessionOptions } from './session-pool';
 export { stageTemporaryBytesPerSequence } from './stage-memory';

@@ -65,6 +65,20 @@ export interface NativeAddon {
   amxWorks(): boolean;
   /** Products of bfloat16 use AMX from now on, in all threads of the process, or not any more; whether they do. */
   useAmx(wanted: boolean): boolean;
+  /**
+   * Adds Dᵀ X of `d` `[tokens, rows]` and `x` `[tokens, columns]` to the sums `[rows, columns]`: float32 over 512 tokens, float64 beyond, the
+   * same for every number of threads. It blocks the calling thread.
+   */
+  addProduct(
+    sums: Float64Array,
+    d: Float32Array,
+    rows: number,
+    x: Float32Array,
+    columns: number,
+    threads: number,
+  ): void;
+  /** See engine/quantizers/mismatch-target.ts. */
+  mismatchTarget(task: NativeMismatch, threads: number): Promise<Float32Array>;
   /** `sums += partial`, each element. */
   addPartial(sums: Float64Array, partial: Float32Array, threads: number): Promise<void>;
   /** Both halves of `[columns, columns]` become their mean, divided by `tokens`. */
@@ -93,6 +107,19 @@ export interface NativeProduct {
   readonly bias: Float32Array | null;
   /** `[tokens, rows]`, written. */
   readonly y: Float32Array;
+}
+
+/** MismatchTask of engine/quantizers/mismatch-target.ts. */
+export interface NativeMismatch {
+  readonly weight: Float32Array;
+  readonly wanted: Float32Array;
+  readonly rows: number;
+  readonly columns: number;
+  readonly factor: Float64Array;
+  readonly dead: Uint8Array;
+  readonly scale: number;
+  readonly ridge: number;
+  readonly share: number;
 }
 
 /** A part of QuantizedLinear. */

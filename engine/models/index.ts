@@ -10,4 +10,5 @@ export type {
 } from './architecture';
 export { ARCHITECTURES, architectureOf } from './architecture-of';
 export { llama } from './llama';
+export { type ResidualEnd, residualEnd } from './residual-end';
 export { weightTensor } from './weight-tensor';

@@ -1,12 +1,14 @@
 import type { BlockPlan } from '../spec';
-import { total, type WorkToDo } from './work-to-do';
+import { hasMismatch, passesOriginal, total, type WorkToDo } from './work-to-do';
 
 /**
  * Activities of a layer: `calibrate-slice` per stage and slice (order `layer`: once more for every stage but the first),
  * `quantize-linears` per stage with a linear to quantize (it merges the Hessian too, but in order `independent`, where that is an
- * activity per stage), and one `pack-layer`. Order `independent` drops activations apart from that.
+ * activity per stage), and one `pack-layer`. Order `independent` drops activations apart from that. Where linears make up for a mismatch, the
+ * original passes through as many stages, and there is one `mismatch-slice` per slice and such linear.
  */
-export function activitiesOfBlock(block: BlockPlan, { plan, spec }: WorkToDo): number {
+export function activitiesOfBlock(block: BlockPlan, work: WorkToDo): number {
+  const { plan, spec } = work;
   const stages = block.stages.length;
   const quantized = block.stages.filter(({ linears }) => linears.some(({ recipe }) => recipe !== null)).length;
   const separate = spec.order === 'independent' && plan.slices.length > 0;
@@ -14,7 +16,8 @@ export function activitiesOfBlock(block: BlockPlan, { plan, spec }: WorkToDo): n
     linears.some(({ recipe }) => recipe?.method === 'gptq'),
   ).length;
   const passes = spec.order === 'layer' ? 2 * stages - 1 : stages;
-  return passes * plan.slices.length + (separate ? calibrated + 1 : 0) + quantized + 1;
+  const original = passesOriginal(block, work) ? stages + block.stages.filter(hasMismatch).length : 0;
+  return (passes + original) * plan.slices.length + (separate ? calibrated + 1 : 0) + quantized + 1;
 }
 
 /**

@@ -1,8 +1,8 @@
-import { stageBatchSequences, stageTemporaryBytesPerSequence } from '../graphs';
+import { mismatchBatchSequences, stageBatchSequences, stageTemporaryBytesPerSequence } from '../graphs';
 import type { Stage } from '../models/architecture';
-import { elementCount, type PlanEstimate } from '../spec';
+import { elementCount, type LinearPlan, type PlanEstimate } from '../spec';
 import { quantizedLinearBytes } from './estimate-bytes';
-import { activationWidth, total, type WorkToDo } from './work-to-do';
+import { activationWidth, hasMismatch, total, type WorkToDo } from './work-to-do';
 
 const FLOAT_BYTES = 4;
 /** Of a weight in bfloat16. */
@@ -20,6 +20,8 @@ export function estimateMemory(work: WorkToDo): PlanEstimate['peakMemoryBytes'] 
   const calibrated = plan.slices.length > 0;
   const mergeHessian = calibrated ? most(work, ({ captures }) => 16 * (captures[0]?.columns ?? 0) ** 2) : 0;
   const quantize = most(work, (stage) => quantizeLinears(stage, calibrated));
+  const mismatches = plan.blocks.flatMap(({ stages }) => stages.filter(hasMismatch).flatMap(({ linears }) => linears));
+  const solveMismatch = Math.max(0, ...mismatches.map(({ rows, columns }) => 24 * rows * columns + 8 * columns ** 2));
   return {
     'fetch-model': STREAM_BYTES,
     ...(spec.rotation === 'none' ? {} : { 'rotate-block': rotateBlock(work) }),
@@ -30,7 +32,10 @@ export function estimateMemory(work: WorkToDo): PlanEstimate['peakMemoryBytes'] 
           ...(spec.order === 'independent' ? { 'merge-hessian': mergeHessian } : {}),
         }
       : {}),
-    'quantize-linears': Math.max(mergeHessian, quantize),
+    ...(mismatches.length > 0
+      ? { 'mismatch-slice': Math.max(...mismatches.map((linear) => mismatchSlice(linear, work))) }
+      : {}),
+    'quantize-linears': Math.max(mergeHessian, quantize + solveMismatch),
     'pack-layer': packLayer(work),
     ...(spec.evaluation ? { evaluate: evaluate(work, spec.evaluation) } : {}),
   };
@@ -68,6 +73,14 @@ function calibrateSlice(stage: Stage, { plan, spec, shape }: WorkToDo): number {
   const gram = (8 + FLOAT_BYTES) * (captures[0]?.columns ?? 0) ** 2;
   const temporaries = Math.max(STAGE_TEMPORARY_BYTES, stageTemporaryBytesPerSequence(name, shape, sequenceLength));
   return weights + batches + largest + gram + temporaries;
+}
+
+/** Sums in float64, a part of them and the result in float32; of activations two batches that come in, twice as above, and one that is at work. */
+function mismatchSlice({ rows, columns }: LinearPlan, { plan, spec }: WorkToDo): number {
+  const { sequenceLength } = spec.calibration;
+  const batch = mismatchBatchSequences(sequenceLength) * sequenceLength;
+  const tokens = Math.min(sliceTokens(plan.slices, sequenceLength), batch);
+  return (8 + 2 * FLOAT_BYTES) * rows * columns + 5 * (2 * rows + columns) * tokens * FLOAT_BYTES;
 }
 
 /**

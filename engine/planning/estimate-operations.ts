@@ -1,11 +1,13 @@
 import type { LinearPlan } from '../spec';
-import { calibrationTokens, total, type WorkToDo } from './work-to-do';
+import { calibrationTokens, hasMismatch, passesOriginal, total, type WorkToDo } from './work-to-do';
 
 /**
  * Floating-point operations of the whole job (an addition and a multiplication are two), evaluation included:
  * - forward: 2 · rows · columns per token and linear; attention 4 · heads · headSize · sequenceLength per token and layer, of which
  *   the causal half is done. Order `layer` runs everything twice but what the first stage applies;
  * - XᵀX: 2 · columns² per token and captured input;
+ * - a mismatch: the forward pass of the original, 2 · rows · columns per token and linear that has one, and 4 · rows · columns² with one
+ *   more factorization to solve for it;
  * - factorization: 4/3 · columns³ (Cholesky, inverse, Cholesky) per Hessian;
  * - GPTQ: rows · columns² per linear (Frantar et al. 2022, section 3.3); each refinement 2 · rows · columns²;
  * - choosing widths: GPTQ at each of them, and the calibration of the original model, but in order `independent`.
@@ -24,7 +26,7 @@ function calibration(work: WorkToDo): number {
   const stages = blocks.flatMap((block, b) =>
     block.stages.map((stage, s) => ({
       stage,
-      passes: (s === 0 ? 1 : 1 + again) + measured,
+      passes: (s === 0 ? 1 : 1 + again) + measured + (passesOriginal({ index: b }, work) ? 1 : 0),
       plan: plan.blocks[b]?.stages[s],
     })),
   );
@@ -37,7 +39,12 @@ function calibration(work: WorkToDo): number {
   const grams = stages.map(({ stage, plan: { linears = [] } = {} }) =>
     linears.some(needsHessian) ? 2 * (stage.captures[0]?.columns ?? 0) ** 2 * tokens * (1 + measured) : 0,
   );
-  return total(forward) + total(grams);
+  const mismatches = plan.blocks.flatMap(({ stages }) =>
+    stages
+      .filter(hasMismatch)
+      .map(({ linears }) => total(linears.map((linear) => 2 * linear.rows * linear.columns * tokens))),
+  );
+  return total(forward) + total(grams) + total(mismatches);
 }
 
 function solving({ plan, spec }: WorkToDo): number {
@@ -45,7 +52,10 @@ function solving({ plan, spec }: WorkToDo): number {
   const stages = plan.blocks.flatMap((block) => block.stages.map(({ linears }) => linears.filter(needsHessian)));
   return total(
     stages.flatMap((linears) => [
-      linears[0] === undefined ? 0 : (4 / 3) * linears[0].columns ** 3,
+      linears[0] === undefined
+        ? 0
+        : (4 / 3) * linears[0].columns ** 3 * (linears.some(({ recipe }) => recipe?.mismatch) ? 2 : 1),
+      ...linears.map(({ rows, columns, recipe }) => (recipe?.mismatch ? 4 * rows * columns ** 2 : 0)),
       ...linears.map(
         ({ rows, columns, recipe }) => rows * columns ** 2 * (1 + widths + 2 * (recipe?.refinements ?? 0)),
       ),

@@ -199,6 +199,27 @@ describe('planModel', () => {
       expect(estimate.activitiesPerLayer).toBe(7 * 2 + 4 + 1);
     });
 
+    test('a mismatch brings the original along, and stands in the recipes of the linears that end a residual branch', async () => {
+      const recipe = { mismatch: 0.5 };
+      const calibration = { samples: 2, sequenceLength: 64, sliceTokens: 64 };
+      const [with5, without] = [await plan({ recipe, calibration }), await plan({ calibration })];
+      const linears = with5.plan.blocks.flatMap(({ stages }) => stages.flatMap((stage) => stage.linears));
+      const having = linears.filter((linear) => linear.recipe?.mismatch === 0.5).map(({ name }) => name);
+      const ends = (layer: number) =>
+        [`self_attn.o_proj`, `mlp.down_proj`].map((name) => `model.layers.${layer}.${name}`);
+      expect(having).toEqual([0, 1, 2, 3].flatMap(ends));
+      expect(linears.filter(({ recipe }) => recipe && 'mismatch' in recipe)).toHaveLength(8);
+      // Two slices: four stages of the original, and two linears.
+      expect(with5.estimate.activitiesPerLayer - without.estimate.activitiesPerLayer).toBe(2 * (4 + 2));
+      expect(with5.estimate.floatingPointOperations).toBeGreaterThan(without.estimate.floatingPointOperations);
+      expect(with5.estimate.peakMemoryBytes['mismatch-slice']).toBeGreaterThan(0);
+      expect(without.estimate.peakMemoryBytes['mismatch-slice']).toBeUndefined();
+
+      const layer = await plan({ recipe, calibration, order: 'layer' });
+      expect(layer.estimate.warnings.join()).toContain('mismatch is left out');
+      expect(JSON.stringify(layer.plan.blocks)).not.toContain('mismatch');
+    });
+
     test('order independent merges Hessians and drops activations in activities of their own', async () => {
       const { estimate } = await plan({
         order: 'independent',

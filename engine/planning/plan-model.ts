@@ -1,8 +1,8 @@
 import { planSlices } from '../calibration';
-import { architectureOf } from '../models';
+import { architectureOf, residualEnd } from '../models';
 import type { Architecture, Block, ModelShape } from '../models/architecture';
 import { openModelDirectory, resolveModelDirectory, type SourceDirectory } from '../sources';
-import type { BlockPlan, LinearPlan, ModelPlan, PlanEstimate, QuantizationSpec } from '../spec';
+import type { BlockPlan, LinearPlan, ModelPlan, PlanEstimate, QuantizationSpec, Recipe } from '../spec';
 import { checkLinears, checkOverrides, warnOfUnequalFused } from './check-linears';
 import { checkPlaces } from './check-places';
 import { checkTensors, refuseQuantizedInput } from './check-tensors';
@@ -48,6 +48,7 @@ export async function planModel(
     check(spec, plan, understood, findings);
   }
   if (understood !== null) warnOfRotation(spec, plan, findings);
+  warnOfIdleMismatch(spec, findings);
   const work = understood && { ...understood, spec, plan, blocks: understood.blocks.slice(0, plan.blocks.length) };
   const costs = work === null ? NOTHING : costsOf(work);
   const { outputBytes, storeBytes } = costs;
@@ -122,7 +123,11 @@ function planBlocks(
   return blocks.slice(0, spec.keepHead ? -1 : undefined).map((block, index) => {
     const stages = block.stages.map(({ name, captures }) => ({
       stage: name,
-      linears: captures.map((linear): LinearPlan => ({ ...linear, recipe: resolveRecipe(spec, linear.name) })),
+      linears: captures.map((linear): LinearPlan => {
+        const recipe = resolveRecipe(spec, linear.name);
+        const ends = residualEnd(blocks, index, name) !== null;
+        return { ...linear, recipe: recipe && withoutIdleMismatch(recipe, spec, ends) };
+      }),
     }));
     const expected = [...block.tensors.keys()];
     // A tied head may lie in the files all the same.
@@ -130,6 +135,21 @@ function planBlocks(
     const owned = [...new Set(expected)].filter((name) => tensors[name] !== undefined).sort();
     return { index, name: block.name, stages, tensors: owned };
   });
+}
+
+/** Where a mismatch is not corrected for, the recipe does not speak of one. */
+function withoutIdleMismatch(recipe: Recipe, { order }: QuantizationSpec, endsBranch: boolean): Recipe {
+  const { mismatch = 0, ...others } = recipe;
+  return mismatch > 0 && order === 'stage' && recipe.method === 'gptq' && endsBranch ? recipe : others;
+}
+
+/** Only order `stage` has the hidden states of the original beside those behind quantized layers. */
+function warnOfIdleMismatch({ order, recipe, overrides }: QuantizationSpec, findings: Findings): void {
+  const asked = [recipe, ...overrides].some(({ mismatch = 0 }) => mismatch > 0);
+  if (!asked || order === 'stage') return;
+  findings.warn(
+    `mismatch is left out: it needs order stage, and this is order ${order}. Use --order stage, or leave mismatch out.`,
+  );
 }
 
 function check(spec: QuantizationSpec, plan: ModelPlan, { architecture, shape }: Understood, findings: Findings): void {

@@ -11,7 +11,9 @@ export function recipeAtWidth(
 ): Recipe {
   const fieldsAt = (width: Recipe['bits']): Recipe => RecipeSchema.parse(recipeOfQuality(spec.quality, width));
   const [before, after] = [fieldsAt(spec.recipe.bits), fieldsAt(bits)];
-  const follows = ([field, value]: [string, unknown]) => value === before[field as keyof Recipe];
+  // Which linears have a mismatch, the plan has decided.
+  const follows = ([field, value]: [string, unknown]) =>
+    field !== 'mismatch' && value === before[field as keyof Recipe];
   const followed = Object.entries(recipe)
     .filter(follows)
     .map(([field]) => [field, after[field as keyof Recipe]]);

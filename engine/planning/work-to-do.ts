@@ -1,5 +1,5 @@
 import type { Architecture, Block, ModelShape } from '../models/architecture';
-import type { ModelPlan, QuantizationSpec } from '../spec';
+import type { BlockPlan, ModelPlan, QuantizationSpec, StagePlan } from '../spec';
 
 /** What the estimates are made from. */
 export interface WorkToDo {
@@ -24,6 +24,16 @@ export function activationWidth(name: string, shape: ModelShape): number {
     product: shape.intermediateSize,
   };
   return widths[name] ?? Math.max(...Object.values(widths));
+}
+
+/** Whether a linear of the stage makes up for what has gone wrong upstream. */
+export function hasMismatch({ linears }: StagePlan): boolean {
+  return linears.some(({ recipe }) => recipe?.mismatch);
+}
+
+/** Whether the original model passes through a block beside the other: while there, or after it, a linear has a mismatch. */
+export function passesOriginal({ index }: Pick<BlockPlan, 'index'>, { plan }: Pick<WorkToDo, 'plan'>): boolean {
+  return plan.blocks.slice(index).some(({ stages }) => stages.some(hasMismatch));
 }
 
 export function total(values: Iterable<number>): number {

@@ -1,5 +1,6 @@
 export { dequantize } from './dequantize';
 export { type MergeOptions, mergeHessians, type PartialHessian } from './merge-hessians';
+export { mergeMismatches, type PartialMismatch } from './merge-mismatches';
 export { METHODS } from './methods';
 export { type PreparedHessian, prepareHessian } from './prepare-hessian';
 export { joinRows, type LinearToQuantize, quantizeLinear, quantizeRowRange, type SolvedRows } from './quantize-linear';

@@ -1,6 +1,16 @@
-import { type MismatchedLinear, mismatchTarget } from './mismatch-target';
+import { type MismatchedRows, mismatchTarget } from './mismatch-target';
+import { prepareHessian } from './prepare-hessian';
+import { solverPool } from './solver-pool';
 
 const [rows, columns, tokens] = [3, 4, 50];
+
+type Problem = Omit<MismatchedRows, 'hessian'> & { readonly hessian: Float64Array | Float32Array };
+
+/** With a Hessian that is not prepared yet. */
+async function targetOf(problem: Problem, kernels: 'native' | 'typescript' = 'typescript'): Promise<Float32Array> {
+  const hessian = await prepareHessian(problem.hessian);
+  return mismatchTarget({ ...problem, hessian }, solverPool(1, kernels));
+}
 
 function random(seed: number): () => number {
   let state = seed;
@@ -39,17 +49,23 @@ function example() {
   const h0 = h.map((row, t) => row.map((value, r) => value + 0.5 * (x[t]?.[(r + 2) % columns] as number)));
   const outputs = x0.map((row) => apply(weight, row));
   const sums = outputs.map((row, t) => row.map((value, r) => value + (h0[t]?.[r] as number)));
-  const problem: MismatchedLinear = {
+  const problem: Problem = {
     weight,
     rows,
-    columns,
     hessian: meanProduct(x, x),
-    wanted: meanProduct(outputs, x),
+    wanted: Float32Array.from(meanProduct(outputs, x)),
     share: 1,
     damping: 0,
   };
   const missing = sums.map((row, t) => row.map((value, r) => value - (h[t]?.[r] as number)));
-  return { problem, x, h, outputs, sums, withResidual: { ...problem, wanted: meanProduct(missing, x) } };
+  return {
+    problem,
+    x,
+    h,
+    outputs,
+    sums,
+    withResidual: { ...problem, wanted: Float32Array.from(meanProduct(missing, x)) },
+  };
 }
 
 const largest = (a: readonly number[], b: readonly number[]) =>
@@ -58,7 +74,7 @@ const largest = (a: readonly number[], b: readonly number[]) =>
 describe('mismatchTarget', () => {
   it('makes up for another input', async () => {
     const { problem, x, outputs } = example();
-    const target = await mismatchTarget(problem);
+    const target = await targetOf(problem);
     x.forEach((row, t) => {
       expect(largest(apply(target, row), outputs[t] as number[])).toBeLessThan(1e-5);
     });
@@ -66,7 +82,7 @@ describe('mismatchTarget', () => {
 
   it('makes up for another hidden state too', async () => {
     const { withResidual, x, h, sums } = example();
-    const target = await mismatchTarget(withResidual);
+    const target = await targetOf(withResidual);
     x.forEach((row, t) => {
       const found = apply(target, row).map((y, r) => y + (h[t]?.[r] as number));
       expect(largest(found, sums[t] as number[])).toBeLessThan(1e-5);
@@ -75,8 +91,8 @@ describe('mismatchTarget', () => {
 
   it('goes part of the way', async () => {
     const { problem } = example();
-    const whole = await mismatchTarget(problem);
-    const part = await mismatchTarget({ ...problem, share: 0.25 });
+    const whole = await targetOf(problem);
+    const part = await targetOf({ ...problem, share: 0.25 });
     part.forEach((value, i) => {
       const [from, to] = [problem.weight[i] as number, whole[i] as number];
       expect(value).toBeCloseTo(from + 0.25 * (to - from), 5);
@@ -87,22 +103,23 @@ describe('mismatchTarget', () => {
     const { problem, x } = example();
     const right = {
       ...problem,
-      wanted: meanProduct(
-        x.map((row) => apply(problem.weight, row)),
-        x,
+      wanted: Float32Array.from(
+        meanProduct(
+          x.map((row) => apply(problem.weight, row)),
+          x,
+        ),
       ),
     };
     for (const same of [right, { ...right, damping: 0.3 }, { ...problem, damping: 1e9 }]) {
-      expect(largest([...(await mismatchTarget(same))], [...problem.weight])).toBeLessThan(1e-6);
+      expect(largest([...(await targetOf(same))], [...problem.weight])).toBeLessThan(1e-6);
     }
   });
 
   it('solves a 1 x 1 problem as by hand', async () => {
     // W = 2, H = 4, E[y x] = 13, ridge 0.25 * 4 = 1: half of 2 and half of (13 + 1 * 2) / (4 + 1).
-    const target = await mismatchTarget({
+    const target = await targetOf({
       weight: Float32Array.of(2),
       rows: 1,
-      columns: 1,
       hessian: Float32Array.of(4),
       wanted: Float32Array.of(13),
       share: 0.5,
@@ -111,9 +128,37 @@ describe('mismatchTarget', () => {
     expect(target[0]).toBeCloseTo(2.5, 6);
   });
 
-  it('refuses a Hessian that is not positive definite', async () => {
+  it.each(['native', 'typescript'] as const)('is what numpy solves (%s)', async (kernels) => {
+    // numpy: 0.5 W + 0.5 (E + d W) @ inv(H + d I), d = 0.05 trace(H) / 3, over six tokens of eighths.
+    const weight = Float32Array.of(1, 0.25, 0.375, 0.875, 0.125, 0.625);
+    const hessian = [2.5625, -1.390625, -0.921875, -1.390625, 2.359375, -0.109375, -0.921875, -0.109375, 2.59375];
+    const wanted = [2.189453125, -2.197265625, -0.50390625, 2.921875, -2.203125, 0.43359375];
+    const mean = (sums: readonly number[]) => Float32Array.from(sums, (sum) => sum / 6);
+    const problem = { weight, rows: 2, hessian: mean(hessian), wanted: mean(wanted), share: 0.5 };
+    const right = [
+      0.7904715775225308, -0.1481421337108359, 0.19097066260618795, 1.0676496588760205, -0.011593078731940334,
+      0.6173006129062061,
+    ];
+    expect(largest([...(await targetOf(problem, kernels))], right)).toBeLessThan(1e-6);
+  });
+
+  it('leaves the weight where the input was zero all along, in some columns or in all', async () => {
     const { problem } = example();
-    const hessian = new Float64Array(columns * columns);
-    await expect(mismatchTarget({ ...problem, hessian })).rejects.toThrow('not positive definite');
+    const dead = 2;
+    const without = (array: Float64Array | Float32Array) =>
+      array.map((value, i) => (i % columns === dead || Math.floor(i / columns) === dead ? 0 : value));
+    const wanted = problem.wanted.map((value, i) => (i % columns === dead ? 0 : value));
+    const found = await targetOf({ ...problem, wanted, hessian: without(problem.hessian) as Float64Array });
+    const alike = (i: number) => Math.abs((found[i] as number) - (problem.weight[i] as number)) < 1e-6;
+    expect([...found.keys()].filter((i) => alike(i))).toEqual([dead, columns + dead, 2 * columns + dead]);
+    const zero = new Float64Array(columns * columns);
+    expect(await targetOf({ ...problem, hessian: zero })).toEqual(problem.weight);
+  });
+
+  it('native kernels solve the same', async () => {
+    const { withResidual } = example();
+    const problem = { ...withResidual, share: 0.5, damping: 0.05 };
+    const [reference, native] = [await targetOf(problem), await targetOf(problem, 'native')];
+    expect(largest([...native], [...reference])).toBeLessThan(1e-6);
   });
 });

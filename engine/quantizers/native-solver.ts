@@ -23,6 +23,10 @@ export function nativeSolver(addon: NativeAddon, threads: number): SolverPool {
       withCancellation(addon, signal, (cancellation) =>
         addon.quantizeLinear(nativeLinear(shared, block), own, cancellation),
       ),
+    mismatchTarget: async (task, signal) => {
+      signal?.throwIfAborted();
+      return addon.mismatchTarget(task, own);
+    },
   };
 }
 

@@ -8,14 +8,19 @@ import type { SolverPool } from './solver-pool';
 /** A Hessian that is checked and ready for all linears that share it: each factorization is made once. */
 export interface PreparedHessian {
   readonly columns: number;
+  /** What the Hessian is scaled by. */
+  readonly scale: number;
   /** Columns of the input that were zero in all of the calibration. */
   readonly deadColumns: number;
   /**
    * What a recipe needs of it. Factorizations are remembered by act-order and damping; nothing is factorized for a method that
    * does not need it. null when every column is dead: there is nothing to weigh errors with.
    */
-  solvable(recipe: Recipe, pool: SolverPool, signal?: AbortSignal): Promise<Solvable | null>;
+  solvable(recipe: Factorized, pool: SolverPool, signal?: AbortSignal): Promise<Solvable | null>;
 }
+
+/** What of a recipe decides how a Hessian is factorized. */
+export type Factorized = Pick<Recipe, 'method' | 'actOrder' | 'damping'>;
 
 export interface Solvable extends Pick<Factorization, 'damping'> {
   readonly problem: SolvableHessian;
@@ -45,13 +50,13 @@ export async function prepareHessian(
       `The Hessian of ${name} has ${hessian.length} entries, which is not a square.`,
     );
   }
-  const values = await scaledCopy(hessian, columns, name);
+  const { values, scale } = await scaledCopy(hessian, columns, name);
   const dead = Uint8Array.from({ length: columns }, (_, i) => (values[i * columns + i] === 0 ? 1 : 0));
   const deadColumns = dead.reduce((sum, flag) => sum + flag, 0);
   for (let i = 0; i < columns; i++) if (dead[i]) values[i * columns + i] = 1;
 
   const remembered = new Map<string, Promise<Solvable>>();
-  const make = async (recipe: Recipe, pool: SolverPool, signal?: AbortSignal): Promise<Solvable> => {
+  const make = async (recipe: Factorized, pool: SolverPool, signal?: AbortSignal): Promise<Solvable> => {
     const problem = await ordered(values, dead, columns, recipe);
     if (!METHODS[recipe.method].needsHessian) return { problem, rung: 'not-needed', damping: 0 };
     const { damping } = recipe;
@@ -62,6 +67,7 @@ export async function prepareHessian(
   };
   return {
     columns,
+    scale,
     deadColumns,
     async solvable(recipe, pool, signal) {
       if (deadColumns === columns) return null;
@@ -76,7 +82,7 @@ export async function prepareHessian(
   };
 }
 
-async function scaledCopy(hessian: Float64Array | Float32Array, columns: number, name: string): Promise<Float64Array> {
+async function scaledCopy(hessian: Float64Array | Float32Array, columns: number, name: string) {
   let largest = 0;
   for (let start = 0; start < hessian.length; start += NUMBERS_PER_TURN) {
     const stop = Math.min(start + NUMBERS_PER_TURN, hessian.length);
@@ -105,7 +111,7 @@ async function scaledCopy(hessian: Float64Array | Float32Array, columns: number,
     for (let at = start; at < stop; at++) values[at] = (hessian[at] as number) * factor * rest;
     await setImmediate();
   }
-  return values;
+  return { values, scale: factor * rest };
 }
 
 /** Dynamic act-order moves the columns before anything else, so that groups follow the order; static only solves in it. */
@@ -113,7 +119,7 @@ async function ordered(
   values: Float64Array,
   dead: Uint8Array,
   columns: number,
-  recipe: Recipe,
+  recipe: Factorized,
 ): Promise<SolvableHessian> {
   const identity = Int32Array.from({ length: columns }, (_, i) => i);
   const shared = { hessian: values, dead, outerOrder: identity, solveOrder: identity, factor: null };

@@ -1,6 +1,7 @@
 import type { KernelChoice } from '../kernels';
 import { type DampingRung, QuantloomError, type Recipe } from '../spec';
 import { METHODS } from './methods';
+import { mismatchTarget } from './mismatch-target';
 import { type PreparedHessian, prepareHessian } from './prepare-hessian';
 import type { QuantizationResult } from './quantized-linear';
 import type { QuantizedRows, RowFault, SharedProblem } from './row-block';
@@ -17,6 +18,11 @@ export interface LinearToQuantize {
    */
   readonly hessian: Float64Array | Float32Array | PreparedHessian | null;
   readonly recipe: Recipe;
+  /**
+   * `[rows, columns]`: what MismatchedRows wants. With a `mismatch` in the recipe and a Hessian, the target of that takes the weight's place,
+   * in the report's errors too. Default: none.
+   */
+  readonly wanted?: Float32Array | null;
   /** Smallest zero point that the file format can hold (asymmetric): GPTQ v1 cannot store 0. */
   readonly minimumZero: 0 | 1;
   /** Module name, for messages. */
@@ -73,13 +79,15 @@ export async function quantizeRowRange(
   const prepared = await preparedHessianOf(options, name);
   const solvable = (await prepared?.solvable(recipe, pool, signal)) ?? null;
 
+  const target = prepared ? await targetOf(options, range, prepared, pool) : weight;
+
   const groupSize = recipe.groupSize === -1 ? columns : recipe.groupSize;
   const problem = solvable?.problem ?? null;
   const { needsHessian } = METHODS[recipe.method];
   const roundToNearest = needsHessian && !problem?.factor;
   const shared: SharedProblem = { recipe, columns, groupSize, minimumZero, roundToNearest, solvable: problem };
   return {
-    blocks: await quantizeBlocks(options, range, shared, pool, name),
+    blocks: await quantizeBlocks({ ...options, weight: target }, range, shared, pool, name),
     groupOf: groupOf(columns, groupSize, problem?.outerOrder),
     factorized: needsHessian && Boolean(problem?.factor),
     rung: solvable?.rung ?? (needsHessian ? 'round-to-nearest' : 'not-needed'),
@@ -135,6 +143,23 @@ async function preparedHessianOf(options: LinearToQuantize, name: string): Promi
     );
   }
   return prepared;
+}
+
+/** The weight with the rows of `range` replaced by their targets. */
+async function targetOf(
+  { weight, rows, columns, recipe: { mismatch = 0 }, wanted = null, signal }: LinearToQuantize,
+  { first, count }: { readonly first: number; readonly count: number },
+  hessian: PreparedHessian,
+  pool: SolverPool,
+): Promise<Float32Array> {
+  if (wanted === null || mismatch === 0) return weight;
+  const rowsOf = (array: Float32Array) => array.slice(first * columns, (first + count) * columns);
+  const part = { weight: rowsOf(weight), wanted: rowsOf(wanted), rows: count };
+  const target = await mismatchTarget({ ...part, hessian, share: mismatch }, pool, signal);
+  if (count === rows) return target;
+  const whole = weight.slice();
+  whole.set(target, first * columns);
+  return whole;
 }
 
 /** As many blocks at a time as the pool has lanes, so that weights are copied only when their turn comes. */

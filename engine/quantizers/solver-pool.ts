@@ -4,6 +4,7 @@ import { setImmediate } from 'node:timers/promises';
 import { Piscina } from 'piscina';
 import { type KernelChoice, selectKernels } from '../kernels';
 import type { Factorization, FactorizationTask } from './factorize';
+import type { MismatchTask } from './mismatch-target';
 import { nativeSolver } from './native-solver';
 import { type QuantizedRows, ROWS_PER_BLOCK, type RowBlock, type RowFault, type SharedProblem } from './row-block';
 import * as worker from './solver-worker';
@@ -16,6 +17,7 @@ export interface SolverPool {
   readonly rowsPerBlock: number;
   factorize(task: FactorizationTask, signal?: AbortSignal): Promise<Factorization>;
   quantizeRows(shared: SharedProblem, block: RowBlock, signal?: AbortSignal): Promise<QuantizedRows | RowFault>;
+  mismatchTarget(task: MismatchTask, signal?: AbortSignal): Promise<Float32Array>;
 }
 
 /** How long a thread waits for more work, milliseconds. Waiting threads do not keep the process alive. */
@@ -67,6 +69,7 @@ function workerThreads(threads: number): SolverPool {
     rowsPerBlock: ROWS_PER_BLOCK,
     factorize: (task, signal) => run('factorize', task, signal),
     quantizeRows: (shared, block, signal) => run('quantizeRows', { shared, block }, signal),
+    mismatchTarget: (task, signal) => run('mismatchTarget', task, signal),
   };
 }
 
@@ -82,5 +85,6 @@ function callingThread(): SolverPool {
     rowsPerBlock: ROWS_PER_BLOCK,
     factorize: (task, signal) => run(() => worker.factorize(task), signal),
     quantizeRows: (shared, block, signal) => run(() => worker.quantizeRows({ shared, block }), signal),
+    mismatchTarget: (task, signal) => run(() => worker.mismatchTarget(task), signal),
   };
 }

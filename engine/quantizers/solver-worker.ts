@@ -1,6 +1,7 @@
 /** What runs in the threads of a SolverPool that solves in TypeScript: one exported function per kind of task. */
 import { referenceKernels } from '../kernels';
 import { dampedHessian, type Factorization, type FactorizationTask, factorize as factorizeWith } from './factorize';
+import { type MismatchTask, mismatchTargetOf } from './mismatch-target';
 import { quantizeRows as quantizeRowsWith } from './quantize-rows';
 import type { QuantizedRows, RowBlock, RowFault, SharedProblem } from './row-block';
 
@@ -10,6 +11,10 @@ export function factorize(task: FactorizationTask): Promise<Factorization> {
   return factorizeWith(task, (damping, floor) =>
     referenceKernels.inverseFactor(dampedHessian(task, damping, floor), factor, columns) ? factor : null,
   );
+}
+
+export function mismatchTarget(task: MismatchTask): Float32Array {
+  return mismatchTargetOf(task);
 }
 
 export function quantizeRows(task: { shared: SharedProblem; block: RowBlock }): QuantizedRows | RowFault {

@@ -30,6 +30,12 @@ const RECIPE_FIELDS = {
   restarts: z.int().min(0).max(20),
   /** Rounds after all that in which every group is solved again for several scales and zero points, and refined. Groups of up to 256. */
   groupRounds: z.int().min(0).max(100),
+  /**
+   * How much of what has gone wrong upstream the linears that end a residual branch make up for: the share of the way from their weight to
+   * the one that gives the original's hidden state (GPTAQ, LoaQ). Costs a second forward pass, of the original. Order `stage` with gptq
+   * only; elsewhere it is left out. The errors of the report are against the weight so changed. Default: none, 0.
+   */
+  mismatch: z.number().min(0).max(1),
 };
 
 /** How one linear is quantized. Every field can be overridden per module. */
@@ -46,6 +52,8 @@ export const RecipeSchema = z.strictObject({
   refinements: RECIPE_FIELDS.refinements.default(3),
   restarts: RECIPE_FIELDS.restarts.default(0),
   groupRounds: RECIPE_FIELDS.groupRounds.default(0),
+  // Not 0: without it, recipes are those of before it was there, and so are the keys of steps.
+  mismatch: RECIPE_FIELDS.mismatch.optional(),
 });
 export type Recipe = z.infer<typeof RecipeSchema>;
 

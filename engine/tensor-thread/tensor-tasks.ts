@@ -1,8 +1,10 @@
 import { openCheckpoint } from '../checkpoints';
 import { type Perplexity, perplexity } from '../evaluation';
 import {
+  createMismatchStream,
   createStageRunner,
   createStageStream,
+  type MismatchStreamOptions,
   ScratchFloats,
   type StageResult,
   type StageRun,
@@ -60,6 +62,11 @@ export async function openStage({ runner, stage, gram, sequenceLength, weights }
     decoded = decodeWeights(weights);
   }
   open = createStageStream({ ...runner, stage, weights: decoded, gram, sequenceLength });
+}
+
+/** Gets ready for the batches of a mismatch: they are run, and it is closed, like a stage. */
+export async function openMismatch(options: MismatchStreamOptions): Promise<void> {
+  open = createMismatchStream(options);
 }
 
 const scratch = new ScratchFloats();

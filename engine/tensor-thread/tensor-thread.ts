@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Piscina } from 'piscina';
 import type { Perplexity } from '../evaluation';
-import type { StageResult, StageSums } from '../graphs';
+import type { MismatchStreamOptions, StageResult, StageSums } from '../graphs';
 import { ownedArrays } from './owned-arrays';
 import type { PerplexityTask, StageOpening, StageTask, StoredBatch, StoredWeights } from './tensor-tasks';
 import * as tasks from './tensor-tasks';
@@ -36,6 +36,8 @@ export interface TensorThread {
   runStage(task: StageTask, signal?: AbortSignal): Promise<StageResult>;
   /** Waits for its turn. */
   openStage(stage: StageToOpen, signal?: AbortSignal): Promise<OpenStage>;
+  /** As a stage, with MISMATCH_INPUTS and no outputs. */
+  openMismatch(mismatch: MismatchStreamOptions, signal?: AbortSignal): Promise<OpenStage>;
   measurePerplexity(task: PerplexityTask, signal?: AbortSignal): Promise<Perplexity>;
 }
 
@@ -81,8 +83,8 @@ function threadRunner(): Runner {
 }
 
 function callingThreadRunner(): Runner {
-  const { closeStage, measurePerplexity, openStage, runBatch, runStage } = tasks;
-  const byName = { closeStage, measurePerplexity, openStage, runBatch, runStage };
+  const { closeStage, measurePerplexity, openMismatch, openStage, runBatch, runStage } = tasks;
+  const byName = { closeStage, measurePerplexity, openMismatch, openStage, runBatch, runStage };
   const run = async (name: keyof Tasks, task: unknown, _arrays: readonly ArrayBuffer[], signal?: AbortSignal) => {
     signal?.throwIfAborted();
     return (byName[name] as (task: unknown) => unknown)(task);
@@ -109,6 +111,24 @@ function startThread(runner: Runner): TensorThread {
     heldWeights = weightsKey;
   };
 
+  const opened = async (work: () => Promise<void>, signal?: AbortSignal): Promise<OpenStage> => {
+    const leave = await turnstile.enter(signal);
+    try {
+      await work();
+    } catch (error) {
+      leave();
+      throw error;
+    }
+    return {
+      run: (batch) => {
+        const arrays = [...Object.values(batch.inputs), ...Object.values(batch.outputs)];
+        return run('runBatch', batch, arrays.map(({ buffer }) => buffer) as ArrayBuffer[], signal);
+      },
+      finish: () => run('closeStage', undefined, [], signal),
+      close: leave,
+    };
+  };
+
   return {
     runStage: (task, signal) => {
       const activations = ownedArrays(task.activations);
@@ -116,23 +136,8 @@ function startThread(runner: Runner): TensorThread {
       const owned = { ...task, activations: activations.value, weights: weights.value };
       return alone(() => run('runStage', owned, [...activations.buffers, ...weights.buffers], signal), signal);
     },
-    async openStage(stage, signal) {
-      const leave = await turnstile.enter(signal);
-      try {
-        await open(stage, signal);
-      } catch (error) {
-        leave();
-        throw error;
-      }
-      return {
-        run: (batch) => {
-          const arrays = [...Object.values(batch.inputs), ...Object.values(batch.outputs)];
-          return run('runBatch', batch, arrays.map(({ buffer }) => buffer) as ArrayBuffer[], signal);
-        },
-        finish: () => run('closeStage', undefined, [], signal),
-        close: leave,
-      };
-    },
+    openStage: (stage, signal) => opened(() => open(stage, signal), signal),
+    openMismatch: (mismatch, signal) => opened(() => run('openMismatch', mismatch, [], signal), signal),
     measurePerplexity: (task, signal) => alone(() => run('measurePerplexity', task, [], signal), signal),
   };
 }

@@ -2,7 +2,7 @@ import { move, transferableSymbol, valueSymbol } from 'piscina';
 import * as tasks from './tensor-tasks';
 
 /** What the thread of tensor-thread.ts runs; results change hands without a copy. */
-export const { measurePerplexity, openStage } = tasks;
+export const { measurePerplexity, openMismatch, openStage } = tasks;
 
 export async function runStage(task: tasks.StageTask): Promise<object> {
   const result = await tasks.runStage(task);

@@ -64,6 +64,25 @@ describe('the workflow quantizeModel', () => {
     120_000,
   );
 
+  it.each([
+    ['all of it', {}],
+    ['the head too, in parts', { keepHead: false, solveParts: 2 }],
+    ['one linear', { recipe: { bits: 3 }, overrides: [{ match: 'model.layers.1.self_attn.o_proj', mismatch: 1 }] }],
+    ['with widths chosen', { averageBits: 3.25 }],
+  ] as const)(
+    'makes up for mismatches as the engine alone does (%s)',
+    async (what, others) => {
+      const recipe = { bits: 3, groupSize: 64, refinements: 1, mismatch: 0.5 } as const;
+      const changes = { recipe, ...others } as Partial<QuantizationSpecInput>;
+      const id = `mismatch-${what.replaceAll(/[^a-z]/g, '-')}`;
+      await stack.run(demoSpec(stack.output(id), changes), id);
+      await quantizeDirect(demoSpec(stack.output(`direct-${id}`), changes));
+      expect(await weightDigests(stack.output(id))).toEqual(await weightDigests(stack.output(`direct-${id}`)));
+      expect((await verifyCheckpoint(stack.output(id))).passed).toBe(true);
+    },
+    120_000,
+  );
+
   it('shares a solve over several activities, and finds what others have solved whole', async () => {
     const seed = { source: 'demo', samples: 8, sequenceLength: 64, sliceTokens: 128, seed: 5 };
     const changes: Partial<QuantizationSpecInput> = { calibration: seed };

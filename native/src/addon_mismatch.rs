@@ -1,0 +1,80 @@
+//! What JavaScript calls of asymmetric calibration.
+
+use crate::addon::{in_pool, require_length};
+use crate::mismatch::{Mismatch, add_product, target};
+use napi::bindgen_prelude::*;
+use napi_derive::napi;
+
+/// Adds Dᵀ X of `d` `[tokens, rows]` and `x` `[tokens, columns]` to the sums `[rows, columns]`. It blocks the calling thread.
+#[napi(js_name = "addProduct")]
+pub fn js_add_product(
+    mut sums: Float64Array,
+    d: Float32Array,
+    rows: u32,
+    x: Float32Array,
+    columns: u32,
+    threads: u32,
+) -> Result<()> {
+    let (rows, columns) = (rows as usize, columns as usize);
+    let tokens = d.len() / rows.max(1);
+    require_length(d.len(), tokens * rows)?;
+    require_length(x.len(), tokens * columns)?;
+    require_length(sums.len(), rows * columns)?;
+    let sums = unsafe { sums.as_mut() };
+    in_pool(threads, || add_product(sums, &d, rows, &x, columns))
+}
+
+/// See MismatchTask in engine/quantizers/mismatch-target.ts.
+#[napi(object, object_to_js = false)]
+pub struct MismatchTask {
+    pub weight: Float32Array,
+    pub wanted: Float32Array,
+    pub rows: u32,
+    pub columns: u32,
+    pub factor: Float64Array,
+    pub dead: Uint8Array,
+    pub scale: f64,
+    pub ridge: f64,
+    pub share: f64,
+}
+
+pub struct MismatchWork {
+    task: MismatchTask,
+    threads: u32,
+}
+
+impl Task for MismatchWork {
+    type Output = Vec<f32>;
+    type JsValue = Float32Array;
+
+    fn compute(&mut self) -> Result<Self::Output> {
+        let task = &self.task;
+        let (rows, columns) = (task.rows as usize, task.columns as usize);
+        require_length(task.weight.len(), rows * columns)?;
+        require_length(task.wanted.len(), rows * columns)?;
+        require_length(task.factor.len(), columns * columns)?;
+        require_length(task.dead.len(), columns)?;
+        let problem = Mismatch {
+            weight: &task.weight,
+            wanted: &task.wanted,
+            rows,
+            columns,
+            factor: &task.factor,
+            dead: &task.dead,
+            scale: task.scale,
+            ridge: task.ridge,
+            share: task.share,
+        };
+        in_pool(self.threads, || target(&problem))
+    }
+
+    fn resolve(&mut self, _: Env, output: Self::Output) -> Result<Self::JsValue> {
+        Ok(Float32Array::new(output))
+    }
+}
+
+/// The weight that a quantizer is to come close to, `[rows, columns]`.
+#[napi]
+pub fn mismatch_target(task: MismatchTask, threads: u32) -> AsyncTask<MismatchWork> {
+    AsyncTask::new(MismatchWork { task, threads })
+}

@@ -1,0 +1,192 @@
+//! What asymmetric calibration adds: sums of products of two activations, and the weight that a quantizer is to come close to
+//! (engine/quantizers/mismatch-target.ts).
+
+use crate::packed::Product;
+use crate::product::{Into, Matrix, SharedMut, Triangles};
+use crate::scratch::Scratch;
+use rayon::prelude::*;
+
+/// Tokens that are added in float32.
+const TOKENS: usize = 512;
+
+/// Adds Dᵀ X of `d` `[tokens, rows]` and `x` `[tokens, columns]` to the sums `[rows, columns]`. In the current pool of threads; the
+/// bytes do not depend on how many there are.
+pub fn add_product(sums: &mut [f64], d: &[f32], rows: usize, x: &[f32], columns: usize) {
+    let tokens = d.len() / rows;
+    assert!(d.len() == tokens * rows && x.len() == tokens * columns);
+    assert_eq!(sums.len(), rows * columns);
+    let mut part = Scratch::any(rows * columns);
+    for first in (0..tokens).step_by(TOKENS) {
+        let count = TOKENS.min(tokens - first);
+        unsafe {
+            Product {
+                a: Matrix::columns(d[first * rows..].as_ptr(), rows),
+                b: Matrix::rows(x[first * columns..].as_ptr(), columns),
+                c: SharedMut(part.as_mut_ptr()),
+                c_stride: columns,
+                rows,
+                columns,
+                inner: count,
+                into: Into::Set,
+                triangles: Triangles::default(),
+            }
+            .run();
+        }
+        crate::merge::add_partial(sums, &part);
+    }
+}
+
+/// See MismatchTask in engine/quantizers/mismatch-target.ts.
+pub struct Mismatch<'a> {
+    pub weight: &'a [f32],
+    pub wanted: &'a [f32],
+    pub rows: usize,
+    pub columns: usize,
+    /// Uᵀ of the inverse of the damped Hessian, `[columns, columns]`, lower triangular.
+    pub factor: &'a [f64],
+    pub dead: &'a [u8],
+    pub scale: f64,
+    pub ridge: f64,
+    pub share: f64,
+}
+
+/// (1 - α) W + α (E + δ W) Uᵀ U, `[rows, columns]`. Each row's bytes depend on that row alone.
+pub fn target(problem: &Mismatch) -> Vec<f32> {
+    let &Mismatch {
+        weight,
+        wanted,
+        rows,
+        columns,
+        factor,
+        dead,
+        scale,
+        ridge,
+        share,
+    } = problem;
+    let length = rows * columns;
+    assert!(weight.len() == length && wanted.len() == length && dead.len() == columns);
+    assert_eq!(factor.len(), columns * columns);
+    let mut numerator = vec![0.0; length];
+    numerator
+        .par_chunks_mut(columns)
+        .enumerate()
+        .for_each(|(row, numbers)| {
+            for (j, number) in numbers.iter_mut().enumerate() {
+                let at = row * columns + j;
+                // The made-up 1 of a dead column: so its weight stays.
+                let held = ridge + if dead[j] != 0 { 1.0 } else { 0.0 };
+                *number = wanted[at] as f64 * scale + held * weight[at] as f64;
+            }
+        });
+    let mut half = vec![0.0; length];
+    let product = |a: &[f64], b: Matrix<f64>, c: &mut [f64], triangles: Triangles| unsafe {
+        Product {
+            a: Matrix::rows(a.as_ptr(), columns),
+            b,
+            c: SharedMut(c.as_mut_ptr()),
+            c_stride: columns,
+            rows,
+            columns,
+            inner: columns,
+            into: Into::Set,
+            triangles,
+        }
+        .run();
+    };
+    let lower = Triangles {
+        b_lower: true,
+        ..Triangles::default()
+    };
+    let upper = Triangles {
+        b_upper: true,
+        ..Triangles::default()
+    };
+    let factors = Matrix::rows(factor.as_ptr(), columns);
+    product(&numerator, factors, &mut half, lower);
+    let turned = Matrix::columns(factor.as_ptr(), columns);
+    product(&half, turned, &mut numerator, upper);
+    let regression = numerator.par_iter().zip(weight);
+    regression
+        .map(|(&regression, &weight)| ((1.0 - share) * weight as f64 + share * regression) as f32)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inverse_factor::{damped_reversed, inverse_factor};
+    use crate::tests::{noise, positive_definite};
+    use crate::threads::{Cancellation, pool};
+
+    fn floats(count: usize, seed: u64) -> Vec<f32> {
+        noise(count, seed).iter().map(|&v| v as f32).collect()
+    }
+
+    #[test]
+    fn adds_products_of_tokens() {
+        for (tokens, rows, columns) in [(1, 1, 1), (700, 13, 31), (1030, 50, 64)] {
+            let (d, x) = (floats(tokens * rows, 1), floats(tokens * columns, 2));
+            let run = |threads: usize| {
+                let mut sums = vec![1.0; rows * columns];
+                let pool = pool(threads).unwrap();
+                pool.install(|| add_product(&mut sums, &d, rows, &x, columns));
+                sums
+            };
+            let sums = run(1);
+            assert_eq!(sums, run(3));
+            for i in 0..rows {
+                for j in 0..columns {
+                    let exact: f64 = (0..tokens)
+                        .map(|t| d[t * rows + i] as f64 * x[t * columns + j] as f64)
+                        .sum();
+                    assert!((sums[i * columns + j] - 1.0 - exact).abs() < 1e-4);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn solves_for_the_target_row_by_row() {
+        let (rows, n) = (37, 70);
+        let hessian = positive_definite(n);
+        let order: Vec<i32> = (0..n as i32).collect();
+        let dead = vec![0u8; n];
+        let cancellation = Cancellation::default();
+        let mut matrix = damped_reversed(&hessian, &order, &dead, 0.05, f64::NEG_INFINITY);
+        let mut factor = vec![0.0; n * n];
+        inverse_factor(&mut matrix, &mut factor, n, &cancellation).unwrap();
+        let ridge = 0.05 * (0..n).map(|i| hessian[i * n + i]).sum::<f64>() / n as f64;
+        let (weight, wanted) = (floats(rows * n, 3), floats(rows * n, 4));
+        let whole = Mismatch {
+            weight: &weight,
+            wanted: &wanted,
+            rows,
+            columns: n,
+            factor: &factor,
+            dead: &dead,
+            scale: 0.5,
+            ridge,
+            share: 1.0,
+        };
+        let found = target(&whole);
+        // W* (H + δ I) is what was asked for.
+        for i in 0..rows {
+            for j in 0..n {
+                let mut sum = ridge * found[i * n + j] as f64;
+                for k in 0..n {
+                    sum += found[i * n + k] as f64 * hessian[k * n + j];
+                }
+                let at = i * n + j;
+                let asked = wanted[at] as f64 * 0.5 + ridge * weight[at] as f64;
+                assert!((sum - asked).abs() < 1e-4, "{sum} {asked}");
+            }
+        }
+        let part = Mismatch {
+            weight: &weight[5 * n..16 * n],
+            wanted: &wanted[5 * n..16 * n],
+            rows: 11,
+            ..whole
+        };
+        assert_eq!(target(&part), found[5 * n..16 * n]);
+    }
+}
