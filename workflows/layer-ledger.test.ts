@@ -34,6 +34,14 @@ describe('LayerLedger', () => {
 
   afterEach(() => jest.useRealTimers());
 
+  it('counts the original beside the layer, as no tokens of its own, and drops what it left', () => {
+    ledger.ranOriginal([slice('o')]);
+    ledger.mismatched([{ sum: artifact('sum'), tokens: 100, ...computed(3) }]);
+    expect(ledger.history(false).seconds).toEqual({ 'calibrate-slice': 2, 'mismatch-slice': 3 });
+    expect(ledger.progress().tokensPerSecond).toBeNull();
+    expect(ledger.intermediates([])).toEqual(['o-hidden', 'sum']);
+  });
+
   it('counts what was computed and what came from the store, with the seconds of each activity', () => {
     ledger.calibrated([slice('a'), slice('b', { cached: true, seconds: 0, secondsSaved: 1.5 })]);
     const merged = { hessian: artifact('sum'), tokens: 200, ...computed(1) };

@@ -76,6 +76,6 @@ describe.each(['native', 'typescript'] as const)('the mismatch of a slice (%s)',
   });
 });
 
-test('batches have about 2048 tokens, and at least a sequence', () => {
-  expect([64, 512, 4096].map(mismatchBatchSequences)).toEqual([32, 4, 1]);
+test('batches have about 1024 tokens, and at least a sequence', () => {
+  expect([64, 512, 4096].map(mismatchBatchSequences)).toEqual([16, 2, 1]);
 });

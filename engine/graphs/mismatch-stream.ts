@@ -29,7 +29,7 @@ export const MISMATCH_INPUTS = {
   captured: 'captured',
 } as const;
 
-const BATCH_TOKENS = 2048;
+const BATCH_TOKENS = 1024;
 
 /** Sequences that are added at once: part of the result, since sums are float32 within. */
 export function mismatchBatchSequences(sequenceLength: number): number {

@@ -3,7 +3,8 @@ import { roundToFloat16 } from '../numbers';
 import { type Recipe, RecipeSchema } from '../spec';
 import { dequantize } from './dequantize';
 import { prepareHessian } from './prepare-hessian';
-import { type LinearToQuantize, quantizeLinear } from './quantize-linear';
+import { joinRows, type LinearToQuantize, quantizeLinear, quantizeRowRange } from './quantize-linear';
+import { serializeQuantizedLinear } from './serialize-quantized-linear';
 
 // A busy machine is no failure.
 jest.setTimeout(120_000);
@@ -58,6 +59,34 @@ const recipes: fc.Arbitrary<Recipe> = fc.record({
   groupRounds: fc.integer({ min: 0, max: 2 }),
 });
 const RUNS = { numRuns: 60, seed: 20260823 };
+
+describe.each(['native', 'typescript'] as const)('with a mismatch (%s)', (kernels) => {
+  const problem = layer(11, 60, 48);
+  const wanted = problem.weight.map((value, i) => 0.9 * value + 0.05 * Math.cos(i));
+  const recipe = RecipeSchema.parse({ bits: 4, groupSize: 16, mismatch: 0.5 });
+  const given = { ...problem, wanted, recipe, kernels, threads: 1 };
+
+  test('the target of it is quantized', async () => {
+    const { linear } = await quantizeLinear(given);
+    const without = await quantizeLinear({ ...given, recipe: { ...recipe, mismatch: 0 } });
+    const unwanted = await quantizeLinear({ ...given, wanted: null });
+    expect(serializeQuantizedLinear(unwanted.linear)).toEqual(serializeQuantizedLinear(without.linear));
+    expect(serializeQuantizedLinear(linear)).not.toEqual(serializeQuantizedLinear(without.linear));
+  });
+
+  test('any split of the rows gives the same bytes', async () => {
+    const { linear } = await quantizeLinear(given);
+    const parts = [];
+    for (const [first, count] of [
+      [0, 7],
+      [7, 50],
+      [57, 3],
+    ] as const) {
+      parts.push(await quantizeRowRange(given, { first, count }));
+    }
+    expect(serializeQuantizedLinear(joinRows(given, parts).linear)).toEqual(serializeQuantizedLinear(linear));
+  });
+});
 
 describe('whatever the recipe', () => {
   test('codes and zero points are in range, scales positive float16, groups as the file has them', async () => {

@@ -156,6 +156,10 @@ async function targetOf(
   const rowsOf = (array: Float32Array) => array.slice(first * columns, (first + count) * columns);
   const part = { weight: rowsOf(weight), wanted: rowsOf(wanted), rows: count };
   const target = await mismatchTarget({ ...part, hessian, share: mismatch }, pool, signal);
+  // A weight that is not finite spoils its whole row; it is refused by its own place.
+  for (let start = 0; start < target.length; start += columns) {
+    if (!Number.isFinite(target[start])) target.set(part.weight.subarray(start, start + columns), start);
+  }
   if (count === rows) return target;
   const whole = weight.slice();
   whole.set(target, first * columns);

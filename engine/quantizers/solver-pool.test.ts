@@ -42,8 +42,9 @@ async function inChildProcess(body: string): Promise<Record<string, unknown>> {
     const weight = Float32Array.from({ length: rows * columns }, (_, i) => Math.sin(i * i));
     const hessian = new Float64Array(columns * columns);
     for (let i = 0; i < columns; i++) for (let j = 0; j < columns; j++) hessian[i * columns + j] = 0.9 ** Math.abs(i - j);
-    const recipe = { method: 'gptq', bits: 4, groupSize: 32, symmetric: true, actOrder: 'static', damping: 0.01, scales: 'search', refinements: 3, restarts: 1, groupRounds: 1 };
-    const problem = { weight, rows, columns, hessian, recipe, minimumZero: 0, kernels: 'typescript' };
+    const recipe = { method: 'gptq', bits: 4, groupSize: 32, symmetric: true, actOrder: 'static', damping: 0.01, scales: 'search', refinements: 3, restarts: 1, groupRounds: 1, mismatch: 0.5 };
+    const wanted = weight.map((value, i) => value + 0.1 * Math.cos(i));
+    const problem = { weight, wanted, rows, columns, hessian, recipe, minimumZero: 0, kernels: 'typescript' };
     (async () => { ${body} })().then((result) => console.log(JSON.stringify(result)));
   `;
   const { stdout } = await promisify(execFile)(process.execPath, ['-e', script], { timeout: 60_000 });
@@ -81,7 +82,7 @@ test('the event loop turns while threads solve', async () => {
 test('an abort ends a running task with the signal’s reason, and the pool goes on', async () => {
   const result = await inChildProcess(`
     const controller = new AbortController();
-    const hours = { ...problem, recipe: { ...recipe, refinements: 20 }, rows: 30000, weight: new Float32Array(30000 * columns).fill(0.3) };
+    const hours = { ...problem, recipe: { ...recipe, refinements: 20, mismatch: 0 }, rows: 30000, weight: new Float32Array(30000 * columns).fill(0.3) };
     const aborted = engine.quantizeLinear({ ...hours, threads: 2, signal: controller.signal }).catch((error) => error.message);
     setTimeout(() => controller.abort(new Error('stopped by the operator')), 200);
     const message = await aborted;
