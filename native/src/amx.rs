@@ -91,6 +91,7 @@ fn permitted() -> bool {
 ///
 /// # Safety
 /// Whole tiles lie at every address.
+#[cfg(any(test, all(target_arch = "x86_64", target_os = "linux")))]
 pub(crate) trait Tiles {
     unsafe fn zero<const TILE: usize>(&mut self);
     unsafe fn load<const TILE: usize>(&mut self, from: *const u32, stride: usize);
@@ -175,6 +176,7 @@ impl Tiles for Amx {
 
 /// Two by two tiles of sums.
 #[derive(Clone, Copy)]
+#[cfg(any(test, all(target_arch = "x86_64", target_os = "linux")))]
 pub(crate) struct Square {
     /// 16 rows of words each.
     pub a: [*const u32; 2],
@@ -189,6 +191,7 @@ pub(crate) struct Square {
     pub fresh: bool,
 }
 
+#[cfg(any(test, all(target_arch = "x86_64", target_os = "linux")))]
 impl Square {
     /// Adds `16 steps` pairs to the sums.
     ///

@@ -4,13 +4,13 @@
 //! float32 give the same bytes. Only sums below 2^-126 are lost to it.
 
 use crate::amx;
-use crate::simd::{InstructionSet, instruction_set};
 use pulp::Simd;
 
 /// Whether the chosen instruction set multiplies bfloat16.
 pub fn has_bfloat16_products() -> bool {
     #[cfg(target_arch = "x86_64")]
     {
+        use crate::simd::{InstructionSet, instruction_set};
         instruction_set() == InstructionSet::Avx512 && is_x86_feature_detected!("avx512bf16")
     }
     #[cfg(not(target_arch = "x86_64"))]
