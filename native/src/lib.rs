@@ -1,11 +1,12 @@
 //! The inner loops of Quantloom's solver: what engine/kernels does in TypeScript, on all cores and whole vectors.
 //!
-//! The modules are plain Rust on slices; `addon` and `addon_multiply` are the only ones that know of JavaScript.
+//! The modules are plain Rust on slices; `addon`, `addon_multiply` and `addon_mismatch` are the only ones that know of JavaScript.
 
 // Indices name rows of registers and lanes, several arrays at a time: iterators would hide which.
 #![allow(clippy::needless_range_loop)]
 
 pub mod addon;
+pub mod addon_mismatch;
 pub mod addon_multiply;
 pub mod amx;
 pub mod columns;
@@ -18,6 +19,7 @@ pub mod groups;
 pub mod inverse_factor;
 pub mod linear;
 pub mod merge;
+pub mod mismatch;
 pub mod multiply;
 #[cfg(any(test, all(target_arch = "x86_64", target_os = "linux")))]
 mod multiply_tiles;
