@@ -305,7 +305,7 @@ const WRONG_USE: readonly BadInput[] = [
     prepare: () => ['quantize', 'demo', '--bits', 'four'],
     code: 'WrongUse',
     exit: 2,
-    says: [/--bits <n>/, /'four' is invalid/, /whole number/],
+    says: [/--bits <n>/, /'four' is invalid/, /must be a number/],
   },
   {
     name: 'a number of bits that there is not',
