@@ -226,7 +226,7 @@ fn resolve<const N: usize>(
     let (mut best, mut least) = (None, 0.0);
     for l in 0..N {
         let better = round_to_float16(slope[l] / curvature[l]);
-        if curvature[l] > 0.0 && better >= SMALLEST_SCALE && better < f64::INFINITY {
+        if curvature[l] > 0.0 && (SMALLEST_SCALE..f64::INFINITY).contains(&better) {
             scale[l] = better;
         }
         let change = scale[l] * (scale[l] * curvature[l] - 2.0 * slope[l]) + before;
