@@ -39,7 +39,7 @@ export interface MismatchTask {
   readonly share: number;
 }
 
-/** Measured in docs/adr/0019. */
+/** The one value that docs/adr/0019 has measurements for. */
 const DAMPING = 0.05;
 
 /**
