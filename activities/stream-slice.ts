@@ -49,27 +49,36 @@ export async function streamSlice(slice: SliceStream): Promise<StreamedSlice> {
   let reading = readBatch(slice, 0);
   reading.catch(() => undefined); // looked at below, after the stage is open
   const stage = await slice.open();
+  let running: Promise<StoredBatch> | null = null;
   try {
     let writing: Promise<void> = Promise.resolve();
+    const settle = async (run: Promise<StoredBatch>): Promise<void> => {
+      const done = await timed('stage', run);
+      for (const { buffer } of Object.values(done.inputs)) buffers.give(buffer);
+      await timed('store', writing);
+      writing = writeBatch(slice, done);
+      writing.catch(() => undefined);
+    };
     for (let first = 0; first < sequences; first += perBatch) {
       const batch = await timed('store', reading);
       if (first + perBatch < sequences) {
         reading = readBatch(slice, first + perBatch);
         reading.catch(() => undefined);
       }
-      const done = await timed('stage', stage.run(batch));
-      Object.values(done.inputs).forEach((array) => {
-        buffers.give(array.buffer);
-      });
-      await timed('store', writing);
-      writing = writeBatch(slice, done);
-      writing.catch(() => undefined);
+      // Handed over before the one ahead of it is done, so that the stage need not wait for this thread.
+      const ahead: Promise<StoredBatch> | null = running;
+      running = stage.run(batch);
+      running.catch(() => undefined);
+      if (ahead) await settle(ahead);
     }
+    if (running) await settle(running);
     const sums = await timed('stage', stage.finish());
     stage.close();
     const written = await timed('store', finish(slice, writing));
     return { ...sums, written, seconds };
   } finally {
+    // After a failure a batch may still be under way: it must not meet the next stage.
+    await (running as Promise<StoredBatch> | null)?.catch(() => undefined);
     stage.close();
     await reading.catch(() => undefined);
   }

@@ -70,9 +70,16 @@ export async function openMismatch(options: MismatchStreamOptions): Promise<void
 }
 
 const scratch = new ScratchFloats();
+let lastBatch: Promise<unknown> = Promise.resolve();
 
-/** Runs the open stage on one batch. @returns the batch, its outputs written. */
-export async function runBatch(batch: StoredBatch): Promise<StoredBatch> {
+/** Runs the open stage on one batch, after those that came before. @returns the batch, its outputs written. */
+export function runBatch(batch: StoredBatch): Promise<StoredBatch> {
+  const run = lastBatch.then(() => runNow(batch));
+  lastBatch = run.catch(() => undefined);
+  return run;
+}
+
+async function runNow(batch: StoredBatch): Promise<StoredBatch> {
   const floats = (name: string, stored: StoredActivation) =>
     stored instanceof Float32Array ? stored : scratch.of(name, stored.length);
   const inputs = mapRecord(batch.inputs, (name, stored) => {

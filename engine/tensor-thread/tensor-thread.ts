@@ -67,6 +67,8 @@ function threadRunner(): Runner {
     filename: WORKER_FILE,
     minThreads: 0,
     maxThreads: 1,
+    // The next batch lies ready when one is done.
+    concurrentTasksPerWorker: 2,
     idleTimeout: Number.POSITIVE_INFINITY,
     recordTiming: false,
   });

@@ -43,12 +43,15 @@ export class ProgramJob {
   private readonly directory = mkdtempSync(join(tmpdir(), 'quantloom-chaos-'));
   readonly home = join(this.directory, 'home');
   readonly output = join(this.directory, 'out');
+  /** Processes per queue. */
+  readonly workers: number;
   private readonly store: string;
   private readonly programs: ChildProcess[] = [];
   private readonly seen = new Map<string, ProcessIdentity>();
 
   constructor({ store, workers = 1 }: ProgramJobOptions = {}) {
     this.store = store ?? join(this.home, 'store');
+    this.workers = workers;
     mkdirSync(this.home);
     const settings = { cpuWorkers: workers, gpuWorkers: workers };
     writeFileSync(join(this.directory, 'quantloom.config.json'), JSON.stringify(settings));
