@@ -57,9 +57,7 @@ const stageStep = defineStep({
           stage,
           gram,
           sequenceLength,
-          weightsKey: Object.values(input.weights)
-            .map(({ sha256 }) => sha256)
-            .join(),
+          weightsKey: JSON.stringify(Object.entries(input.weights).map(([name, { sha256 }]) => [name, sha256])),
           weights: () => readWeights(input.weights, bench),
         },
         bench.attempt.signal,

@@ -1,4 +1,4 @@
-import type { GramPrecision, NativeAddon } from '../kernels';
+import { createGram, type GramOptions, type GramPrecision } from '../kernels';
 import type { GraphBuilder } from './graph-builder';
 import { type Feeds, floatFeed } from './stage-feeds';
 
@@ -90,28 +90,7 @@ export class GraphGramSum implements GramSum {
   }
 }
 
-/** Multiplies natively: exactly half of the products, in bfloat16 where the processor is faster at that. */
-export class NativeGramSum implements GramSum {
-  readonly #sums: Float64Array;
-
-  constructor(
-    private readonly addon: NativeAddon,
-    private readonly columns: number,
-    private readonly precision: GramPrecision,
-    private readonly threads: number,
-  ) {
-    this.#sums = new Float64Array(addon.gramSumsLength(columns));
-  }
-
-  fetches(): Feeds {
-    return {};
-  }
-
-  add(captured: Float32Array): void {
-    this.addon.addGram(this.#sums, captured, this.columns, this.precision, this.threads);
-  }
-
-  matrix(): Float32Array {
-    return this.addon.gramMatrix(this.#sums, this.columns, this.threads);
-  }
+/** The kernel multiplies what the graph captured: exactly half of the products. */
+export function capturedGramSum(options: GramOptions): GramSum {
+  return { fetches: () => ({}), ...createGram(options) };
 }

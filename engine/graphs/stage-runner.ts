@@ -10,9 +10,9 @@ export interface StageRunnerOptions extends SessionOptions {
   /** Name of the architecture in the registry, e.g. `llama`. */
   readonly architecture: string;
   readonly shape: ModelShape;
-  /** What the factors of XᵀX are rounded to. Default float32. */
+  /** What the factors of linears and of XᵀX are rounded to. Default float32. */
   readonly precision?: GramPrecision;
-  /** Who multiplies them. Default: what the process prefers. */
+  /** Who multiplies. Default: what the process prefers. */
   readonly kernels?: KernelChoice;
   /** Bound on the temporaries of a sub-batch; one sequence is always run whole. Default 256 MiB. */
   readonly temporaryBytes?: number;
@@ -26,7 +26,7 @@ export interface StageRun {
   readonly weights: FloatTensors;
   /** Compute XᵀX of the captured input. */
   readonly gram: boolean;
-  /** Tokens that are run at once, rounded down to whole sequences, at least one. Default 4096, less if memory says so. */
+  /** Tokens that are run at once, rounded down to whole sequences, at least one. Default 1024, less if memory says so. */
   readonly batchTokens?: number;
   /** Looked at between sub-batches; its reason is thrown. */
   readonly signal?: AbortSignal;

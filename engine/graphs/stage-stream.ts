@@ -1,7 +1,7 @@
 import { type GramPrecision, type KernelChoice, selectProductKernels } from '../kernels';
 import type { ModelShape, Stage } from '../models/architecture';
 import { activationFeatures } from './decoder-graph';
-import { type GramSum, GraphGramSum, NativeGramSum } from './gram';
+import { capturedGramSum, type GramSum, GraphGramSum } from './gram';
 import type { SessionOptions } from './session-pool';
 import { activationFeeds, type Feeds, type FloatTensors, floatFeed, rowsOf } from './stage-feeds';
 import { stageForward } from './stage-forward';
@@ -135,5 +135,5 @@ export function createStageStream(options: StageStreamOptions): StageStream {
 
 function gramSum({ kernels, precision = 'float32', threads }: StageStreamOptions, columns: number): GramSum {
   const native = selectProductKernels(kernels);
-  return native ? new NativeGramSum(native, columns, precision, threads) : new GraphGramSum(columns);
+  return native ? capturedGramSum({ columns, precision, threads, native }) : new GraphGramSum(columns);
 }

@@ -58,8 +58,8 @@ function embedSlice({ plan, spec, architecture, shape }: WorkToDo): number {
 }
 
 /**
- * Weights as float32 and packed, with the largest one's bytes; of activations two batches that come in and three that go out (one is
- * read, one is run, one is written); XᵀX in float64 and float32; temporaries. Twice the batches, since the next slice waits already.
+ * Weights as float32 and packed, with the largest one's bytes; of activations three batches that come in and four that go out (one is
+ * read, one lies ready, one is run, one is written); XᵀX in float64 and float32; temporaries. Twice the batches, since the next slice waits already.
  */
 function calibrateSlice(stage: Stage, { plan, spec, shape }: WorkToDo): number {
   const { name, applies, reads, changes, captures } = stage;
@@ -69,7 +69,7 @@ function calibrateSlice(stage: Stage, { plan, spec, shape }: WorkToDo): number {
   const weights = total(applies.map(({ rows, columns }) => rows * columns)) * (FLOAT_BYTES + PACKED_BYTES);
   const largest = Math.max(0, ...applies.map((linear) => plan.tensors[`${linear.name}.weight`]?.bytes ?? 0));
   const width = (names: readonly string[]) => total(names.map((activation) => activationWidth(activation, shape)));
-  const batches = 2 * (2 * width(reads) + 3 * width(changes)) * tokens * FLOAT_BYTES;
+  const batches = 2 * (3 * width(reads) + 4 * width(changes)) * tokens * FLOAT_BYTES;
   const gram = (8 + FLOAT_BYTES) * (captures[0]?.columns ?? 0) ** 2;
   const temporaries = Math.max(STAGE_TEMPORARY_BYTES, stageTemporaryBytesPerSequence(name, shape, sequenceLength));
   return weights + batches + largest + gram + temporaries;
