@@ -23,9 +23,6 @@ interface EvaluateInput {
   readonly maxTokens: number;
 }
 
-/** Bound on the activations that are in memory at once. */
-const ACTIVATION_BYTES = 192 * 2 ** 20;
-
 const evaluateStep = defineStep({
   name: 'evaluate',
   version: 1,
@@ -40,7 +37,6 @@ const evaluateStep = defineStep({
         tokens: encoded,
         context,
         threads: bench.runtime.threads,
-        activationBytes: ACTIVATION_BYTES,
       },
       bench.attempt.signal,
     );

@@ -1,6 +1,6 @@
 import { access, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { decodeFloats } from '../numbers';
+import { bytesOf, decodeFloats } from '../numbers';
 import type { QuantizedLinear } from '../quantizers/quantized-linear';
 import { type FloatTensor, QuantloomError, type SourceTensor, type Tensor } from '../spec';
 import { dequantizeLinear } from './dequantize-linear';
@@ -24,6 +24,8 @@ export interface CheckpointReader {
   shape(name: string): readonly number[];
   /** The tensor in float32, dequantized when it is stored quantized. @throws QuantloomError InvalidCheckpoint. */
   float(name: string): Promise<FloatTensor>;
+  /** The tensor as it lies in the file, or in float32 when it is stored quantized. @throws QuantloomError InvalidCheckpoint. */
+  stored(name: string): Promise<Tensor>;
   /** The quantized weight of a module (a name without `.weight`), or null when it is dense. */
   linear(module: string): Promise<QuantizedLinear | null>;
 }
@@ -94,6 +96,13 @@ export async function openCheckpoint(directory: string): Promise<CheckpointReade
       if (module !== null) return dequantizeLinear((await linear(module)) as QuantizedLinear);
       const tensor = await readTensor(directory, tensorNamed(name));
       return { shape: tensor.shape, data: decodeFloats(tensor) };
+    },
+
+    async stored(name) {
+      const module = moduleOf(name);
+      if (module === null) return readTensor(directory, tensorNamed(name));
+      const { shape, data } = dequantizeLinear((await linear(module)) as QuantizedLinear);
+      return { dtype: 'F32', shape, data: bytesOf(data) };
     },
   };
 

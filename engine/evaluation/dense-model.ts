@@ -20,17 +20,19 @@ export function denseModel(reader: DenseReader): DenseModel {
   return { reader, architecture, shape, layers: blocks.slice(0, -1), head: blocks[blocks.length - 1] as Block };
 }
 
-/** Final norm and head. A tied head is the embedding, which is not read again when it is given. */
-export async function readHead(
-  model: DenseModel,
-  embedding?: FloatTensor,
-): Promise<{ norm: FloatTensor; weight: FloatTensor; bias?: FloatTensor }> {
-  const { reader, architecture, shape } = model;
+/** The tensor that the head multiplies with: the embedding when they are tied. */
+export function headTensor({ architecture, shape }: DenseModel): string {
+  return shape.tiedHead ? architecture.embedding : architecture.head;
+}
+
+/** What is small of the final norm and head. */
+export async function readHead({
+  reader,
+  architecture,
+}: DenseModel): Promise<{ norm: FloatTensor; bias?: FloatTensor }> {
   const bias = architecture.head.replace(/weight$/, 'bias');
-  const tied = async () => embedding ?? (await reader.float(architecture.embedding));
   return {
     norm: await reader.float(architecture.finalNorm),
-    weight: shape.tiedHead ? await tied() : await reader.float(architecture.head),
     ...(reader.has(bias) ? { bias: await reader.float(bias) } : {}),
   };
 }

@@ -1,4 +1,4 @@
-import type { FloatTensor } from '../spec';
+import type { FloatTensor, Tensor } from '../spec';
 
 /** What an evaluation needs of a checkpoint, quantized or not: the dense model that it stands for. */
 export interface DenseReader {
@@ -7,4 +7,6 @@ export interface DenseReader {
   has(tensor: string): boolean;
   /** In float32; not kept by the reader. */
   float(tensor: string): Promise<FloatTensor>;
+  /** As it is stored, where it is stored dense; else in float32. Not kept by the reader. */
+  stored(tensor: string): Promise<Tensor>;
 }

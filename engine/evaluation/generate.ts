@@ -1,7 +1,7 @@
 import { SeededRandom } from '../calibration/seeded-random';
 import { createDecodeRunner, createHeadRunner, embed } from '../graphs';
 import { type FloatTensor, QuantloomError } from '../spec';
-import { type DenseModel, denseModel, readHead } from './dense-model';
+import { type DenseModel, denseModel, headTensor, readHead } from './dense-model';
 import type { DenseReader } from './dense-reader';
 import { type SamplingOptions, sampleToken } from './sample-token';
 
@@ -37,7 +37,8 @@ export async function generate(options: GenerateOptions): Promise<Int32Array> {
   refuseLength(promptTokens.length, maxTokens, shape.maxPositions);
 
   const embedding = await checkpoint.float(model.architecture.embedding);
-  const head = createHeadRunner({ shape, threads, ...(await readHead(model, embedding)) });
+  const weight = shape.tiedHead ? embedding : await checkpoint.float(headTensor(model));
+  const head = createHeadRunner({ shape, threads, weight, ...(await readHead(model)) });
   const decoder = await createDecodeRunner({ shape, layers, weights: await layerWeights(model), maxTokens, threads });
   const seeded = new SeededRandom(options.seed);
   const random = () => Number(seeded.next() >> 11n) / 2 ** 53;

@@ -1,4 +1,4 @@
-import { createStageRunner, embed } from '../graphs';
+import { createStageRunner, embedStored } from '../graphs';
 import type { Stage } from '../models';
 import { type FloatTensor, QuantloomError } from '../spec';
 import type { DenseModel } from './dense-model';
@@ -27,7 +27,7 @@ export async function hiddenStates(options: HiddenStatesOptions): Promise<FloatT
   const { model, tokens, context, threads, signal } = options;
   const { reader, architecture, shape, layers, head } = model;
   const runner = createStageRunner({ architecture: architecture.name, shape, threads });
-  const data = embed(tokens, await reader.float(architecture.embedding));
+  const data = embedStored(tokens, await reader.stored(architecture.embedding));
   let activations = new Map<string, FloatTensor>([
     ['hidden', { shape: [tokens.length / context, context, shape.hiddenSize], data }],
   ]);

@@ -73,6 +73,7 @@ describe('perplexity', () => {
     const broken = {
       config: checkpoint.config,
       has: (name: string) => checkpoint.has(name),
+      stored: (name: string) => checkpoint.stored(name),
       float: async (name: string) => {
         const tensor = await checkpoint.float(name);
         if (name === 'model.layers.1.mlp.up_proj.weight') tensor.data[5] = Number.NaN;

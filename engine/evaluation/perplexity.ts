@@ -1,6 +1,6 @@
-import { createHeadRunner } from '../graphs';
+import { createLossRunner } from '../graphs';
 import { QuantloomError } from '../spec';
-import { denseModel, readHead } from './dense-model';
+import { denseModel, headTensor, readHead } from './dense-model';
 import type { DenseReader } from './dense-reader';
 import { hiddenStates } from './hidden-states';
 
@@ -13,7 +13,7 @@ export interface PerplexityOptions {
   readonly signal?: AbortSignal;
   /** 0 to 1. */
   readonly onProgress?: (fraction: number) => void;
-  /** Bound on the activations of the windows of a pass; each pass reads the weights anew. Default 1 GiB. */
+  /** Bound on the activations of the windows of a pass; each pass reads the weights anew. Default 192 MiB. */
   readonly activationBytes?: number;
 }
 
@@ -26,7 +26,7 @@ export interface Perplexity {
   readonly tokens: number;
 }
 
-const DEFAULT_ACTIVATION_BYTES = 2 ** 30;
+const DEFAULT_ACTIVATION_BYTES = 192 * 2 ** 20;
 const FLOAT_BYTES = 4;
 
 /**
@@ -61,7 +61,8 @@ export async function perplexity(options: PerplexityOptions): Promise<Perplexity
     const onBlock = (done: number) => options.onProgress?.((first + ((end - first) * done) / (blocks + 1)) / windows);
     const { data: hidden } = await hiddenStates({ model, tokens, context, threads, signal, onBlock });
     // Read late and again in every pass, so that head and layers are never in memory together.
-    const head = createHeadRunner({ shape: model.shape, threads, ...(await readHead(model)) });
+    const weight = await checkpoint.stored(headTensor(model));
+    const head = createLossRunner({ shape: model.shape, threads, weight, ...(await readHead(model)) });
     // The last token of a window has nothing to predict; it goes along with any target so that rows stay contiguous.
     const targets = tokens.map((_, i) => tokens[i + 1] ?? 0);
     const losses = await head.negativeLogLikelihoods(hidden, targets, signal);

@@ -17,21 +17,21 @@ async function rotatedReader(directory: string): Promise<DenseReader & { readonl
     const { data, shape: dimensions } = await original.float(stored);
     return { dtype: 'F32', shape: dimensions, data: encodeFloats(data, 'F32') };
   };
+  const float = async (name: string): Promise<FloatTensor> => {
+    const rotation = rotations.get(name);
+    if (!rotation) return original.float(name);
+    const gain = rotation.gain ? await read(rotation.gain) : null;
+    const { data, shape: dimensions } = await rotateTensor({ tensor: await read(name), gain, rotation, dtype: 'F32' });
+    return { shape: dimensions, data: new Float32Array(data.buffer, data.byteOffset, data.byteLength / 4) };
+  };
   return {
     original,
     config: { ...original.config, tie_word_embeddings: false },
     has: (name) => name === architecture.head || original.has(name),
-    async float(name): Promise<FloatTensor> {
-      const rotation = rotations.get(name);
-      if (!rotation) return original.float(name);
-      const gain = rotation.gain ? await read(rotation.gain) : null;
-      const { data, shape: dimensions } = await rotateTensor({
-        tensor: await read(name),
-        gain,
-        rotation,
-        dtype: 'F32',
-      });
-      return { shape: dimensions, data: new Float32Array(data.buffer, data.byteOffset, data.byteLength / 4) };
+    float,
+    async stored(name) {
+      const { shape: dimensions, data } = await float(name);
+      return { dtype: 'F32', shape: dimensions, data: encodeFloats(data, 'F32') };
     },
   };
 }

@@ -49,7 +49,6 @@ export interface PerplexityTask {
   readonly tokens: Int32Array;
   readonly context: number;
   readonly threads: number;
-  readonly activationBytes: number;
 }
 
 let decoded: ReadonlyMap<string, FloatTensor> = new Map();
