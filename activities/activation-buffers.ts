@@ -2,22 +2,22 @@
 const KEPT_BYTES = 256 << 20;
 
 /**
- * Buffers that are used again. A fresh one costs a page fault every 4 KiB, which is more than reading it from a cached file.
+ * Buffers that are used again: a fresh one costs a page fault every 4 KiB, which is more than reading it from a cached file. They are
+ * shared with the threads that compute; handed over instead, each would be counted as new memory there, and soon all are collected.
  */
 export class ActivationBuffers {
-  readonly #free = new Map<number, ArrayBuffer[]>();
+  readonly #free = new Map<number, SharedArrayBuffer[]>();
   #bytes = 0;
 
   /** So many bytes, with whatever was in them. */
-  take(bytes: number): ArrayBuffer {
+  take(bytes: number): SharedArrayBuffer {
     const buffer = this.#free.get(bytes)?.pop();
     if (buffer) this.#bytes -= bytes;
-    return buffer ?? new ArrayBuffer(bytes);
+    return buffer ?? new SharedArrayBuffer(bytes);
   }
 
   /** Nobody reads or writes it any more. */
-  give(buffer: ArrayBufferLike): void {
-    if (!(buffer instanceof ArrayBuffer) || buffer.byteLength === 0) return;
+  give(buffer: SharedArrayBuffer): void {
     // What is of another length now, of another stage say, is not coming back soon.
     for (const [bytes, buffers] of this.#free) {
       if (this.#bytes + buffer.byteLength <= KEPT_BYTES) break;

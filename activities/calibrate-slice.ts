@@ -4,7 +4,7 @@ import type { ModelShape, Stage } from '../engine/models/architecture';
 import { bytesOf } from '../engine/numbers';
 import { type ArtifactRef, type DType, elementCount, type QuantizationSpec, type TensorTable } from '../engine/spec';
 import type { ArtifactReader } from '../engine/store';
-import { type StoredWeight, tensorThread } from '../engine/tensor-thread';
+import { type StoredWeight, tensorThreads } from '../engine/tensor-thread';
 import { readDocument, viewModel } from './model-view';
 import type { ActivityRuntime, Attempt } from './runtime';
 import { type ArtifactWriting, type Bench, defineStep, type Effort, perform } from './step';
@@ -51,7 +51,7 @@ const stageStep = defineStep({
     };
     const names = [...new Set([...stage.reads, ...stage.changes])];
     const open = () =>
-      tensorThread().openStage(
+      tensorThreads().openStage(
         {
           runner,
           stage,

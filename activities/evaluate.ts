@@ -1,7 +1,7 @@
 import { encodeDocuments, loadTokenizer } from '../engine/calibration';
 import { readEvaluationText } from '../engine/evaluation';
 import { type ArtifactRef, QuantloomError } from '../engine/spec';
-import { tensorThread } from '../engine/tensor-thread';
+import { tensorThreads } from '../engine/tensor-thread';
 import { viewModel } from './model-view';
 import type { ActivityRuntime, Attempt } from './runtime';
 import { defineStep, type Effort, perform } from './step';
@@ -31,7 +31,7 @@ const evaluateStep = defineStep({
     const encoded = await encodeDocuments(await loadTokenizer(tokenizer.at?.file as string), documents, {
       most: maxTokens,
     });
-    const result = await tensorThread().measurePerplexity(
+    const result = await tensorThreads().measurePerplexity(
       {
         directory: checkpoint.at?.file as string,
         tokens: encoded,

@@ -4,7 +4,7 @@ import { type ResidualEnd, residualEnd } from '../engine/models';
 import { bytesOf } from '../engine/numbers';
 import { type ArtifactRef, elementCount, type TensorTable } from '../engine/spec';
 import type { ArtifactReader } from '../engine/store';
-import { tensorThread } from '../engine/tensor-thread';
+import { tensorThreads } from '../engine/tensor-thread';
 import type { ActivationRefs } from './calibrate-slice';
 import { readDocument, viewModel } from './model-view';
 import { readFloats } from './read-floats';
@@ -36,7 +36,7 @@ const mismatchStep = defineStep({
     const open = async () => {
       const added = bias ? (await readFloats(bias, bench)).data : null;
       const options = { rows, columns, sequenceLength, bias: added, threads, kernels: preferredKernels() };
-      return tensorThread().openMismatch(options, bench.attempt.signal);
+      return tensorThreads().openMismatch(options, bench.attempt.signal);
     };
     const stream = async () => {
       const readers: Record<string, ArtifactReader> = {};

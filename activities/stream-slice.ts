@@ -67,7 +67,7 @@ export async function streamSlice(slice: SliceStream): Promise<StreamedSlice> {
       }
       // Handed over before the one ahead of it is done, so that the stage need not wait for this thread.
       const ahead: Promise<StoredBatch> | null = running;
-      running = stage.run(batch);
+      running = stage.run(batch).then(() => batch);
       running.catch(() => undefined);
       if (ahead) await settle(ahead);
     }
@@ -99,10 +99,11 @@ async function readBatch(
   const count = Math.min(perBatch, sequences - first);
   const take = (name: string): StoredActivation => {
     const { dtype, stride } = layouts[name] as ActivationLayout;
-    const Values = dtype === 'F32' ? Float32Array : Uint16Array;
     // All batches take the same size, so that the last one finds a buffer too.
-    const buffer = buffers.take(Math.min(perBatch, sequences) * stride * Values.BYTES_PER_ELEMENT);
-    return new Values(buffer, 0, count * stride);
+    const most = Math.min(perBatch, sequences) * stride;
+    return dtype === 'F32'
+      ? new Float32Array(buffers.take(4 * most), 0, count * stride)
+      : new Uint16Array(buffers.take(2 * most), 0, count * stride);
   };
   const inputs: Record<string, StoredActivation> = {};
   for (const [name, reader] of Object.entries(readers)) {

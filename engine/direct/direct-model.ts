@@ -7,7 +7,7 @@ import { decodeFloats, encodeBfloat16 } from '../numbers';
 import { type PartialMismatch, type QuantizedLinear, serializeQuantizedLinear } from '../quantizers';
 import { rotatedDtype, rotateTensor } from '../rotation';
 import type { FloatTensor, ModelPlan, QuantizationSpec, SourceTensor, Tensor } from '../spec';
-import { type StoredWeight, tensorThread } from '../tensor-thread';
+import { type StoredWeight, tensorThreads } from '../tensor-thread';
 
 /** By name, for one slice. */
 export type Activations = Readonly<Record<string, FloatTensor>>;
@@ -80,7 +80,7 @@ export function openDirectModel(
         return [name, { shape: dimensions, data: data.slice() }];
       });
       const task = { runner, stage, gram, weights, activations: Object.fromEntries(given) };
-      const result = await tensorThread().runStage(task);
+      const result = await tensorThreads().runStage(task);
       return { activations: Object.fromEntries(result.activations), gram: result.gram, tokens: result.tokens };
     },
     async mismatch({ linear: { name, rows, columns, bias }, input }, left, original) {
@@ -88,19 +88,20 @@ export function openDirectModel(
       const [sequences, sequenceLength] = hidden.shape as [number, number];
       const added = bias ? (await floats(`${name}.bias`)).data : null;
       const options = { rows, columns, sequenceLength, bias: added, threads, kernels: preferredKernels() };
-      const stream = await tensorThread().openMismatch(options);
+      const stream = await tensorThreads().openMismatch(options);
       try {
         const perBatch = mismatchBatchSequences(sequenceLength);
         for (let first = 0; first < sequences; first += perBatch) {
           const end = Math.min(sequences, first + perBatch);
-          // Copies, since the thread takes them over.
           const part = ({ data }: FloatTensor) =>
-            data.slice((first * data.length) / sequences, (end * data.length) / sequences);
+            data.subarray((first * data.length) / sequences, (end * data.length) / sequences);
           const x = part(captured as FloatTensor);
-          // As it is stored where there is a store.
-          const stored =
-            activationDtype(input, precision) === 'BF16' ? encodeBfloat16(x, new Uint16Array(x.length)) : x;
-          const inputs = { hidden: part(hidden), original: part(original), captured: stored };
+          const inputs = {
+            hidden: sharedFloats(part(hidden)),
+            original: sharedFloats(part(original)),
+            // As it is stored where there is a store.
+            captured: activationDtype(input, precision) === 'BF16' ? sharedBfloat16(x) : sharedFloats(x),
+          };
           await stream.run({ sequences: end - first, inputs, outputs: {} });
         }
         const { gram, tokens } = await stream.finish();
@@ -110,4 +111,16 @@ export function openDirectModel(
       }
     },
   };
+}
+
+function sharedBfloat16(values: Float32Array): Uint16Array<SharedArrayBuffer> {
+  const shared = new Uint16Array(new SharedArrayBuffer(2 * values.length));
+  encodeBfloat16(values, shared);
+  return shared;
+}
+
+function sharedFloats(values: Float32Array): Float32Array<SharedArrayBuffer> {
+  const shared = new Float32Array(new SharedArrayBuffer(values.byteLength));
+  shared.set(values);
+  return shared;
 }

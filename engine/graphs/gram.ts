@@ -43,7 +43,7 @@ export interface GramSum {
   /** What a run of the graph has to write for it. */
   fetches(): Feeds;
   /** Adds the last run. `captured` `[tokens, columns]`: of the sequences that count; read only where the graph does not multiply. */
-  add(captured: Float32Array): void;
+  add(captured: Float32Array, threads: number): void;
   /** @returns the whole symmetric matrix `[columns, columns]`. */
   matrix(): Float32Array;
 }

@@ -14,8 +14,17 @@ export interface StageForward {
   readonly capturedOutput: string | null;
   /** True when XᵀX is made of what leaves the graph; false when the graph multiplies it. */
   readonly capturesInput: boolean;
-  /** `activations` `[tokens, features]` by name; `fetches`: where outputs go. */
-  run(activations: Feeds, tokens: number, fetches: Feeds): Promise<void>;
+  run(batch: ForwardBatch): Promise<void>;
+}
+
+export interface ForwardBatch {
+  /** `[tokens, features]`, by name. */
+  readonly activations: Feeds;
+  readonly tokens: number;
+  /** Where outputs go. */
+  readonly fetches: Feeds;
+  /** Threads of an operator. */
+  readonly threads: number;
 }
 
 /**
@@ -40,8 +49,8 @@ function wholeForward(options: StageStreamOptions, graph: StageGraphOptions): St
   return {
     capturedOutput,
     capturesInput: graph.gram === 'captured',
-    async run(activations, tokens, fetches) {
-      const threads = invariantThreads(options.threads, tokens, stage.applies);
+    async run({ activations, tokens, fetches, threads: most }) {
+      const threads = invariantThreads(most, tokens, stage.applies);
       const session = await sessionFor(key, { ...options, threads }, () => model);
       const feeds = { ...constants, ...activations, ...positionFeeds(options, tokens) };
       await session.run(chosen(feeds, session.inputNames), fetches);
@@ -52,7 +61,7 @@ function wholeForward(options: StageStreamOptions, graph: StageGraphOptions): St
 const scratch = new ScratchFloats();
 
 function splitForward(options: StageStreamOptions, native: NativeAddon, precision: GramPrecision): StageForward {
-  const { stage, weights, threads } = options;
+  const { stage, weights } = options;
   const gram = options.gram ? 'captured' : 'none';
   const graph: StageGraphOptions = { ...options, precision, linears: 'given', gram };
   const key = stageGraphKey(graph);
@@ -68,9 +77,13 @@ function splitForward(options: StageStreamOptions, native: NativeAddon, precisio
   }));
   const columns = stage.applies[0]?.columns as number;
 
-  const inputOf = async ({ activation, model }: LinearInput, feeds: Feeds, tokens: number): Promise<Float32Array> => {
+  const inputOf = async (
+    { activation, model }: LinearInput,
+    feeds: Feeds,
+    { tokens, threads }: ForwardBatch,
+  ): Promise<Float32Array> => {
     if (activation !== null) return feeds[activation]?.data as Float32Array;
-    const session = await sessionFor(`${key} input`, options, () => model);
+    const session = await sessionFor(`${key} input`, { ...options, threads }, () => model);
     const input = scratch.of('input', tokens * columns);
     await session.run(chosen(feeds, session.inputNames), { input: floatFeed(input, [tokens, columns]) });
     return input;
@@ -79,15 +92,16 @@ function splitForward(options: StageStreamOptions, native: NativeAddon, precisio
   return {
     capturedOutput,
     capturesInput: gram === 'captured',
-    async run(activations, tokens, fetches) {
+    async run(batch) {
+      const { activations, tokens, fetches, threads } = batch;
       const feeds: Feeds = { ...constants, ...activations, ...positionFeeds(options, tokens) };
       if (linearInput) {
-        const x = await inputOf(linearInput, feeds, tokens);
+        const x = await inputOf(linearInput, feeds, batch);
         const outputs = linears.map((linear) => ({ ...linear, y: scratch.of(linear.role, tokens * linear.rows) }));
         native.multiplyLinears(x, columns, outputs, threads);
         for (const { role, rows, y } of outputs) feeds[`${role}.output`] = floatFeed(y, [tokens, rows]);
       }
-      const session = await sessionFor(key, options, () => model);
+      const session = await sessionFor(key, { ...options, threads }, () => model);
       await session.run(chosen(feeds, session.inputNames), fetches);
     },
   };

@@ -28,6 +28,8 @@ export interface StageStreamOptions extends SessionOptions {
 /** Some whole sequences. Arrays are `[sequences · sequenceLength, features]`, by the activation's name. */
 export interface StageBatch {
   readonly sequences: number;
+  /** Default: those of the stage. */
+  readonly threads?: number;
   /** Those of `stage.reads`. */
   readonly inputs: Readonly<Record<string, Float32Array>>;
   /** Those of `stage.changes`; written. */
@@ -85,7 +87,8 @@ export function createStageStream(options: StageStreamOptions): StageStream {
 
   const compute = (batch: StageBatch, chosen: readonly number[], fetches: Feeds): Promise<void> => {
     const feeds = activationFeeds(batch.inputs, chosen, batch.sequences, sequenceLength);
-    return forward.run(feeds, chosen.length * sequenceLength, fetches);
+    const tokens = chosen.length * sequenceLength;
+    return forward.run({ activations: feeds, tokens, fetches, threads: batch.threads ?? options.threads });
   };
 
   /** `[tokens, columns]`: where X of a batch is written, when the graph does not multiply it. */
@@ -121,7 +124,10 @@ export function createStageStream(options: StageStreamOptions): StageStream {
       // Rare enough that XᵀX without the spoilt sequences may cost a second run.
       if (spoilt && !x) await compute(batch, finite, sum.fetches());
       const began = performance.now();
-      sum.add(x && spoilt ? rowsOf(x, finite, sequenceLength * columns) : (x ?? captured));
+      sum.add(
+        x && spoilt ? rowsOf(x, finite, sequenceLength * columns) : (x ?? captured),
+        batch.threads ?? options.threads,
+      );
       gramSeconds += (performance.now() - began) / 1000;
     },
     finish: () => ({

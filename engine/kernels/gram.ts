@@ -4,8 +4,8 @@ import { selectKernels } from './select-kernels';
 
 /** A sum of XᵀX over batches. Its methods block the calling thread: never call them on the event loop. */
 export interface Gram {
-  /** Adds XᵀX of a batch, `[tokens, columns]`. */
-  add(x: Float32Array): void;
+  /** Adds XᵀX of a batch, `[tokens, columns]`; on other threads than the sum was made with, if so told. */
+  add(x: Float32Array, threads?: number): void;
   /** `[columns, columns]`, symmetric. */
   matrix(): Float32Array;
 }
@@ -33,7 +33,7 @@ export function createGram({
   if (!native) return referenceGram(columns, precision);
   const sums = new Float64Array(native.gramSumsLength(columns));
   return {
-    add: (x) => native.addGram(sums, x, columns, precision, threads),
+    add: (x, now = threads) => native.addGram(sums, x, columns, precision, now),
     matrix: () => native.gramMatrix(sums, columns, threads),
   };
 }

@@ -6,4 +6,4 @@ export type {
   StoredWeight,
   StoredWeights,
 } from './tensor-tasks';
-export { type OpenStage, type StageToOpen, type TensorThread, tensorThread } from './tensor-thread';
+export { type OpenStage, type StageToOpen, type TensorThreads, tensorThreads } from './tensor-threads';

@@ -35,14 +35,16 @@ export interface StageOpening extends Pick<StageRun, 'stage' | 'gram'> {
   readonly weights: StoredWeights | null;
 }
 
-/** As StageBatch, but activations as they are stored: float32, or the patterns of bfloat16. */
+/** As StageBatch, but activations as they are stored: float32, or the patterns of bfloat16; in memory that threads share. */
 export interface StoredBatch {
   readonly sequences: number;
+  /** Default: as many as the stage was opened with. */
+  readonly threads?: number;
   readonly inputs: Readonly<Record<string, StoredActivation>>;
   /** Written. */
   readonly outputs: Readonly<Record<string, StoredActivation>>;
 }
-export type StoredActivation = Float32Array | Uint16Array;
+export type StoredActivation = Float32Array<SharedArrayBuffer> | Uint16Array<SharedArrayBuffer>;
 
 export interface PerplexityTask {
   readonly directory: string;
@@ -71,26 +73,29 @@ export async function openMismatch(options: MismatchStreamOptions): Promise<void
 const scratch = new ScratchFloats();
 let lastBatch: Promise<unknown> = Promise.resolve();
 
-/** Runs the open stage on one batch, after those that came before. @returns the batch, its outputs written. */
-export function runBatch(batch: StoredBatch): Promise<StoredBatch> {
+/** Runs the open stage on one batch, after those that came before, and writes its outputs. */
+export function runBatch(batch: StoredBatch): Promise<void> {
   const run = lastBatch.then(() => runNow(batch));
   lastBatch = run.catch(() => undefined);
   return run;
 }
 
-async function runNow(batch: StoredBatch): Promise<StoredBatch> {
-  const floats = (name: string, stored: StoredActivation) =>
-    stored instanceof Float32Array ? stored : scratch.of(name, stored.length);
+async function runNow(batch: StoredBatch): Promise<void> {
+  // onnxruntime-node takes no shared memory.
   const inputs = mapRecord(batch.inputs, (name, stored) => {
-    const values = floats(`${name} in`, stored);
-    return stored instanceof Uint16Array ? decodeBfloat16(stored, values) : values;
+    const values = scratch.of(`${name} in`, stored.length);
+    if (stored instanceof Uint16Array) decodeBfloat16(stored, values);
+    else values.set(stored);
+    return values;
   });
-  const outputs = mapRecord(batch.outputs, (name, stored) => floats(`${name} out`, stored));
-  await (open as StageStream).run({ sequences: batch.sequences, inputs, outputs });
+  const outputs = mapRecord(batch.outputs, (name, stored) => scratch.of(`${name} out`, stored.length));
+  const { sequences, threads } = batch;
+  await (open as StageStream).run({ sequences, inputs, outputs, ...(threads ? { threads } : {}) });
   for (const [name, stored] of Object.entries(batch.outputs)) {
-    if (stored instanceof Uint16Array) encodeBfloat16(outputs[name] as Float32Array, stored);
+    const values = outputs[name] as Float32Array;
+    if (stored instanceof Uint16Array) encodeBfloat16(values, stored);
+    else stored.set(values);
   }
-  return batch;
 }
 
 function mapRecord<In, Out>(record: Readonly<Record<string, In>>, map: (name: string, value: In) => Out) {

@@ -7,7 +7,7 @@ use crate::linear::{Fault, Hessian, LinearProblem, Method, QuantizedRows, quanti
 use crate::pack;
 use crate::scales::{CodeGrid, Search};
 use crate::simd::{InstructionSet, Real, choose, instruction_set};
-use crate::threads::{Cancellation, pool};
+use crate::threads::{Cancellation, own_pool, pool};
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
@@ -48,6 +48,12 @@ impl JsCancellation {
 
 /// What the last panic said. A library does not print; this one's panics are its own, since every addon has its own runtime.
 static LAST_PANIC: Mutex<String> = Mutex::new(String::new());
+
+/// Runs `work`, which blocks a thread of JavaScript, in that thread's own pool.
+pub(crate) fn in_own_pool<R: Send>(threads: u32, work: impl FnOnce() -> R + Send) -> Result<R> {
+    let pool = own_pool(threads.max(1) as usize).map_err(Error::from_reason)?;
+    guarded(|| pool.install(work))
+}
 
 /// Runs `work` in the pool of so many threads.
 pub(crate) fn in_pool<R: Send>(threads: u32, work: impl FnOnce() -> R + Send) -> Result<R> {
@@ -316,7 +322,7 @@ pub fn cholesky_single(mut matrix: Float32Array, columns: u32, threads: u32) -> 
 }
 
 fn factorized<T: Real>(matrix: &mut [T], columns: u32, threads: u32) -> Result<bool> {
-    in_pool(threads, || {
+    in_own_pool(threads, || {
         crate::inverse_factor::cholesky(matrix, columns as usize, &Cancellation::default()).is_ok()
     })
 }
@@ -352,7 +358,7 @@ pub fn add_gram(
 ) -> Result<()> {
     let precision = precision_of(&precision)?;
     let sums = unsafe { sums.as_mut() };
-    in_pool(threads, || {
+    in_own_pool(threads, || {
         crate::gram::add_gram(sums, &x, columns as usize, precision)
     })
 }
@@ -362,7 +368,7 @@ pub fn add_gram(
 pub fn gram_matrix(sums: Float64Array, columns: u32, threads: u32) -> Result<Float32Array> {
     let columns = columns as usize;
     let mut matrix = vec![0.0; columns * columns];
-    in_pool(threads, || {
+    in_own_pool(threads, || {
         crate::gram::gram_matrix(&sums, columns, &mut matrix)
     })?;
     Ok(matrix.into())
@@ -372,7 +378,7 @@ pub fn gram_matrix(sums: Float64Array, columns: u32, threads: u32) -> Result<Flo
 #[napi]
 pub fn row_energies(x: Float32Array, columns: u32, threads: u32) -> Result<Float32Array> {
     let mut energies = vec![0.0; x.len() / columns.max(1) as usize];
-    in_pool(threads, || {
+    in_own_pool(threads, || {
         crate::gram::row_energies(&x, columns as usize, &mut energies)
     })?;
     Ok(energies.into())

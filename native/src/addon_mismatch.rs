@@ -1,6 +1,6 @@
 //! What JavaScript calls of asymmetric calibration.
 
-use crate::addon::{in_pool, require_length};
+use crate::addon::{in_own_pool, in_pool, require_length};
 use crate::mismatch::{Mismatch, add_product, target};
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
@@ -21,7 +21,7 @@ pub fn js_add_product(
     require_length(x.len(), tokens * columns)?;
     require_length(sums.len(), rows * columns)?;
     let sums = unsafe { sums.as_mut() };
-    in_pool(threads, || add_product(sums, &d, rows, &x, columns))
+    in_own_pool(threads, || add_product(sums, &d, rows, &x, columns))
 }
 
 /// See MismatchTask in engine/quantizers/mismatch-target.ts.

@@ -1,6 +1,6 @@
 //! What JavaScript calls of the products of linears. All of it blocks the calling thread: for threads that may.
 
-use crate::addon::{CodesToDequantize, groups_of, in_pool, require_length};
+use crate::addon::{CodesToDequantize, groups_of, in_own_pool, require_length};
 use crate::amx;
 use crate::multiply;
 use crate::packed_linear;
@@ -26,7 +26,7 @@ pub fn pack_linear(
     require_length(weight.len(), rows * columns)?;
     require_length(packed.len(), packed_linear::packed_length(rows, columns))?;
     let packed = unsafe { packed.as_mut() };
-    in_pool(threads.unwrap_or(1), || {
+    in_own_pool(threads.unwrap_or(1), || {
         packed_linear::pack_linear(&weight, rows, columns, packed)
     })
 }
@@ -42,7 +42,7 @@ pub fn pack_linear_from_codes(
     let (rows, columns) = (linear.rows as usize, linear.columns as usize);
     require_length(packed.len(), packed_linear::packed_length(rows, columns))?;
     let packed = unsafe { packed.as_mut() };
-    in_pool(threads.unwrap_or(1), || {
+    in_own_pool(threads.unwrap_or(1), || {
         packed_linear::pack_linear_from(rows, columns, packed, |rows, weights| {
             let codes = crate::convert::Codes {
                 codes: &linear.codes[rows.start * columns..rows.end * columns],
@@ -106,7 +106,7 @@ pub fn multiply_linears(
         }
     });
     let mut linears: Vec<_> = linears.collect();
-    in_pool(threads, || {
+    in_own_pool(threads, || {
         multiply::multiply_linears(&x, columns, &mut linears)
     })
 }
@@ -140,7 +140,7 @@ pub fn has_amx() -> bool {
 /// Whether products on AMX are right here. It may crash or hang: for a process of its own.
 #[napi]
 pub fn amx_works() -> Result<bool> {
-    in_pool(2, amx::amx_works)
+    in_own_pool(2, amx::amx_works)
 }
 
 /// Products of bfloat16 use AMX from now on, or not any more; whether they do. For the whole process.

@@ -1,6 +1,7 @@
 //! Pools of threads, and how work is called off.
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -35,12 +36,36 @@ pub fn pool(threads: usize) -> Result<Arc<ThreadPool>, String> {
     if let Some(pool) = pools.get(&threads) {
         return Ok(pool.clone());
     }
-    let pool = ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .thread_name(|index| format!("quantloom-{index}"))
-        .build()
-        .map_err(|error| format!("{threads} threads could not be started: {error}"))?;
-    let pool = Arc::new(pool);
+    let pool = Arc::new(start(threads, false)?);
     pools.insert(threads, pool.clone());
     Ok(pool)
+}
+
+/// The calling thread's own pool: who call at the same time do not wait for each other. The only thread of a pool of one is the caller.
+pub fn own_pool(threads: usize) -> Result<Arc<ThreadPool>, String> {
+    thread_local! {
+        static POOLS: RefCell<HashMap<usize, Arc<ThreadPool>>> = RefCell::default();
+    }
+    POOLS.with_borrow_mut(|pools| {
+        if let Some(pool) = pools.get(&threads) {
+            return Ok(pool.clone());
+        }
+        let pool = Arc::new(start(threads, threads == 1)?);
+        pools.insert(threads, pool.clone());
+        Ok(pool)
+    })
+}
+
+fn start(threads: usize, with_caller: bool) -> Result<ThreadPool, String> {
+    let builder = ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(|index| format!("quantloom-{index}"));
+    let builder = if with_caller {
+        builder.use_current_thread()
+    } else {
+        builder
+    };
+    builder
+        .build()
+        .map_err(|error| format!("{threads} threads could not be started: {error}"))
 }
