@@ -1,17 +1,20 @@
 //! The inner loops of Quantloom's solver: what engine/kernels does in TypeScript, on all cores and whole vectors.
 //!
-//! The modules are plain Rust on slices; `addon`, `addon_multiply` and `addon_mismatch` are the only ones that know of JavaScript.
+//! The modules are plain Rust on slices; those called `addon` are the only ones that know of JavaScript.
 
 // Indices name rows of registers and lanes, several arrays at a time: iterators would hide which.
 #![allow(clippy::needless_range_loop)]
 
 pub mod addon;
+pub mod addon_elementwise;
 pub mod addon_mismatch;
 pub mod addon_multiply;
 pub mod amx;
 pub mod columns;
 pub mod convert;
+pub mod elementwise;
 pub mod energy;
+pub mod exponential;
 pub mod gram;
 #[cfg(any(test, all(target_arch = "x86_64", target_os = "linux")))]
 mod gram_tiles;

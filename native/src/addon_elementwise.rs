@@ -1,0 +1,75 @@
+//! What JavaScript calls of the operators between linears. All of it blocks the calling thread: for threads that may.
+
+use crate::addon::{in_own_pool, require_length};
+use crate::elementwise::{Heads, add, gated_silu, rms_norm, rotate};
+use napi::bindgen_prelude::*;
+use napi_derive::napi;
+
+/// `sum = a + b`.
+#[napi(js_name = "add")]
+pub fn js_add(a: Float32Array, b: Float32Array, mut sum: Float32Array, threads: u32) -> Result<()> {
+    require_length(a.len(), sum.len())?;
+    require_length(b.len(), sum.len())?;
+    let sum = unsafe { sum.as_mut() };
+    in_own_pool(threads, || add(&a, &b, sum))
+}
+
+/// Root mean square norm of the rows of `x` `[tokens, columns]`, `weight` `[columns]`.
+#[napi(js_name = "rmsNorm")]
+pub fn js_rms_norm(
+    x: Float32Array,
+    weight: Float32Array,
+    epsilon: f64,
+    mut y: Float32Array,
+    threads: u32,
+) -> Result<()> {
+    require_length(x.len(), y.len())?;
+    require_length(x.len(), x.len() / weight.len().max(1) * weight.len())?;
+    let y = unsafe { y.as_mut() };
+    in_own_pool(threads, || rms_norm(&x, &weight, epsilon as f32, y))
+}
+
+/// `product = silu(gate) · up`.
+#[napi(js_name = "gatedSilu")]
+pub fn js_gated_silu(
+    gate: Float32Array,
+    up: Float32Array,
+    mut product: Float32Array,
+    threads: u32,
+) -> Result<()> {
+    require_length(gate.len(), product.len())?;
+    require_length(up.len(), product.len())?;
+    let product = unsafe { product.as_mut() };
+    in_own_pool(threads, || gated_silu(&gate, &up, product))
+}
+
+/// Rotary positions, in place.
+#[napi(object, object_to_js = false)]
+pub struct RotaryOptions {
+    /// `[positions, headSize / 2]`.
+    pub cos: Float32Array,
+    /// `[positions, headSize / 2]`.
+    pub sin: Float32Array,
+    pub sequence_length: u32,
+    pub heads: u32,
+    pub head_size: u32,
+}
+
+/// Turns the pairs of `x` `[tokens, heads · headSize]` by the angle of the token's position in its sequence.
+#[napi(js_name = "rotate")]
+pub fn js_rotate(mut x: Float32Array, options: RotaryOptions, threads: u32) -> Result<()> {
+    let head_size = options.head_size as usize;
+    let features = options.heads as usize * head_size;
+    let sequence_length = options.sequence_length as usize;
+    require_length(x.len(), x.len() / features.max(1) * features)?;
+    require_length(options.cos.len(), options.sin.len())?;
+    require_length(options.cos.len(), sequence_length * (head_size / 2))?;
+    let heads = Heads {
+        sequence_length,
+        head_size,
+    };
+    let x = unsafe { x.as_mut() };
+    in_own_pool(threads, || {
+        rotate(x, features, heads, &options.cos, &options.sin)
+    })
+}

@@ -1,0 +1,342 @@
+//! What lies between the linears of a decoder layer, attention aside: sums, norms, rotary positions, gated products.
+//!
+//! Every element is computed from its own row by a fixed chain of operations, whatever the number of threads and the instruction set.
+
+use crate::exponential::exponential;
+use crate::simd::dispatch;
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+
+/// Numbers of a task: enough to be worth a thread, few enough to stay in the second-level cache.
+const TASK: usize = 1 << 15;
+
+fn rows_of_task(columns: usize) -> usize {
+    (TASK / columns).max(1)
+}
+
+/// `a + b`.
+pub fn add(a: &[f32], b: &[f32], sum: &mut [f32]) {
+    assert!(a.len() == sum.len() && b.len() == sum.len());
+    let parts = sum
+        .par_chunks_mut(TASK)
+        .zip(a.par_chunks(TASK))
+        .zip(b.par_chunks(TASK));
+    parts.for_each(|((sum, a), b)| dispatch(Add { a, b, sum }));
+}
+
+struct Add<'a> {
+    a: &'a [f32],
+    b: &'a [f32],
+    sum: &'a mut [f32],
+}
+
+impl WithSimd for Add<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for ((sum, a), b) in self.sum.iter_mut().zip(self.a).zip(self.b) {
+            *sum = a + b;
+        }
+    }
+}
+
+/// `x / sqrt(mean(x²) + epsilon) · weight` of each row of `[tokens, columns]` (Zhang and Sennrich 2019, eq. 4). The mean is taken in
+/// float64, so a row's factor is off by half a unit of float32 at most, each result by three.
+pub fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32, y: &mut [f32]) {
+    let columns = weight.len();
+    assert!(x.len() == y.len() && x.len().is_multiple_of(columns.max(1)));
+    if columns == 0 {
+        return;
+    }
+    let rows = rows_of_task(columns);
+    let parts = y
+        .par_chunks_mut(rows * columns)
+        .zip(x.par_chunks(rows * columns));
+    parts.for_each(|(y, x)| {
+        dispatch(Norm {
+            x,
+            weight,
+            epsilon,
+            y,
+        })
+    });
+}
+
+struct Norm<'a> {
+    x: &'a [f32],
+    weight: &'a [f32],
+    epsilon: f32,
+    y: &'a mut [f32],
+}
+
+impl WithSimd for Norm<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let columns = self.weight.len();
+        let rows = self.x.chunks_exact(columns);
+        for (x, y) in rows.zip(self.y.chunks_exact_mut(columns)) {
+            let mean = sum_of_squares(x) / columns as f64;
+            let factor = (1.0 / (mean + self.epsilon as f64).sqrt()) as f32;
+            for ((y, x), weight) in y.iter_mut().zip(x).zip(self.weight) {
+                *y = x * factor * weight;
+            }
+        }
+    }
+}
+
+/// In float64, with 32 partial sums in a fixed order.
+#[inline(always)]
+pub fn sum_of_squares(row: &[f32]) -> f64 {
+    let mut sums = [0.0f64; 32];
+    let parts = row.chunks_exact(32);
+    let rest = parts.remainder();
+    for part in parts {
+        for i in 0..32 {
+            let x = part[i] as f64;
+            sums[i] = x.mul_add(x, sums[i]);
+        }
+    }
+    for (sum, &x) in sums.iter_mut().zip(rest) {
+        *sum += x as f64 * x as f64;
+    }
+    sums.iter().sum()
+}
+
+/// `silu(gate) · up`, with silu(x) = x / (1 + exp(-x)) (Shazeer 2020, SwiGLU).
+pub fn gated_silu(gate: &[f32], up: &[f32], product: &mut [f32]) {
+    assert!(gate.len() == product.len() && up.len() == product.len());
+    let factors = gate.par_chunks(TASK).zip(up.par_chunks(TASK));
+    let parts = product.par_chunks_mut(TASK).zip(factors);
+    parts.for_each(|(product, (gate, up))| dispatch(GatedSilu { gate, up, product }));
+}
+
+struct GatedSilu<'a> {
+    gate: &'a [f32],
+    up: &'a [f32],
+    product: &'a mut [f32],
+}
+
+impl WithSimd for GatedSilu<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for ((product, &gate), &up) in self.product.iter_mut().zip(self.gate).zip(self.up) {
+            *product = gate / (1.0 + exponential(-gate)) * up;
+        }
+    }
+}
+
+/// Heads of queries or keys, `[tokens, heads · head_size]`, whose tokens are whole sequences.
+#[derive(Clone, Copy)]
+pub struct Heads {
+    pub sequence_length: usize,
+    pub head_size: usize,
+}
+
+/// Rotary positions (Su et al. 2021, RoFormer, eq. 34, halves instead of neighbours), in place: number i and i + headSize / 2 of a head are a
+/// pair; `cos` and `sin` are `[positions, headSize / 2]`, the position is the token's in its sequence.
+pub fn rotate(x: &mut [f32], features: usize, heads: Heads, cos: &[f32], sin: &[f32]) {
+    let Heads {
+        sequence_length,
+        head_size,
+    } = heads;
+    let pairs = head_size / 2;
+    assert!(cos.len() >= sequence_length * pairs && sin.len() >= sequence_length * pairs);
+    assert!(features.is_multiple_of(head_size.max(1)) && x.len().is_multiple_of(features.max(1)));
+    if features == 0 || pairs == 0 {
+        return;
+    }
+    let rows = rows_of_task(features);
+    x.par_chunks_mut(rows * features)
+        .enumerate()
+        .for_each(|(task, x)| {
+            dispatch(Rotate {
+                x,
+                features,
+                heads,
+                first: task * rows,
+                cos,
+                sin,
+            });
+        });
+}
+
+struct Rotate<'a> {
+    x: &'a mut [f32],
+    features: usize,
+    heads: Heads,
+    /// Token.
+    first: usize,
+    cos: &'a [f32],
+    sin: &'a [f32],
+}
+
+impl WithSimd for Rotate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let pairs = self.heads.head_size / 2;
+        for (row, x) in self.x.chunks_exact_mut(self.features).enumerate() {
+            let at = (self.first + row) % self.heads.sequence_length * pairs;
+            let (cos, sin) = (&self.cos[at..at + pairs], &self.sin[at..at + pairs]);
+            for head in x.chunks_exact_mut(self.heads.head_size) {
+                let (left, right) = head.split_at_mut(pairs);
+                for i in 0..pairs {
+                    let (a, b) = (left[i], right[i]);
+                    left[i] = a * cos[i] - b * sin[i];
+                    right[i] = a * sin[i] + b * cos[i];
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simd::{InstructionSet, choose, instruction_set};
+    use crate::tests::noise;
+    use crate::threads::pool;
+
+    fn floats(count: usize, seed: u64, scale: f64) -> Vec<f32> {
+        noise(count, seed)
+            .iter()
+            .map(|x| (x * scale) as f32)
+            .collect()
+    }
+
+    /// What `compute` gives, the same bytes with every instruction set and number of threads.
+    fn everywhere(compute: impl Fn() -> Vec<f32> + Sync) -> Vec<f32> {
+        let chosen = instruction_set();
+        let mut results: Vec<Vec<u32>> = Vec::new();
+        for set in InstructionSet::ALL.into_iter().filter(|set| choose(*set)) {
+            for threads in [1, 3] {
+                let found = pool(threads).unwrap().install(&compute);
+                if set != InstructionSet::Baseline {
+                    results.push(found.iter().map(|x| x.to_bits()).collect());
+                }
+            }
+        }
+        choose(chosen);
+        assert!(results.windows(2).all(|pair| pair[0] == pair[1]));
+        compute()
+    }
+
+    fn close(found: &[f32], expected: impl Fn(usize) -> f64, units: f64) {
+        for (i, &found) in found.iter().enumerate() {
+            let expected = expected(i);
+            let bound = units * f32::EPSILON as f64 / 2.0 * expected.abs() + 1e-38;
+            assert!(
+                (found as f64 - expected).abs() <= bound,
+                "{i}: {found} for {expected}"
+            );
+        }
+    }
+
+    #[test]
+    fn sums_are_those_of_float32() {
+        let (a, b) = (floats(100_001, 1, 3.0), floats(100_001, 2, 1e-3));
+        let found = everywhere(|| {
+            let mut sum = vec![0.0; a.len()];
+            add(&a, &b, &mut sum);
+            sum
+        });
+        assert!((0..a.len()).all(|i| found[i] == a[i] + b[i]));
+    }
+
+    #[test]
+    fn norms_are_those_of_float64() {
+        for columns in [1, 7, 64, 577] {
+            let (x, weight) = (floats(columns * 301, 3, 20.0), floats(columns, 4, 2.0));
+            let found = everywhere(|| {
+                let mut y = vec![0.0; x.len()];
+                rms_norm(&x, &weight, 1e-5, &mut y);
+                y
+            });
+            let factor = |row: usize| {
+                let row = &x[row * columns..(row + 1) * columns];
+                let squares: f64 = row.iter().map(|&x| x as f64 * x as f64).sum();
+                1.0 / (squares / columns as f64 + 1e-5f32 as f64).sqrt()
+            };
+            close(
+                &found,
+                |i| x[i] as f64 * factor(i / columns) * weight[i % columns] as f64,
+                3.1,
+            );
+        }
+    }
+
+    #[test]
+    fn gated_products_are_those_of_float64_and_vanish_far_below() {
+        let mut gate = floats(40_003, 5, 12.0);
+        let up = floats(gate.len(), 6, 3.0);
+        gate[..4].copy_from_slice(&[-200.0, 200.0, 0.0, -88.0]);
+        let found = everywhere(|| {
+            let mut product = vec![0.0; gate.len()];
+            gated_silu(&gate, &up, &mut product);
+            product
+        });
+        let expected = |i: usize| {
+            let gate = gate[i] as f64;
+            gate / (1.0 + (-gate).exp()) * up[i] as f64
+        };
+        close(&found, expected, 8.0);
+        assert!(found[0].abs() < 1e-36 && found[1] == 200.0 * up[1]);
+    }
+
+    #[test]
+    fn what_is_not_finite_stays_so() {
+        let mut product = [0.0; 3];
+        gated_silu(
+            &[f32::NAN, 1.0, f32::INFINITY],
+            &[1.0, f32::NAN, 1.0],
+            &mut product,
+        );
+        assert!(product[0].is_nan() && product[1].is_nan() && product[2] == f32::INFINITY);
+        let mut y = [0.0; 4];
+        rms_norm(
+            &[f32::INFINITY, 1.0, f32::NAN, 1.0],
+            &[1.0, 1.0],
+            1e-5,
+            &mut y,
+        );
+        assert!(y[0].is_nan() && y[2].is_nan() && y[3].is_nan());
+    }
+
+    #[test]
+    fn pairs_are_turned_by_the_angle_of_their_position() {
+        let heads = Heads {
+            sequence_length: 5,
+            head_size: 6,
+        };
+        let features = 18;
+        let x = floats(features * 20, 7, 1.0);
+        let angle = |position: usize, pair: usize| position as f64 * 0.3 + pair as f64 * 0.7;
+        let table = |f: fn(f64) -> f64| -> Vec<f32> {
+            (0..15).map(|i| f(angle(i / 3, i % 3)) as f32).collect()
+        };
+        let (cos, sin) = (table(f64::cos), table(f64::sin));
+        let found = everywhere(|| {
+            let mut x = x.clone();
+            rotate(&mut x, features, heads, &cos, &sin);
+            x
+        });
+        for (i, &found) in found.iter().enumerate() {
+            let (token, number) = (i / features, i % 6);
+            let (pair, head) = (number % 3, i - number);
+            let turn = angle(token % 5, pair);
+            let (a, b) = (x[head + pair] as f64, x[head + pair + 3] as f64);
+            let expected = if number < 3 {
+                a * turn.cos() - b * turn.sin()
+            } else {
+                a * turn.sin() + b * turn.cos()
+            };
+            assert!((found as f64 - expected).abs() < 1e-6, "{i}");
+        }
+    }
+}
