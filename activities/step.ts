@@ -1,4 +1,11 @@
-import { type ArtifactKind, type ArtifactRef, type DType, QuantloomError } from '../engine/spec';
+import {
+  type ArtifactKind,
+  type ArtifactRef,
+  DTYPE_BITS,
+  type DType,
+  elementCount,
+  QuantloomError,
+} from '../engine/spec';
 import type { ArtifactWriter } from '../engine/store';
 import { computationKey } from './identity';
 import type { ActivityRuntime, Attempt } from './runtime';
@@ -151,7 +158,9 @@ function benchFor(key: string, runtime: ActivityRuntime, attempt: Attempt, parts
     }),
     writeDocument: (value) => bench.write('document', Buffer.from(JSON.stringify(value))),
     create: async (kind, form = {}) => {
-      const writer = await runtime.store.create({ durable: isDurable(kind) });
+      const { dtype, shape } = form;
+      const expected = dtype && shape ? (elementCount(shape) * DTYPE_BITS[dtype]) / 8 : 0;
+      const writer = await runtime.store.create({ durable: isDurable(kind), bytes: expected });
       let bytes = 0;
       return {
         write: (content) => {

@@ -25,14 +25,17 @@ export interface ArtifactStore {
    */
   open(sha256: string): Promise<ArtifactReader>;
 
-  /** An artifact that is written piece by piece; nothing is there before `commit`. */
-  create(options?: { readonly durable?: boolean }): Promise<ArtifactWriter>;
+  /** An artifact that is written piece by piece; nothing is there before `commit`. `bytes`: that it will have, as far as is known. */
+  create(options?: { readonly durable?: boolean; readonly bytes?: number }): Promise<ArtifactWriter>;
 
   /** Presence only, content not verified. */
   has(sha256: string): Promise<boolean>;
 
   /** Removes an artifact; no error if there is none. */
   remove(sha256: string): Promise<void>;
+
+  /** As `remove`; what is written next may take its room at once. */
+  recycle(sha256: string): Promise<void>;
 
   /** Makes the artifact's content appear at `path` (verified, by reflink or copy, never a hard link: outputs may be edited). */
   exportTo(sha256: string, path: string): Promise<void>;

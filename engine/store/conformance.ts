@@ -145,6 +145,38 @@ export function describeArtifactStore(name: string, open: () => Promise<StoreUnd
       expect(await store.has(ABC)).toBe(false);
     });
 
+    test('what is recycled is missing, and what is written in its room is whole', async () => {
+      const old = Buffer.alloc(3_000_000, 'old');
+      const first = await store.put(old, { durable: false });
+      await store.recycle(first);
+      await store.recycle(first);
+      expect(await store.has(first)).toBe(false);
+      for (const content of [Buffer.from('abc'), Buffer.alloc(3_000_000, 'new'), Buffer.alloc(4_000_000, 'more')]) {
+        const writer = await store.create({ durable: false, bytes: 3_000_000 });
+        await writer.write(content);
+        const written = await writer.commit();
+        await writer.close();
+        expect(written).toBe(sha256(content));
+        expect(Buffer.from(await store.get(written)).equals(content)).toBe(true);
+        await store.recycle(written);
+      }
+    });
+
+    test('what is recycled and written over while it is read is missing, never taken for what it was', async () => {
+      const sha256 = await store.put(Buffer.alloc(3_000_000, 'old'), { durable: false });
+      const again = await place.reopen();
+      for (const reading of [store, again]) {
+        await store.put(Buffer.alloc(3_000_000, 'old'), { durable: false });
+        const reader = await reading.open(sha256);
+        await reader.read(Buffer.alloc(1_000_000));
+        await store.recycle(sha256);
+        await store.put(Buffer.alloc(3_000_000, 'new'), { durable: false });
+        const whole = reader.read(Buffer.alloc(2_000_000)).then(() => reader.finish());
+        await expect(whole).rejects.toMatchObject({ code: 'ArtifactMissing' });
+        await reader.close();
+      }
+    });
+
     test.each([
       ['one bit', Buffer.from('abb')],
       ['its end', Buffer.from('ab')],

@@ -7,6 +7,7 @@ import { createFileWriter, makeShard } from './file-writer';
 import { decodeRecord, encodeRecord } from './record-file';
 import { requireSha256 } from './sha256';
 import { listShards, type ShardEntry } from './shards';
+import { SpareFiles } from './spare-files';
 import { asStoreFull } from './store-full';
 import { synchronize, writeAndHash } from './synchronized-write';
 import { sweepTemporaryFiles, temporaryName } from './temporary-files';
@@ -27,6 +28,7 @@ const USED_RECENTLY_MILLISECONDS = 600_000;
  * records/ab/abcd…   a record, named after its key
  * quarantine/        what did not match its hash, for a look at it
  * tmp/               what is being written
+ * spare/             what nobody needs, to be written over
  * ```
  *
  * The file system must know hard links (a record is linked into place, so that the first one wins).
@@ -36,11 +38,11 @@ const USED_RECENTLY_MILLISECONDS = 600_000;
 export async function openFileStore(directory: string): Promise<ArtifactStore> {
   const root = path.resolve(directory);
   try {
-    for (const part of ['objects', 'records', 'quarantine', 'tmp']) {
+    for (const part of ['objects', 'records', 'quarantine', 'tmp', 'spare']) {
       await mkdir(path.join(root, part), { recursive: true });
       await access(path.join(root, part), constants.W_OK | constants.X_OK);
     }
-    await sweepTemporaryFiles(path.join(root, 'tmp'));
+    for (const part of ['tmp', 'spare']) await sweepTemporaryFiles(path.join(root, part));
   } catch (error) {
     throw new QuantloomError(
       'OutputUnwritable',
@@ -56,7 +58,11 @@ class FileStore implements ArtifactStore {
   /** What this process wrote itself: as long as the file has not changed since, it need not be hashed when it is read. */
   readonly #written = new RecentIdentities();
 
-  constructor(readonly location: string) {}
+  readonly #spares: SpareFiles;
+
+  constructor(readonly location: string) {
+    this.#spares = new SpareFiles(path.join(location, 'spare'));
+  }
 
   async put(content: Uint8Array, options: { readonly durable?: boolean } = {}): Promise<string> {
     const writer = await this.create(options);
@@ -68,8 +74,16 @@ class FileStore implements ArtifactStore {
     }
   }
 
-  create({ durable = true }: { readonly durable?: boolean } = {}): Promise<ArtifactWriter> {
+  create({
+    durable = true,
+    bytes = 0,
+  }: {
+    readonly durable?: boolean;
+    readonly bytes?: number;
+  } = {}): Promise<ArtifactWriter> {
     return createFileWriter({
+      spares: this.#spares,
+      bytes,
       temporary: this.#temporary(),
       location: this.location,
       objectOf: (sha256) => this.#object(sha256),
@@ -82,9 +96,9 @@ class FileStore implements ArtifactStore {
     const object = this.#object(sha256);
     const reader = await this.#orMissing(sha256, HashingReader.open(object, this.#written.get(sha256)));
     const check = async () => {
-      if (!reader.hashes) return;
+      if (!reader.hashes) return this.#orMissing(sha256, reader.requireUnchanged());
       const found = { sha256: await reader.finish(), inode: reader.inode };
-      if (found.sha256 !== sha256) throw await this.#corrupt(sha256, found);
+      if (found.sha256 !== sha256) throw await this.#mismatch(sha256, found);
     };
     return {
       bytes: reader.bytes,
@@ -101,7 +115,7 @@ class FileStore implements ArtifactStore {
   async get(sha256: string): Promise<Uint8Array> {
     const object = this.#object(sha256);
     const read = await this.#orMissing(sha256, readAndHash(object));
-    if (read.sha256 !== sha256) throw await this.#corrupt(sha256, read);
+    if (read.sha256 !== sha256) throw await this.#mismatch(sha256, read);
     return read.content;
   }
 
@@ -111,6 +125,10 @@ class FileStore implements ArtifactStore {
 
   async remove(sha256: string): Promise<void> {
     await rm(this.#object(sha256), { force: true });
+  }
+
+  async recycle(sha256: string): Promise<void> {
+    await this.#spares.keep(this.#object(sha256));
   }
 
   async exportTo(sha256: string, target: string): Promise<void> {
@@ -203,6 +221,16 @@ class FileStore implements ArtifactStore {
 
   #temporary(): string {
     return path.join(this.location, 'tmp', temporaryName());
+  }
+
+  /** Corrupt, or recycled while it was read. */
+  async #mismatch(sha256: string, found: { readonly sha256: string; readonly inode: number }): Promise<unknown> {
+    try {
+      await this.#orMissing(sha256, stat(this.#object(sha256)));
+    } catch (missing) {
+      return missing;
+    }
+    return this.#corrupt(sha256, found);
   }
 
   async #corrupt(sha256: string, found: { readonly sha256: string; readonly inode: number }): Promise<QuantloomError> {

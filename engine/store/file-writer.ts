@@ -1,6 +1,7 @@
 import { mkdir, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { ArtifactWriter } from './artifact-store';
+import type { SpareFiles } from './spare-files';
 import { asStoreFull } from './store-full';
 import { HashingWriter, synchronize } from './synchronized-write';
 import { fileIdentity } from './verified-read';
@@ -15,22 +16,28 @@ interface FileWriterOptions {
   /** Called when the object is in its place. */
   readonly written: (sha256: string, identity: string) => void;
   readonly durable: boolean;
+  /** Files that one which is not durable may be written over. */
+  readonly spares: SpareFiles;
+  /** That it will have, as far as is known. */
+  readonly bytes: number;
 }
 
 /** Writes beside the store's objects and moves the file to its place when its name is known. */
 export async function createFileWriter(options: FileWriterOptions): Promise<ArtifactWriter> {
-  const { temporary, location, durable } = options;
+  const { temporary, location, durable, spares } = options;
   let bytes = 0;
-  /** No room: first the half-written file goes, then the free bytes are looked at. */
+  /** No room: first the half-written file goes, and what is spare, then the free bytes are looked at. */
   const guarded = async <T>(work: Promise<T>): Promise<T> => {
     try {
       return await work;
     } catch (error) {
       await rm(temporary, { force: true });
+      await spares.clear();
       throw await asStoreFull(error, location, bytes);
     }
   };
-  const writer = await guarded(HashingWriter.create(temporary));
+  const reused = !durable && (await spares.take(temporary, options.bytes));
+  const writer = await guarded(reused ? HashingWriter.over(temporary) : HashingWriter.create(temporary));
   let open = true;
   const closeFile = async () => {
     if (!open) return;
@@ -38,6 +45,7 @@ export async function createFileWriter(options: FileWriterOptions): Promise<Arti
     await writer.close();
   };
   const move = async () => {
+    if (reused) await writer.end();
     const { ino: inode } = await stat(temporary, { bigint: true });
     await closeFile();
     const sha256 = writer.sha256();

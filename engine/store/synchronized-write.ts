@@ -14,6 +14,11 @@ export class HashingWriter {
     return new HashingWriter(await open(file, 'wx'));
   }
 
+  /** Writes over a file that exists. @throws the system's error. */
+  static async over(file: string): Promise<HashingWriter> {
+    return new HashingWriter(await open(file, 'r+'));
+  }
+
   /** Appends. @throws the system's error; the file is left as it is then. */
   async write(content: Uint8Array): Promise<void> {
     for (let start = 0; start < content.byteLength; start += CHUNK_BYTES) {
@@ -23,6 +28,11 @@ export class HashingWriter {
       this.#position += chunk.byteLength;
       await writing;
     }
+  }
+
+  /** The file ends here. */
+  async end(): Promise<void> {
+    await this.handle.truncate(this.#position);
   }
 
   /** SHA-256 of all that was written. Once only. */

@@ -23,15 +23,27 @@ export class HashingReader {
     private readonly handle: FileHandle,
     readonly bytes: number,
     readonly inode: number,
-    /** False: the content is known, and only read. */
-    readonly hashes: boolean,
+    /** The content is known as long as the file is this one, and only read. */
+    private readonly known: string | null,
   ) {}
+
+  /** False: the content is known, and only read. */
+  get hashes(): boolean {
+    return this.known === null;
+  }
+
+  /** @throws ENOENT when the file that was opened is another by now. */
+  async requireUnchanged(): Promise<void> {
+    if (fileIdentity(await this.handle.stat({ bigint: true })) === this.known) return;
+    throw Object.assign(new Error('the file was written over while it was read'), { code: 'ENOENT' });
+  }
 
   /** `known`: identity of the file when its hash was known; when it has not changed, nothing is hashed. @throws the system's error. */
   static async open(file: string, known?: string): Promise<HashingReader> {
     const handle = await open(file, 'r');
     const stats = await handle.stat({ bigint: true });
-    return new HashingReader(handle, Number(stats.size), Number(stats.ino), fileIdentity(stats) !== known);
+    const unchanged = known !== undefined && fileIdentity(stats) === known;
+    return new HashingReader(handle, Number(stats.size), Number(stats.ino), unchanged ? known : null);
   }
 
   /** Fills `target` with what comes next; a chunk is hashed while the next one is read. @returns false when there is less. */
