@@ -2,7 +2,7 @@ import type { StageSums } from '../engine/graphs';
 import { bytesOf } from '../engine/numbers';
 import type { ArtifactRef } from '../engine/spec';
 import type { ArtifactReader } from '../engine/store';
-import type { OpenStage, StoredActivation, StoredBatch } from '../engine/tensor-thread';
+import type { OpenStage, SharedActivation, SharedBatch } from '../engine/tensor-thread';
 import { ActivationBuffers } from './activation-buffers';
 import type { ArtifactWriting } from './step';
 
@@ -49,10 +49,10 @@ export async function streamSlice(slice: SliceStream): Promise<StreamedSlice> {
   let reading = readBatch(slice, 0);
   reading.catch(() => undefined); // looked at below, after the stage is open
   const stage = await slice.open();
-  let running: Promise<StoredBatch> | null = null;
+  let running: Promise<SharedBatch> | null = null;
   try {
     let writing: Promise<void> = Promise.resolve();
-    const settle = async (run: Promise<StoredBatch>): Promise<void> => {
+    const settle = async (run: Promise<SharedBatch>): Promise<void> => {
       const done = await timed('stage', run);
       for (const { buffer } of Object.values(done.inputs)) buffers.give(buffer);
       await timed('store', writing);
@@ -66,7 +66,7 @@ export async function streamSlice(slice: SliceStream): Promise<StreamedSlice> {
         reading.catch(() => undefined);
       }
       // Handed over before the one ahead of it is done, so that the stage need not wait for this thread.
-      const ahead: Promise<StoredBatch> | null = running;
+      const ahead: Promise<SharedBatch> | null = running;
       running = stage.run(batch).then(() => batch);
       running.catch(() => undefined);
       if (ahead) await settle(ahead);
@@ -78,7 +78,7 @@ export async function streamSlice(slice: SliceStream): Promise<StreamedSlice> {
     return { ...sums, written, seconds };
   } finally {
     // After a failure a batch may still be under way: it must not meet the next stage.
-    await (running as Promise<StoredBatch> | null)?.catch(() => undefined);
+    await (running as Promise<SharedBatch> | null)?.catch(() => undefined);
     stage.close();
     await reading.catch(() => undefined);
   }
@@ -95,9 +95,9 @@ async function finish({ readers, writers }: SliceStream, writing: Promise<void>)
 async function readBatch(
   { sequences, perBatch, layouts, readers, writers }: SliceStream,
   first: number,
-): Promise<StoredBatch> {
+): Promise<SharedBatch> {
   const count = Math.min(perBatch, sequences - first);
-  const take = (name: string): StoredActivation => {
+  const take = (name: string): SharedActivation => {
     const { dtype, stride } = layouts[name] as ActivationLayout;
     // All batches take the same size, so that the last one finds a buffer too.
     const most = Math.min(perBatch, sequences) * stride;
@@ -105,7 +105,7 @@ async function readBatch(
       ? new Float32Array(buffers.take(4 * most), 0, count * stride)
       : new Uint16Array(buffers.take(2 * most), 0, count * stride);
   };
-  const inputs: Record<string, StoredActivation> = {};
+  const inputs: Record<string, SharedActivation> = {};
   for (const [name, reader] of Object.entries(readers)) {
     inputs[name] = take(name);
     await reader.read(bytesOf(inputs[name]));
@@ -114,9 +114,9 @@ async function readBatch(
   return { sequences: count, inputs, outputs };
 }
 
-async function writeBatch({ writers }: SliceStream, { outputs }: StoredBatch): Promise<void> {
+async function writeBatch({ writers }: SliceStream, { outputs }: SharedBatch): Promise<void> {
   for (const [name, writer] of Object.entries(writers)) {
-    const output = outputs[name] as StoredActivation;
+    const output = outputs[name] as SharedActivation;
     await writer.write(bytesOf(output));
     buffers.give(output.buffer);
   }

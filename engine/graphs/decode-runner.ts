@@ -96,11 +96,11 @@ function decodeKey(shape: ModelShape, linears: readonly LinearShape[]): string {
 
 /** A whole decoder layer for one sequence: hidden `[tokens, hiddenSize]`, past and present `[1, keyValueHeads, positions, headSize]`. */
 function decodeGraph(shape: ModelShape, linears: readonly LinearShape[]): Uint8Array {
-  const graph = new DecoderGraph('decode', shape, linears);
+  const graph = new DecoderGraph('decode', { shape, linears });
   const { builder } = graph;
   const past = (name: string) => builder.input(name, [1, shape.keyValueHeads, 'past', shape.headSize]);
   const hidden = graph.activation('hidden');
-  const { query, key, value } = graph.queryKeyValue(graph.norm(hidden), -1);
+  const { query, key, value } = graph.queryKeyValue(graph.norm(hidden));
   const attended = graph.attention([query, key, value, '', past('past_key'), past('past_value')]);
   const middle = graph.add(hidden, graph.linear('o_proj', graph.mergeHeads(attended.context)));
   const product = graph.gatedProduct(graph.norm(middle, 'postNorm'));

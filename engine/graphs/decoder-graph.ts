@@ -1,34 +1,34 @@
 import type { GramPrecision } from '../kernels';
 import type { LinearShape, ModelShape } from '../models/architecture';
+import type { DecoderOperators } from './decoder-operators';
 import { GraphBuilder } from './graph-builder';
 
 /** Query rows that are scored at once: halves the work of causal attention and bounds its memory. */
 export const ATTENTION_BLOCK_TOKENS = 128;
 
-/**
- * How linears enter a graph. `float32`: as products with weights that are inputs. `bfloat16`: the same, factors rounded first.
- * `given`: not at all; what they would give is an input, `<role>.output`, and is computed elsewhere from `linearInput`.
- */
-export type LinearForm = 'float32' | 'bfloat16' | 'given';
+export interface DecoderGraphOptions {
+  readonly shape: ModelShape;
+  readonly linears: readonly LinearShape[];
+  /** What the factors of linears are rounded to. Default float32. */
+  readonly precision?: GramPrecision;
+  /** Tokens per sequence; -1 (the default) stands for one sequence of any length. */
+  readonly sequenceLength?: number;
+}
 
-/**
- * The operators of a decoder layer on activations `[tokens, features]`. Weights are graph inputs named after the last part of
- * their module (`q_proj.weight`), so that one graph serves every layer.
- */
-export class DecoderGraph {
+/** Writes a graph of a decoder layer's operators. Weights are its inputs, by role (`q_proj.weight`). */
+export class DecoderGraph implements DecoderOperators<string> {
   readonly builder: GraphBuilder;
+  readonly shape: ModelShape;
+  readonly sequenceLength: number;
+  readonly #precision: GramPrecision;
   readonly #linears: ReadonlyMap<string, LinearShape>;
   readonly #inputs = new Set<string>();
-  /** What the linears of the form `given` are applied to. */
-  linearInput: string | null = null;
 
-  constructor(
-    name: string,
-    readonly shape: ModelShape,
-    linears: readonly LinearShape[],
-    private readonly form: LinearForm = 'float32',
-  ) {
+  constructor(name: string, { shape, linears, precision = 'float32', sequenceLength = -1 }: DecoderGraphOptions) {
     this.builder = new GraphBuilder(name);
+    this.shape = shape;
+    this.sequenceLength = sequenceLength;
+    this.#precision = precision;
     this.#linears = new Map(linears.map((linear) => [linearRole(linear.name), linear]));
   }
 
@@ -36,25 +36,19 @@ export class DecoderGraph {
     return this.#linears.has(role);
   }
 
-  /** Activation `[tokens, features]` that comes in. */
   activation(name: string): string {
     return this.#input(name, ['tokens', activationFeatures(name, this.shape)]);
   }
 
-  /** y = x Wᵀ + b. Gemm with transB takes the weight as it lies in the file and is as fast as any other way. */
+  /** Gemm with transB takes the weight as it lies in the file and is as fast as any other way. */
   linear(role: string, x: string): string {
     const { rows, columns, bias } = this.#linears.get(role) as LinearShape;
-    if (this.form === 'given') {
-      this.linearInput = x;
-      return this.#input(`${role}.output`, ['tokens', rows]);
-    }
     const factors = [x, this.#input(`${role}.weight`, [rows, columns])];
-    const inputs = this.form === 'float32' ? factors : factors.map((factor) => this.builder.rounded(factor));
+    const inputs = this.#precision === 'float32' ? factors : factors.map((factor) => this.builder.rounded(factor));
     if (bias) inputs.push(this.#input(`${role}.bias`, [rows]));
     return this.builder.node('Gemm', inputs, { transB: 1n });
   }
 
-  /** Root mean square normalization (Zhang and Sennrich 2019, eq. 4) with the weight of the role `norm`. */
   norm(x: string, role = 'norm'): string {
     const weight = this.#input(role, [this.shape.hiddenSize]);
     return this.builder.node('RMSNormalization', [x, weight], { axis: -1n, epsilon: this.shape.normEpsilon });
@@ -64,7 +58,6 @@ export class DecoderGraph {
     return this.builder.node('Add', [a, b]);
   }
 
-  /** down's input: SiLU(gate(x)) · up(x) (Shazeer 2020, SwiGLU). */
   gatedProduct(x: string): string {
     const gate = this.linear('gate_proj', x);
     const activated = this.builder.node('Mul', [gate, this.builder.node('Sigmoid', [gate])]);
@@ -72,22 +65,24 @@ export class DecoderGraph {
   }
 
   /** Queries and keys with their positions turned in, and values: each `[batch, heads, sequence, headSize]`. */
-  queryKeyValue(x: string, sequenceLength: number): { query: string; key: string; value: string } {
+  queryKeyValue(x: string): { query: string; key: string; value: string } {
     const { heads, keyValueHeads } = this.shape;
     return {
-      query: this.#rotate(this.#splitHeads(this.linear('q_proj', x), heads, sequenceLength)),
-      key: this.#rotate(this.#splitHeads(this.linear('k_proj', x), keyValueHeads, sequenceLength)),
-      value: this.#splitHeads(this.linear('v_proj', x), keyValueHeads, sequenceLength),
+      query: this.#rotate(this.#splitHeads(this.linear('q_proj', x), heads)),
+      key: this.#rotate(this.#splitHeads(this.linear('k_proj', x), keyValueHeads)),
+      value: this.#splitHeads(this.linear('v_proj', x), keyValueHeads),
     };
   }
 
-  /** Causal attention within each sequence, block of queries by block; returns `[tokens, heads · headSize]`. */
-  causalAttention(query: string, key: string, value: string, sequenceLength: number): string {
+  /** Block of queries by block. */
+  selfAttention(x: string): string {
+    const { sequenceLength } = this;
+    const { query, key, value } = this.queryKeyValue(x);
     const blocks: string[] = [];
     for (let first = 0; first < sequenceLength; first += ATTENTION_BLOCK_TOKENS) {
       const end = Math.min(sequenceLength, first + ATTENTION_BLOCK_TOKENS);
-      const [q, k, v] = [query, key, value].map((x) => this.#positions(x, first, end, sequenceLength));
-      const past = first === 0 ? [] : ['', ...[key, value].map((x) => this.#positions(x, 0, first, sequenceLength))];
+      const [q, k, v] = [query, key, value].map((x) => this.#positions(x, first, end));
+      const past = first === 0 ? [] : ['', ...[key, value].map((x) => this.#positions(x, 0, first))];
       const outputs = this.attention([q as string, k as string, v as string, ...past]);
       blocks.push(outputs.context);
     }
@@ -109,10 +104,9 @@ export class DecoderGraph {
     return this.builder.node('Reshape', [rows, this.builder.integers([-1, this.shape.heads * this.shape.headSize])]);
   }
 
-  /** A sequence length of -1 stands for one sequence of any length. */
-  #splitHeads(x: string, heads: number, sequenceLength: number): string {
-    const batch = sequenceLength === -1 ? 1 : -1;
-    const sizes = this.builder.integers([batch, sequenceLength, heads, this.shape.headSize]);
+  #splitHeads(x: string, heads: number): string {
+    const batch = this.sequenceLength === -1 ? 1 : -1;
+    const sizes = this.builder.integers([batch, this.sequenceLength, heads, this.shape.headSize]);
     return this.builder.node('Transpose', [this.builder.node('Reshape', [x, sizes])], { perm: [0n, 2n, 1n, 3n] });
   }
 
@@ -126,8 +120,8 @@ export class DecoderGraph {
     ]);
   }
 
-  #positions(x: string, first: number, end: number, sequenceLength: number): string {
-    if (first === 0 && end === sequenceLength) return x;
+  #positions(x: string, first: number, end: number): string {
+    if (first === 0 && end === this.sequenceLength) return x;
     const { builder } = this;
     return builder.node('Slice', [x, builder.integers([first]), builder.integers([end]), builder.integers([2])]);
   }

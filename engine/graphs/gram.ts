@@ -42,8 +42,8 @@ export function appendGram(graph: GraphBuilder, x: string, columns: number, prec
 export interface GramSum {
   /** What a run of the graph has to write for it. */
   fetches(): Feeds;
-  /** Adds the last run. `captured` `[tokens, columns]`: of the sequences that count; read only where the graph does not multiply. */
-  add(captured: Float32Array, threads: number): void;
+  /** Adds the last run. `captured` `[tokens, columns]`: of the sequences that count; null where the graph multiplies. */
+  add(captured: Float32Array | null, threads: number): void;
   /** @returns the whole symmetric matrix `[columns, columns]`. */
   matrix(): Float32Array;
 }
@@ -92,5 +92,10 @@ export class GraphGramSum implements GramSum {
 
 /** The kernel multiplies what the graph captured: exactly half of the products. */
 export function capturedGramSum(options: GramOptions): GramSum {
-  return { fetches: () => ({}), ...createGram(options) };
+  const gram = createGram(options);
+  return {
+    fetches: () => ({}),
+    add: (captured, threads) => gram.add(captured as Float32Array, threads),
+    matrix: () => gram.matrix(),
+  };
 }

@@ -54,7 +54,7 @@ export function createHeadRunner(options: HeadRunnerOptions): HeadRunner {
 }
 
 function logitsGraph(shape: ModelShape, head: LinearShape): Uint8Array {
-  const graph = new DecoderGraph('logits', shape, [head]);
+  const graph = new DecoderGraph('logits', { shape, linears: [head] });
   const logits = graph.linear('lm_head', graph.norm(graph.activation('hidden')));
   graph.builder.output('logits', logits, ['tokens', shape.vocabularySize]);
   return graph.builder.build();

@@ -65,7 +65,7 @@ export function createLossRunner(options: LossRunnerOptions): LossRunner {
 async function normalize(hidden: Float32Array, options: LossRunnerOptions): Promise<Float32Array> {
   const { hiddenSize, normEpsilon } = options.shape;
   const session = await sessionFor(JSON.stringify(['norm', hiddenSize, normEpsilon]), options, () => {
-    const graph = new DecoderGraph('norm', options.shape, []);
+    const graph = new DecoderGraph('norm', { shape: options.shape, linears: [] });
     graph.builder.output('normed', graph.norm(graph.activation('hidden')), ['tokens', hiddenSize]);
     return graph.builder.build();
   });
@@ -135,7 +135,7 @@ function rowsOf({ dtype, shape, data }: StoredTensor, first: number, end: number
  * ReduceLogSumExp: that one adds the exponentials one by one in float32.
  */
 function blockGraph(shape: ModelShape, head: LinearShape): Uint8Array {
-  const graph = new DecoderGraph('loss', shape, [head]);
+  const graph = new DecoderGraph('loss', { shape, linears: [head] });
   const { builder } = graph;
   const logits = graph.linear('lm_head', builder.input('normed', ['tokens', shape.hiddenSize]));
   const logProbabilities = builder.node('LogSoftmax', [logits], { axis: -1n });

@@ -4,6 +4,7 @@ import { ScratchFloats } from './scratch-floats';
 import { type SessionOptions, sessionFor } from './session-pool';
 import { floatFeed } from './stage-feeds';
 import type { StageStream } from './stage-stream';
+import { activationFloats } from './stored-activation';
 
 /** A linear that ends a residual branch, for {@link createMismatchStream}. */
 export interface MismatchStreamOptions extends SessionOptions {
@@ -51,7 +52,9 @@ export function createMismatchStream(options: MismatchStreamOptions): StageStrea
   return {
     async run({ sequences: count, inputs }) {
       const began = performance.now();
-      const { hidden, original, captured } = inputs as Record<keyof typeof MISMATCH_INPUTS, Float32Array>;
+      const { hidden, original, captured } = Object.fromEntries(
+        Object.entries(inputs).map(([name, stored]) => [name, activationFloats(name, stored, scratch)]),
+      ) as Record<keyof typeof MISMATCH_INPUTS, Float32Array>;
       const missing = scratch.of('missing', count * sequenceLength * rows);
       for (let i = 0; i < missing.length; i++) missing[i] = (original[i] as number) - (hidden[i] as number);
       if (bias)

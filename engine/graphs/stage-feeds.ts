@@ -73,21 +73,6 @@ export function layoutOf(stage: Stage, activations: FloatTensors, shape: ModelSh
   return { sequences: sequences as number, sequenceLength: sequenceLength as number };
 }
 
-/** The activations of some sequences of a batch as `[tokens, features]`; adjacent sequences are not copied. */
-export function activationFeeds(
-  activations: Readonly<Record<string, Float32Array>>,
-  chosen: readonly number[],
-  sequences: number,
-  sequenceLength: number,
-): Feeds {
-  const feeds: Feeds = {};
-  for (const [name, data] of Object.entries(activations)) {
-    const stride = data.length / sequences;
-    feeds[name] = floatFeed(rowsOf(data, chosen, stride), [chosen.length * sequenceLength, stride / sequenceLength]);
-  }
-  return feeds;
-}
-
 /** `[chosen, stride]`: some sequences of a batch; adjacent ones are not copied. */
 export function rowsOf(data: Float32Array, chosen: readonly number[], stride: number): Float32Array {
   const first = chosen[0] as number;

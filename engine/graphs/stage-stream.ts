@@ -1,12 +1,11 @@
 import { type GramPrecision, type KernelChoice, selectProductKernels } from '../kernels';
 import type { ModelShape, Stage } from '../models/architecture';
-import { activationFeatures } from './decoder-graph';
 import { capturedGramSum, type GramSum, GraphGramSum } from './gram';
 import type { SessionOptions } from './session-pool';
-import { activationFeeds, type Feeds, type FloatTensors, floatFeed, rowsOf } from './stage-feeds';
+import { type FloatTensors, rowsOf } from './stage-feeds';
 import { stageForward } from './stage-forward';
-import { newName } from './stage-graph';
 import { stageTemporaryBytesPerSequence } from './stage-memory';
+import type { StoredActivation } from './stored-activation';
 
 export interface StageStreamOptions extends SessionOptions {
   /** Name of the architecture in the registry, e.g. `llama`. */
@@ -31,9 +30,9 @@ export interface StageBatch {
   /** Default: those of the stage. */
   readonly threads?: number;
   /** Those of `stage.reads`. */
-  readonly inputs: Readonly<Record<string, Float32Array>>;
+  readonly inputs: Readonly<Record<string, StoredActivation>>;
   /** Those of `stage.changes`; written. */
-  readonly outputs: Readonly<Record<string, Float32Array>>;
+  readonly outputs: Readonly<Record<string, StoredActivation>>;
 }
 
 /** What a stage sums up over all that it was run on. */
@@ -78,56 +77,26 @@ export function stageBatchSequences(options: {
 export function createStageStream(options: StageStreamOptions): StageStream {
   const { stage, sequenceLength } = options;
   const columns = stage.captures[0]?.columns as number;
-  const forward = stageForward(options);
   const sum = options.gram ? gramSum(options, columns) : null;
-  let captured: Float32Array = new Float32Array(0);
+  const forward = stageForward(options, sum);
   let finiteSequences = 0;
   let sequences = 0;
   let gramSeconds = 0;
 
-  const compute = (batch: StageBatch, chosen: readonly number[], fetches: Feeds): Promise<void> => {
-    const feeds = activationFeeds(batch.inputs, chosen, batch.sequences, sequenceLength);
-    const tokens = chosen.length * sequenceLength;
-    return forward.run({ activations: feeds, tokens, fetches, threads: batch.threads ?? options.threads });
-  };
-
-  /** `[tokens, columns]`: where X of a batch is written, when the graph does not multiply it. */
-  const capturedOf = ({ sequences, outputs }: StageBatch): Float32Array => {
-    const change = stage.changes.find((name) => newName(name) === forward.capturedOutput);
-    if (change) return outputs[change] as Float32Array;
-    const length = sequences * sequenceLength * columns;
-    if (captured.length < length) captured = new Float32Array(length);
-    return captured.subarray(0, length);
-  };
-
   return {
-    async run(batch) {
-      const all = Array.from({ length: batch.sequences }, (_, i) => i);
-      const tokens = batch.sequences * sequenceLength;
-      const energy = new Float32Array(tokens);
-      const fetches: Feeds = { energy: floatFeed(energy, [tokens]), ...sum?.fetches() };
-      for (const name of stage.changes) {
-        const features = activationFeatures(name, options.shape);
-        fetches[newName(name)] = floatFeed(batch.outputs[name] as Float32Array, [tokens, features]);
-      }
-      const x = forward.capturesInput ? capturedOf(batch) : null;
-      if (x && forward.capturedOutput === 'captured') fetches.captured = floatFeed(x, [tokens, columns]);
-      await compute(batch, all, fetches);
-
-      const finite = all.filter((i) =>
+    async run(given) {
+      const batch = { ...given, threads: given.threads ?? options.threads };
+      const { energy, captured } = await forward.run(batch);
+      const finite = Array.from({ length: batch.sequences }, (_, i) => i).filter((i) =>
         energy.subarray(i * sequenceLength, (i + 1) * sequenceLength).every(Number.isFinite),
       );
       sequences += batch.sequences;
       finiteSequences += finite.length;
       if (sum === null || finite.length === 0) return;
-      const spoilt = finite.length < batch.sequences;
       // Rare enough that XᵀX without the spoilt sequences may cost a second run.
-      if (spoilt && !x) await compute(batch, finite, sum.fetches());
+      if (!captured && finite.length < batch.sequences) await forward.run(batch, finite);
       const began = performance.now();
-      sum.add(
-        x && spoilt ? rowsOf(x, finite, sequenceLength * columns) : (x ?? captured),
-        batch.threads ?? options.threads,
-      );
+      sum.add(captured ? rowsOf(captured, finite, sequenceLength * columns) : null, batch.threads);
       gramSeconds += (performance.now() - began) / 1000;
     },
     finish: () => ({

@@ -34,6 +34,14 @@ export interface NativeAddon {
   gramMatrix(sums: Float64Array, columns: number, threads: number): Float32Array;
   /** `[tokens]`: the sum of squares of each row of `x` `[tokens, columns]`. It blocks the calling thread. */
   rowEnergies(x: Float32Array, columns: number, threads: number): Float32Array;
+  /** `sum = a + b`. This and the next three: see native/src/elementwise.rs; the same bytes on any number of threads. They block the calling thread. */
+  add(a: Float32Array, b: Float32Array, sum: Float32Array, threads: number): void;
+  /** Root mean square norm of the rows of `x` `[tokens, columns]`, with `weight` `[columns]`, into `y`. */
+  rmsNorm(x: Float32Array, weight: Float32Array, epsilon: number, y: Float32Array, threads: number): void;
+  /** `gate` becomes `silu(gate) · up`. */
+  gatedSilu(gate: Float32Array, up: Float32Array, threads: number): void;
+  /** Turns the pairs of `x` `[tokens, heads · headSize]`, in place, by the angle of the token's position in its sequence. */
+  rotate(x: Float32Array, options: NativeRotary, threads: number): void;
   /** Words of a packed weight `[rows, columns]`: about half of float32. */
   packedLength(rows: number, columns: number): number;
   /**
@@ -59,6 +67,20 @@ export interface NativeAddon {
   ): void;
   /** The same of linears that share `x`, which is rounded once. */
   multiplyLinears(x: Float32Array, columns: number, linears: readonly NativeProduct[], threads: number): void;
+  /**
+   * `softmax(q Kᵀ / sqrt(headSize)) V` over the keys of a sequence up to the query's own: `query` and `context` `[tokens, heads * headSize]`,
+   * `key` and `value` `[tokens, keyValueHeads * headSize]`, as linears leave them; tokens are whole sequences. Head h attends to head
+   * h / (heads / keyValueHeads). All of it is float32; the bytes depend neither on the number of threads, nor on which sequences share
+   * a call, nor on the instruction set. Rows that see a NaN or a score that is not finite are NaN. See native/src/attention.rs. It
+   * blocks the calling thread.
+   */
+  causalAttention(
+    query: Float32Array,
+    key: Float32Array,
+    value: Float32Array,
+    context: Float32Array,
+    options: NativeAttention,
+  ): void;
   /** Whether the processor and the system have AMX, which multiplies bfloat16 in tiles. It is off until {@link NativeAddon.useAmx}. */
   hasAmx(): boolean;
   /** Whether small products on AMX are right here. It may crash or hang: only in a process of its own, see enable-amx.ts. */
@@ -101,12 +123,32 @@ export type GramPrecision = 'float32' | 'bfloat16';
 export type HalfFormat = 'float16' | 'bfloat16';
 
 /** A linear whose product is wanted; see {@link NativeAddon.multiplyLinear}. */
+/** `cos`, `sin`: `[positions, headSize / 2]`, at least as many positions as a sequence has tokens. */
+export interface NativeRotary {
+  readonly cos: Float32Array;
+  readonly sin: Float32Array;
+  readonly sequenceLength: number;
+  readonly heads: number;
+  readonly headSize: number;
+}
+
 export interface NativeProduct {
   readonly packed: Uint32Array;
   readonly rows: number;
   readonly bias: Float32Array | null;
   /** `[tokens, rows]`, written. */
   readonly y: Float32Array;
+}
+
+/** Shapes of a {@link NativeAddon.causalAttention}. */
+export interface NativeAttention {
+  /** Tokens of every sequence. */
+  readonly sequenceLength: number;
+  readonly heads: number;
+  /** `heads` is a multiple of it. */
+  readonly keyValueHeads: number;
+  readonly headSize: number;
+  readonly threads: number;
 }
 
 /** MismatchTask of engine/quantizers/mismatch-target.ts. */

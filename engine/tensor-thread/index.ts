@@ -1,8 +1,8 @@
 export type {
   PerplexityTask,
+  SharedActivation,
+  SharedBatch,
   StageTask,
-  StoredActivation,
-  StoredBatch,
   StoredWeight,
   StoredWeights,
 } from './tensor-tasks';

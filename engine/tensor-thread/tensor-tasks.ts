@@ -5,14 +5,14 @@ import {
   createStageRunner,
   createStageStream,
   type MismatchStreamOptions,
-  ScratchFloats,
+  type StageBatch,
   type StageResult,
   type StageRun,
   type StageRunnerOptions,
   type StageStream,
   type StageSums,
 } from '../graphs';
-import { decodeBfloat16, decodeFloats, encodeBfloat16 } from '../numbers';
+import { decodeFloats } from '../numbers';
 import { dequantize, parseQuantizedLinear } from '../quantizers';
 import type { FloatTensor, Tensor } from '../spec';
 
@@ -35,16 +35,12 @@ export interface StageOpening extends Pick<StageRun, 'stage' | 'gram'> {
   readonly weights: StoredWeights | null;
 }
 
-/** As StageBatch, but activations as they are stored: float32, or the patterns of bfloat16; in memory that threads share. */
-export interface StoredBatch {
-  readonly sequences: number;
-  /** Default: as many as the stage was opened with. */
-  readonly threads?: number;
-  readonly inputs: Readonly<Record<string, StoredActivation>>;
-  /** Written. */
-  readonly outputs: Readonly<Record<string, StoredActivation>>;
+/** A batch in memory that threads share. */
+export interface SharedBatch extends StageBatch {
+  readonly inputs: Readonly<Record<string, SharedActivation>>;
+  readonly outputs: Readonly<Record<string, SharedActivation>>;
 }
-export type StoredActivation = Float32Array<SharedArrayBuffer> | Uint16Array<SharedArrayBuffer>;
+export type SharedActivation = Float32Array<SharedArrayBuffer> | Uint16Array<SharedArrayBuffer>;
 
 export interface PerplexityTask {
   readonly directory: string;
@@ -70,36 +66,13 @@ export async function openMismatch(options: MismatchStreamOptions): Promise<void
   open = createMismatchStream(options);
 }
 
-const scratch = new ScratchFloats();
 let lastBatch: Promise<unknown> = Promise.resolve();
 
 /** Runs the open stage on one batch, after those that came before, and writes its outputs. */
-export function runBatch(batch: StoredBatch): Promise<void> {
-  const run = lastBatch.then(() => runNow(batch));
+export function runBatch(batch: SharedBatch): Promise<void> {
+  const run = lastBatch.then(() => (open as StageStream).run(batch));
   lastBatch = run.catch(() => undefined);
   return run;
-}
-
-async function runNow(batch: StoredBatch): Promise<void> {
-  // onnxruntime-node takes no shared memory.
-  const inputs = mapRecord(batch.inputs, (name, stored) => {
-    const values = scratch.of(`${name} in`, stored.length);
-    if (stored instanceof Uint16Array) decodeBfloat16(stored, values);
-    else values.set(stored);
-    return values;
-  });
-  const outputs = mapRecord(batch.outputs, (name, stored) => scratch.of(`${name} out`, stored.length));
-  const { sequences, threads } = batch;
-  await (open as StageStream).run({ sequences, inputs, outputs, ...(threads ? { threads } : {}) });
-  for (const [name, stored] of Object.entries(batch.outputs)) {
-    const values = outputs[name] as Float32Array;
-    if (stored instanceof Uint16Array) encodeBfloat16(values, stored);
-    else stored.set(values);
-  }
-}
-
-function mapRecord<In, Out>(record: Readonly<Record<string, In>>, map: (name: string, value: In) => Out) {
-  return Object.fromEntries(Object.entries(record).map(([name, value]) => [name, map(name, value)]));
 }
 
 export async function closeStage(): Promise<StageSums> {

@@ -4,7 +4,7 @@ import { Piscina } from 'piscina';
 import type { Perplexity } from '../evaluation';
 import type { MismatchStreamOptions, StageResult, StageSums } from '../graphs';
 import { ownedArrays } from './owned-arrays';
-import type { PerplexityTask, StageOpening, StageTask, StoredBatch, StoredWeights } from './tensor-tasks';
+import type { PerplexityTask, SharedBatch, StageOpening, StageTask, StoredWeights } from './tensor-tasks';
 import * as tasks from './tensor-tasks';
 import { Turnstile } from './turnstile';
 
@@ -18,7 +18,7 @@ export interface StageToOpen extends Omit<StageOpening, 'weights'> {
 /** A stage that is being shown a slice, batch after batch. It has a thread for itself until it is closed. */
 export interface OpenStage {
   /** Settles when the outputs of the batch are written. */
-  run(batch: StoredBatch): Promise<void>;
+  run(batch: SharedBatch): Promise<void>;
   /** The sums over all batches. */
   finish(): Promise<StageSums>;
   /** Finished or not: makes room for others. */

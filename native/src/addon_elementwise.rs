@@ -29,18 +29,12 @@ pub fn js_rms_norm(
     in_own_pool(threads, || rms_norm(&x, &weight, epsilon as f32, y))
 }
 
-/// `product = silu(gate) · up`.
+/// `gate` becomes `silu(gate) · up`.
 #[napi(js_name = "gatedSilu")]
-pub fn js_gated_silu(
-    gate: Float32Array,
-    up: Float32Array,
-    mut product: Float32Array,
-    threads: u32,
-) -> Result<()> {
-    require_length(gate.len(), product.len())?;
-    require_length(up.len(), product.len())?;
-    let product = unsafe { product.as_mut() };
-    in_own_pool(threads, || gated_silu(&gate, &up, product))
+pub fn js_gated_silu(mut gate: Float32Array, up: Float32Array, threads: u32) -> Result<()> {
+    require_length(gate.len(), up.len())?;
+    let gate = unsafe { gate.as_mut() };
+    in_own_pool(threads, || gated_silu(gate, &up))
 }
 
 /// Rotary positions, in place.

@@ -2,7 +2,7 @@
 //!
 //! Every element is computed from its own row by a fixed chain of operations, whatever the number of threads and the instruction set.
 
-use crate::exponential::exponential;
+use crate::exponential::exp_of_negative;
 use crate::simd::dispatch;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -105,29 +105,45 @@ pub fn sum_of_squares(row: &[f32]) -> f64 {
     sums.iter().sum()
 }
 
-/// `silu(gate) · up`, with silu(x) = x / (1 + exp(-x)) (Shazeer 2020, SwiGLU).
-pub fn gated_silu(gate: &[f32], up: &[f32], product: &mut [f32]) {
-    assert!(gate.len() == product.len() && up.len() == product.len());
-    let factors = gate.par_chunks(TASK).zip(up.par_chunks(TASK));
-    let parts = product.par_chunks_mut(TASK).zip(factors);
-    parts.for_each(|(product, (gate, up))| dispatch(GatedSilu { gate, up, product }));
+/// `silu(gate) · up` in the place of `gate`, with silu(x) = x / (1 + exp(-x)) (Shazeer 2020, SwiGLU).
+pub fn gated_silu(gate: &mut [f32], up: &[f32]) {
+    assert_eq!(gate.len(), up.len());
+    let parts = gate.par_chunks_mut(TASK).zip(up.par_chunks(TASK));
+    parts.for_each(|(gate, up)| dispatch(GatedSilu { gate, up }));
 }
 
 struct GatedSilu<'a> {
-    gate: &'a [f32],
+    gate: &'a mut [f32],
     up: &'a [f32],
-    product: &'a mut [f32],
 }
 
 impl WithSimd for GatedSilu<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        for ((product, &gate), &up) in self.product.iter_mut().zip(self.gate).zip(self.up) {
-            *product = gate / (1.0 + exponential(-gate)) * up;
+    fn with_simd<S: Simd>(self, simd: S) {
+        let (gates, last_gates) = S::as_mut_simd_f32s(self.gate);
+        let (ups, last_ups) = S::as_simd_f32s(self.up);
+        for (gate, up) in gates.iter_mut().zip(ups) {
+            *gate = simd.mul_f32s(silu(simd, *gate), *up);
+        }
+        if !last_gates.is_empty() {
+            let gate = silu(simd, simd.partial_load_f32s(last_gates));
+            let product = simd.mul_f32s(gate, simd.partial_load_f32s(last_ups));
+            simd.partial_store_f32s(last_gates, product);
         }
     }
+}
+
+/// x / (1 + e^-x), without an exponential of a positive number: the numerator is x e^x below zero.
+#[inline(always)]
+fn silu<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    let zero = simd.splat_f32s(0.0);
+    let one = simd.splat_f32s(1.0);
+    let negative = simd.less_than_f32s(x, zero);
+    let exponential = exp_of_negative(simd, simd.select_f32s(negative, x, simd.sub_f32s(zero, x)));
+    let numerator = simd.select_f32s(negative, simd.mul_f32s(x, exponential), x);
+    simd.div_f32s(numerator, simd.add_f32s(one, exponential))
 }
 
 /// Heads of queries or keys, `[tokens, heads · head_size]`, whose tokens are whole sequences.
@@ -277,8 +293,8 @@ mod tests {
         let up = floats(gate.len(), 6, 3.0);
         gate[..4].copy_from_slice(&[-200.0, 200.0, 0.0, -88.0]);
         let found = everywhere(|| {
-            let mut product = vec![0.0; gate.len()];
-            gated_silu(&gate, &up, &mut product);
+            let mut product = gate.clone();
+            gated_silu(&mut product, &up);
             product
         });
         let expected = |i: usize| {
@@ -291,12 +307,8 @@ mod tests {
 
     #[test]
     fn what_is_not_finite_stays_so() {
-        let mut product = [0.0; 3];
-        gated_silu(
-            &[f32::NAN, 1.0, f32::INFINITY],
-            &[1.0, f32::NAN, 1.0],
-            &mut product,
-        );
+        let mut product = [f32::NAN, 1.0, f32::INFINITY];
+        gated_silu(&mut product, &[1.0, f32::NAN, 1.0]);
         assert!(product[0].is_nan() && product[1].is_nan() && product[2] == f32::INFINITY);
         let mut y = [0.0; 4];
         rms_norm(

@@ -6,10 +6,12 @@
 #![allow(clippy::needless_range_loop)]
 
 pub mod addon;
+pub mod addon_attention;
 pub mod addon_elementwise;
 pub mod addon_mismatch;
 pub mod addon_multiply;
 pub mod amx;
+pub mod attention;
 pub mod columns;
 pub mod convert;
 pub mod elementwise;

@@ -1,0 +1,103 @@
+import { activationFeatures } from './decoder-graph';
+import type { GramSum } from './gram';
+import { invariantThreads } from './invariant-threads';
+import { ScratchFloats } from './scratch-floats';
+import { sessionFor } from './session-pool';
+import { type Feeds, floatFeed, linearFeeds, positionIds, rotaryFeeds, rowsOf, weightFeed } from './stage-feeds';
+import type { ForwardBatch, StageForward } from './stage-forward';
+import { newName, type StageGraphOptions, type StageModel, stageGraph, stageGraphKey } from './stage-graph';
+import type { StageStreamOptions } from './stage-stream';
+import { activationFloats, type StoredActivation, storeActivation } from './stored-activation';
+
+const scratch = new ScratchFloats();
+
+/**
+ * A stage as one ONNX graph. XᵀX is part of it unless others multiply what it captures.
+ *
+ * @throws QuantloomError InvalidModel when a weight is missing or has another shape.
+ */
+export function graphForward(options: StageStreamOptions, sum: GramSum | null, capturing: boolean): StageForward {
+  const { stage, shape, sequenceLength } = options;
+  const graph: StageGraphOptions = {
+    ...options,
+    precision: options.precision ?? 'float32',
+    gram: sum === null ? 'none' : capturing ? 'captured' : 'blocks',
+  };
+  const key = stageGraphKey(graph);
+  const { model, capturedOutput } = stageModel(key, graph);
+  const constants = { ...constantFeeds(options), ...linearFeeds(stage.applies, options.weights) };
+  const columns = stage.captures[0]?.columns as number;
+
+  const compute = async (batch: ForwardBatch, chosen: readonly number[], fetches: Feeds): Promise<void> => {
+    const tokens = chosen.length * sequenceLength;
+    const feeds: Feeds = { ...constants };
+    for (const [name, stored] of Object.entries(batch.inputs)) {
+      const floats = unshared(`${name} in`, activationFloats(name, stored, scratch));
+      const rows = rowsOf(floats, chosen, floats.length / batch.sequences);
+      feeds[name] = floatFeed(rows, [tokens, rows.length / tokens]);
+    }
+    if (stage.name === 'attention') feeds.positionIds = positionIds(chosen.length, 0, sequenceLength);
+    const threads = invariantThreads(batch.threads, tokens, stage.applies);
+    const session = await sessionFor(key, { ...options, threads }, () => model);
+    await session.run(feeds, fetches);
+  };
+
+  return {
+    async run(batch, chosen) {
+      if (chosen) {
+        await compute(batch, chosen, sum?.fetches() ?? {});
+        return { energy: new Float32Array(0), captured: null };
+      }
+      const tokens = batch.sequences * sequenceLength;
+      const energy = new Float32Array(tokens);
+      const fetches: Feeds = { energy: floatFeed(energy, [tokens]), ...sum?.fetches() };
+      const outputs = Object.entries(batch.outputs).map(([name, stored]) => {
+        const floats = outputFloats(name, stored);
+        fetches[newName(name)] = floatFeed(floats, [tokens, activationFeatures(name, shape)]);
+        return { name: newName(name), stored, floats };
+      });
+      if (capturedOutput === 'captured') {
+        fetches.captured = floatFeed(scratch.of('captured', tokens * columns), [tokens, columns]);
+      }
+      const all = Array.from({ length: batch.sequences }, (_, i) => i);
+      await compute(batch, all, fetches);
+      for (const { stored, floats } of outputs) if (floats !== stored) storeActivation(floats, stored);
+      const captured = capturing && sum !== null && capturedOutput ? fetches[capturedOutput] : null;
+      return { energy, captured: (captured?.data as Float32Array | undefined) ?? null };
+    },
+  };
+}
+
+/** onnxruntime-node takes no shared memory. */
+function unshared(name: string, values: Float32Array): Float32Array {
+  if (!isShared(values)) return values;
+  const own = scratch.of(name, values.length);
+  own.set(values);
+  return own;
+}
+
+function outputFloats(name: string, stored: StoredActivation): Float32Array {
+  if (stored instanceof Float32Array && !isShared(stored)) return stored;
+  return scratch.of(`${name} out`, stored.length);
+}
+
+function isShared({ buffer }: StoredActivation): boolean {
+  return buffer instanceof SharedArrayBuffer;
+}
+
+function constantFeeds({ stage, weights, shape, sequenceLength }: StageStreamOptions): Feeds {
+  const feeds: Feeds = {};
+  for (const [role, name] of Object.entries(stage.parameters)) {
+    feeds[role] = weightFeed(weights, name, [shape.hiddenSize]);
+  }
+  return stage.name === 'attention' ? { ...feeds, ...rotaryFeeds(shape, sequenceLength) } : feeds;
+}
+
+/** Graphs of this process, by key. */
+const models = new Map<string, StageModel>();
+
+function stageModel(key: string, options: StageGraphOptions): StageModel {
+  const model = models.get(key) ?? stageGraph(options);
+  models.set(key, model);
+  return model;
+}
