@@ -34,6 +34,8 @@ export interface EmbeddedStack {
 }
 
 const STOP_LIMIT_MS = 10_000;
+/** As long as the server may take to start. */
+const SERVER_START_LIMIT_SECONDS = 90;
 const GUEST_POLL_MS = 500;
 const GUEST_LIMIT_MS = 120_000;
 
@@ -89,31 +91,35 @@ async function startOwnStack(options: EmbeddedStackOptions, lock: StackLock): Pr
       onEnd,
     });
     running.push(server);
-    await server.ready.catch((error: Error) => {
+    const serving = server.ready.catch((error: Error) => {
       throw unavailable(error, home, 'temporal');
     });
-    lostWorkers = watchForLostWorkers(addressOf(ports));
     const workers = Object.entries(options.workers).flatMap(([queue, count]) =>
       Array.from({ length: count }, (_, index) => ({
         queue: queue as QueueName,
         logName: `worker-${queue}-${index + 1}`,
       })),
     );
-    await Promise.all(
-      workers.map(async ({ queue, logName }) => {
-        const worker = superviseProcess({
-          name: `worker ${logName.slice('worker-'.length)}`,
-          launch: () => launchWorker({ ...options, queue, logName, address: addressOf(ports), namespace: 'default' }),
-          isReady: workerReady,
-          note,
-          onEnd,
-        });
-        running.push(worker);
-        await worker.ready.catch((error: Error) => {
-          throw unavailable(error, home, logName);
-        });
-      }),
-    );
+    // Workers load while the server starts.
+    const polling = workers.map(async ({ queue, logName }) => {
+      const place = { address: addressOf(ports), namespace: 'default', serverWaitSeconds: SERVER_START_LIMIT_SECONDS };
+      const worker = superviseProcess({
+        name: `worker ${logName.slice('worker-'.length)}`,
+        launch: () => launchWorker({ ...options, queue, logName, ...place }),
+        isReady: workerReady,
+        note,
+        onEnd,
+      });
+      running.push(worker);
+      await worker.ready.catch((error: Error) => {
+        throw unavailable(error, home, logName);
+      });
+    });
+    const allPolling = Promise.all(polling);
+    allPolling.catch(() => undefined); // the server first: when it does not start, that is what there is to say
+    await serving;
+    await allPolling;
+    lostWorkers = watchForLostWorkers(addressOf(ports));
     return { address: addressOf(ports), uiAddress: uiAddressOf(ports), host: null, stop };
   } catch (error) {
     await stop();

@@ -16,6 +16,8 @@ export interface WorkerProcessOptions {
   /** Of the Temporal server; absent where the environment says it. */
   readonly address?: string;
   readonly namespace?: string;
+  /** For a server that is still starting; default 0. */
+  readonly serverWaitSeconds?: number;
   readonly environment: Readonly<Record<string, string | undefined>>;
 }
 
@@ -29,22 +31,27 @@ const MALLOC_KEEPS_MEMORY = ['hugetlb=1', 'arena_max=1', 'mmap_threshold=1073741
 
 /** Starts a worker process. It ends by itself when this process is gone, because its standard input ends then. */
 export function launchWorker(options: WorkerProcessOptions): ChildProcess {
-  const { queue, logName, home, store, threads, address, namespace } = options;
+  const { queue, logName, home, store, threads, address, namespace, serverWaitSeconds = 0 } = options;
   const log = logName === null ? null : openLog(home, logName);
   const name = logName === null ? [] : ['--name', logName];
-  const child = spawn(process.execPath, [join(DIST_DIRECTORY, 'workers', 'main.js'), '--queue', queue, ...name], {
-    stdio: ['pipe', 'pipe', log ?? 'inherit'],
-    detached: true,
-    env: {
-      GLIBC_TUNABLES: MALLOC_KEEPS_MEMORY,
-      ...options.environment,
-      ...(address === undefined ? {} : { TEMPORAL_ADDRESS: address }),
-      ...(namespace === undefined ? {} : { TEMPORAL_NAMESPACE: namespace }),
-      QUANTLOOM_HOME: home,
-      QUANTLOOM_STORE: store,
-      ...(threads === null ? {} : { QUANTLOOM_THREADS: String(threads) }),
+  const wait = ['--wait', String(serverWaitSeconds)];
+  const child = spawn(
+    process.execPath,
+    [join(DIST_DIRECTORY, 'workers', 'main.js'), '--queue', queue, ...name, ...wait],
+    {
+      stdio: ['pipe', 'pipe', log ?? 'inherit'],
+      detached: true,
+      env: {
+        GLIBC_TUNABLES: MALLOC_KEEPS_MEMORY,
+        ...options.environment,
+        ...(address === undefined ? {} : { TEMPORAL_ADDRESS: address }),
+        ...(namespace === undefined ? {} : { TEMPORAL_NAMESPACE: namespace }),
+        QUANTLOOM_HOME: home,
+        QUANTLOOM_STORE: store,
+        ...(threads === null ? {} : { QUANTLOOM_THREADS: String(threads) }),
+      },
     },
-  });
+  );
   if (log !== null) closeSync(log);
   return child;
 }

@@ -1,5 +1,6 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { loadClientConnectConfig } from '@temporalio/envconfig';
-import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
+import { DefaultLogger, NativeConnection, Runtime, TransportError } from '@temporalio/worker';
 import { logLine } from './worker-log';
 
 /** Installs the SDK's runtime, once per process and before anything else of the SDK: its log goes to ours. */
@@ -27,15 +28,27 @@ export interface WorkerPlace {
   readonly identity?: string;
 }
 
-/** Connects by TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS_* or Temporal's own configuration file. */
-export async function connectWorker(): Promise<WorkerPlace> {
+const RETRY_MILLISECONDS = 50;
+
+/**
+ * Connects by TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS_* or Temporal's own configuration file.
+ *
+ * @param waitSeconds for a server that is still starting.
+ */
+export async function connectWorker({ waitSeconds }: { readonly waitSeconds: number }): Promise<WorkerPlace> {
   const { namespace, connectionOptions } = loadClientConnectConfig();
   const { address, apiKey, tls, metadata } = connectionOptions;
-  const connection = await NativeConnection.connect({
+  const options = {
     ...(address ? { address } : {}),
     ...(apiKey ? { apiKey } : {}),
     ...(tls === undefined ? {} : { tls }),
     ...(metadata ? { metadata: metadata as Record<string, string> } : {}),
-  });
-  return { connection, namespace: namespace ?? 'default' };
+  };
+  for (const deadline = Date.now() + waitSeconds * 1000; ; await delay(RETRY_MILLISECONDS)) {
+    try {
+      return { connection: await NativeConnection.connect(options), namespace: namespace ?? 'default' };
+    } catch (error) {
+      if (!(error instanceof TransportError) || Date.now() > deadline) throw error;
+    }
+  }
 }

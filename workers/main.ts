@@ -9,13 +9,15 @@ import { readWorkerSettings } from './settings';
 import { shutDownWithParent } from './shutdown';
 import { logLine } from './worker-log';
 
-/** The process of one worker: `main.js --queue control|cpu|gpu [--name NAME]`. Ends on SIGTERM, and when its stdin ends. */
+/** The process of one worker: `main.js --queue control|cpu|gpu [--name NAME] [--wait SECONDS_FOR_THE_SERVER]`. Ends on SIGTERM, and when its stdin ends. */
 async function main(): Promise<void> {
-  const { values } = parseArgs({ options: { queue: { type: 'string' }, name: { type: 'string' } } });
+  const { values } = parseArgs({
+    options: { queue: { type: 'string' }, name: { type: 'string' }, wait: { type: 'string', default: '0' } },
+  });
   const queue = values.queue;
   const settings = readWorkerSettings(process.env);
   installRuntime();
-  const { connection, namespace } = await connectWorker();
+  const { connection, namespace } = await connectWorker({ waitSeconds: Number(values.wait) });
   const identity = values.name === undefined ? {} : { identity: `${values.name}:${process.pid}@${hostname()}` };
   const place = { connection, namespace, ...identity };
   const worker =
