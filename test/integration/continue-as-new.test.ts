@@ -79,6 +79,31 @@ describe('a job whose history grows long', () => {
     180_000,
   );
 
+  it.each([
+    ['the widths that were measured so far', { averageBits: 3.5 }, {}],
+    ['the original model beside the quantized one', {}, { mismatch: 0.5 }],
+  ])(
+    'takes along %s',
+    async (name, specified, recipe) => {
+      const base = spec(name.replaceAll(' ', '-'), 'stage');
+      const whole = { ...base, ...specified, recipe: { ...base.recipe, ...recipe } };
+      const id = name.replaceAll(' ', '-');
+      const worker = await stack.startWorker('gpu');
+      await (await stack.start(whole, id)).result();
+      worker.stdin?.end();
+      const runs = await until(async () => {
+        const found = await runsOf(id);
+        return found.includes('COMPLETED') && found;
+      });
+      expect(runs.filter((status) => status === 'CONTINUED_AS_NEW').length).toBeGreaterThan(0);
+
+      const direct = stack.output(`direct-${id}`);
+      await quantizeDirect({ ...whole, output: direct });
+      expect(await weightDigests(stack.output(id))).toEqual(await weightDigests(direct));
+    },
+    180_000,
+  );
+
   /** Steers without rest, also while one run gives way to the next. @returns how many pauses there were; each did what it was to do. */
   async function pauseAndResumeUntilDone(id: string): Promise<number> {
     const job = stack.client.workflow.getHandle(id);
