@@ -1,4 +1,4 @@
-/** Bytes of buffers that are kept for later. */
+/** Bytes of buffers that are kept for later, where nothing else is said. */
 const KEPT_BYTES = 256 << 20;
 
 /**
@@ -8,6 +8,8 @@ const KEPT_BYTES = 256 << 20;
 export class ActivationBuffers {
   readonly #free = new Map<number, SharedArrayBuffer[]>();
   #bytes = 0;
+
+  constructor(private readonly keptBytes = KEPT_BYTES) {}
 
   /** So many bytes, with whatever was in them. */
   take(bytes: number): SharedArrayBuffer {
@@ -20,12 +22,12 @@ export class ActivationBuffers {
   give(buffer: SharedArrayBuffer): void {
     // What is of another length now, of another stage say, is not coming back soon.
     for (const [bytes, buffers] of this.#free) {
-      if (this.#bytes + buffer.byteLength <= KEPT_BYTES) break;
+      if (this.#bytes + buffer.byteLength <= this.keptBytes) break;
       if (bytes === buffer.byteLength) continue;
       this.#bytes -= bytes * buffers.length;
       this.#free.delete(bytes);
     }
-    if (this.#bytes + buffer.byteLength > KEPT_BYTES) return;
+    if (this.#bytes + buffer.byteLength > this.keptBytes) return;
     this.#bytes += buffer.byteLength;
     const others = this.#free.get(buffer.byteLength);
     if (others) others.push(buffer);

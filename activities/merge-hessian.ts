@@ -1,8 +1,9 @@
 import { bytesOf, float32View } from '../engine/numbers';
 import { mergeHessians } from '../engine/quantizers';
 import type { ArtifactRef } from '../engine/spec';
+import { borrowMemory, type TakeMemory } from './borrow-memory';
 import type { ActivityRuntime, Attempt } from './runtime';
-import { defineStep, type Effort, perform } from './step';
+import { type Bench, defineStep, type Effort, perform } from './step';
 
 export interface MergedHessian extends Effort {
   /** F32 `[K, K]`: mean of x xᵀ over the tokens. */
@@ -15,20 +16,61 @@ export interface MergeInput {
   readonly parts: readonly { readonly gram: ArtifactRef; readonly tokens: number }[];
 }
 
+/** A Hessian that was just merged, for the step after: what its artifact holds. */
+export interface HessianAtHand {
+  sha256?: string;
+  values?: Float32Array;
+}
+
 const mergeStep = defineStep({
   name: 'merge-hessian',
   version: 1,
-  run: async ({ parts }: MergeInput, bench) => {
-    async function* grams() {
-      for (const { gram, tokens } of parts) yield { gram: float32View(await bench.read(gram)), tokens };
-    }
-    const { hessian, tokens } = await mergeHessians(grams());
-    const content = bytesOf(Float32Array.from(hessian));
-    return { hessian: await bench.write('hessian', content, { dtype: 'F32', shape: parts[0]?.gram.shape }), tokens };
-  },
+  run: (input: MergeInput, bench) => borrowMemory((take) => merge(input, bench, take, take, {})),
 });
 
-/** Sums the slices' XᵀX in slice order in float64: the bytes do not depend on who computed which slice, or when. */
-export function mergeHessian(input: MergeInput, runtime: ActivityRuntime, attempt: Attempt): Promise<MergedHessian> {
-  return perform(mergeStep, input, runtime, attempt);
+/** `takeResult`: where the memory of the result comes from, which `atHand` gets. */
+async function merge(
+  { parts }: MergeInput,
+  bench: Bench,
+  take: TakeMemory,
+  takeResult: TakeMemory,
+  atHand: HessianAtHand,
+): Promise<Omit<MergedHessian, keyof Effort>> {
+  const { bytes = 0, shape } = parts[0]?.gram ?? {};
+  const memory = take(bytes);
+  async function* grams() {
+    for (const { gram, tokens } of parts) {
+      // Of another length it is refused.
+      const own = gram.bytes === bytes ? memory : take(gram.bytes);
+      yield { gram: float32View(await bench.readInto(gram, own)), tokens };
+    }
+  }
+  const sums = new Float64Array(take(2 * bytes));
+  const { hessian, tokens } = await mergeHessians(grams(), { threads: bench.runtime.threads, memory: sums });
+  const values = new Float32Array(takeResult(bytes));
+  values.set(hessian);
+  const written = await bench.write('hessian', bytesOf(values), { dtype: 'F32', shape });
+  Object.assign(atHand, { sha256: written.sha256, values });
+  return { hessian: written, tokens };
+}
+
+/**
+ * Sums the slices' XᵀX in slice order in float64: the bytes do not depend on who computed which slice, or when.
+ *
+ * @param next who goes on with the Hessian at once: spared reading it. What it holds lies in memory that `take` gave.
+ */
+export function mergeHessian(
+  input: MergeInput,
+  runtime: ActivityRuntime,
+  attempt: Attempt,
+  next?: { readonly take: TakeMemory; readonly atHand: HessianAtHand },
+): Promise<MergedHessian> {
+  const step = next
+    ? {
+        ...mergeStep,
+        run: (input: MergeInput, bench: Bench) =>
+          borrowMemory((take) => merge(input, bench, take, next.take, next.atHand)),
+      }
+    : mergeStep;
+  return perform(step, input, runtime, attempt);
 }

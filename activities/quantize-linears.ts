@@ -14,13 +14,22 @@ import {
   serializeQuantizedLinear,
   serializeSolvedRows,
 } from '../engine/quantizers';
-import type { ArtifactRef, MeanErrors, Recipe, StagePlan, TensorTable } from '../engine/spec';
+import {
+  type ArtifactRef,
+  elementCount,
+  type MeanErrors,
+  type Recipe,
+  type StagePlan,
+  type TensorTable,
+} from '../engine/spec';
+import { borrowMemory, type TakeMemory } from './borrow-memory';
 import { computationKey } from './identity';
-import { type MergedHessian, type MergeInput, mergeHessian } from './merge-hessian';
+import { type HessianAtHand, type MergedHessian, type MergeInput, mergeHessian } from './merge-hessian';
 import { type MismatchInput, mergeMismatch } from './merge-mismatch';
 import { readDocument, viewModel } from './model-view';
 import { readFloats } from './read-floats';
 import type { ActivityRuntime, Attempt } from './runtime';
+import { sideBySide } from './side-by-side';
 import { type Bench, defineStep, type Effort, perform } from './step';
 
 /** The errors are means over the linears; null without a Hessian. */
@@ -52,18 +61,34 @@ interface LinearsInput {
 const quantizeStep = defineStep({
   name: 'quantize-linears',
   version: 2,
-  run: async (input: LinearsInput, bench) => {
-    const prepared = await prepare(input, bench);
-    return keepLinears(input, bench, async (linear) =>
-      quantizeLinear(await toQuantize(linear, input, prepared, bench)),
-    );
-  },
+  run: (input: LinearsInput, bench) => quantize(input, bench, {}),
 });
 
 type LinearInput = LinearsInput['linears'][number];
 
-async function prepare({ hessian }: LinearsInput, bench: Bench): Promise<PreparedHessian | null> {
-  return hessian ? prepareHessian(float32View(await bench.read(hessian))) : null;
+function quantize(
+  input: LinearsInput,
+  bench: Bench,
+  atHand: HessianAtHand,
+): Promise<Omit<QuantizedLinears, keyof Effort | 'merged'>> {
+  return borrowMemory(async (take) => {
+    const prepared = await prepare(input, bench, take, atHand);
+    return keepLinears(input, bench, (linear) =>
+      borrowMemory(async (take) => quantizeLinear(await toQuantize(linear, input, prepared, bench, take))),
+    );
+  });
+}
+
+async function prepare(
+  { hessian }: LinearsInput,
+  bench: Bench,
+  take: TakeMemory,
+  atHand: HessianAtHand = {},
+): Promise<PreparedHessian | null> {
+  if (!hessian) return null;
+  const known = atHand.sha256 === hessian.sha256 ? atHand.values : undefined;
+  const values = known ?? float32View(await bench.readInto(hessian, take(hessian.bytes)));
+  return prepareHessian(values, { memory: take(2 * hessian.bytes) });
 }
 
 async function toQuantize(
@@ -71,9 +96,10 @@ async function toQuantize(
   { minimumZero }: LinearsInput,
   prepared: PreparedHessian | null,
   bench: Bench,
+  take: TakeMemory,
 ): Promise<LinearToQuantize> {
   bench.attempt.progress({ linear: name });
-  const { data, shape } = await readFloats(weight, bench);
+  const { data, shape } = await readFloats(weight, bench, take);
   const [rows, columns] = shape as [number, number];
   const hessian = recipe.method === 'gptq' ? prepared : null;
   const { threads } = bench.runtime;
@@ -82,22 +108,29 @@ async function toQuantize(
   return { weight: data, rows, columns, hessian, wanted, recipe, minimumZero, name, threads, signal };
 }
 
-/** Stores what `solve` makes of each linear, and the reports. */
+/** Weights of linears that are solved at the same time, at 8 bytes of memory each. */
+const WEIGHTS_SIDE_BY_SIDE = 4 << 20;
+
+/** Stores what `solve` makes of each linear, and the reports. Of small linears some are read or stored while others are solved. */
 async function keepLinears(
   { linears }: LinearsInput,
   bench: Bench,
   solve: (linear: LinearInput) => Promise<QuantizationResult>,
 ): Promise<Omit<QuantizedLinears, keyof Effort | 'merged'>> {
-  const quantized: Record<string, ArtifactRef> = {};
-  const reports: SignedReport[] = [];
-  for (const input of linears) {
+  const costs = { costOf: ({ weight }: LinearInput) => elementCount(weight.shape ?? []), limit: WEIGHTS_SIDE_BY_SIDE };
+  const kept = await sideBySide(linears, costs, async (input) => {
     const { name, recipe, weight } = input;
     const { linear, report } = await solve(input);
-    const { shape } = weight;
-    quantized[name] = await bench.write('quantized-linear', serializeQuantizedLinear(linear), { shape });
-    reports.push({ name, recipe, ...report, weightSha256: weightSha256(linear) });
-  }
-  return { linears: quantized, reports: await bench.writeDocument(reports), ...meanErrors(reports) };
+    const writing = bench.write('quantized-linear', serializeQuantizedLinear(linear), { shape: weight.shape });
+    const signed: SignedReport = { name, recipe, ...report, weightSha256: weightSha256(linear) };
+    return { name, signed, artifact: await writing };
+  });
+  const reports = kept.map(({ signed }) => signed);
+  return {
+    linears: Object.fromEntries(kept.map(({ name, artifact }) => [name, artifact])),
+    reports: await bench.writeDocument(reports),
+    ...meanErrors(reports),
+  };
 }
 
 interface RowsInput extends LinearsInput {
@@ -108,16 +141,19 @@ interface RowsInput extends LinearsInput {
 const rowsStep = defineStep({
   name: 'quantize-rows',
   version: 1,
-  run: async ({ part, parts, ...input }: RowsInput, bench) => {
-    const prepared = await prepare(input, bench);
-    const solved: Record<string, ArtifactRef> = {};
-    for (const linear of input.linears) {
-      const options = await toQuantize(linear, input, prepared, bench);
-      const rows = await quantizeRowRange(options, rangeOf(part, parts, options.rows));
-      solved[linear.name] = await bench.write('solved-rows', serializeSolvedRows(rows));
-    }
-    return { solved };
-  },
+  run: ({ part, parts, ...input }: RowsInput, bench) =>
+    borrowMemory(async (take) => {
+      const prepared = await prepare(input, bench, take);
+      const solved: Record<string, ArtifactRef> = {};
+      for (const linear of input.linears) {
+        const rows = await borrowMemory(async (take) => {
+          const options = await toQuantize(linear, input, prepared, bench, take);
+          return quantizeRowRange(options, rangeOf(part, parts, options.rows));
+        });
+        solved[linear.name] = await bench.write('solved-rows', serializeSolvedRows(rows));
+      }
+      return { solved };
+    }),
 });
 
 /** Rows of a part: as equal as they get. */
@@ -169,12 +205,22 @@ export async function quantizeLinears(
   runtime: ActivityRuntime,
   attempt: Attempt,
 ): Promise<QuantizedLinears> {
-  const merged =
-    input.hessian !== null && 'parts' in input.hessian ? await mergeHessian(input.hessian, runtime, attempt) : null;
-  const hessian = merged === null ? (input.hessian as ArtifactRef | null) : merged.hessian;
-  const linears = await linearsOf(input, hessian, runtime, attempt);
-  const step = input.parts.length > 0 ? joiningStep(input.parts) : quantizeStep;
-  return { ...(await perform(step, linears, runtime, attempt)), merged };
+  return borrowMemory(async (take) => {
+    const atHand: HessianAtHand = {};
+    const merged =
+      input.hessian !== null && 'parts' in input.hessian
+        ? await mergeHessian(input.hessian, runtime, attempt, { take, atHand })
+        : null;
+    const hessian = merged === null ? (input.hessian as ArtifactRef | null) : merged.hessian;
+    const linears = await linearsOf(input, hessian, runtime, attempt);
+    const step = input.parts.length > 0 ? joiningStep(input.parts) : solvingStep(atHand);
+    return { ...(await perform(step, linears, runtime, attempt)), merged };
+  });
+}
+
+/** The same step with a Hessian that need not be read. */
+function solvingStep(atHand: HessianAtHand): typeof quantizeStep {
+  return { ...quantizeStep, run: (input, bench) => quantize(input, bench, atHand) };
 }
 
 /** The same step, done by joining rows that are solved: rows do not depend on one another, so its result is the same. */

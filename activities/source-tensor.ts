@@ -5,11 +5,14 @@ import { type ArtifactRef, QuantloomError } from '../engine/spec';
 /**
  * Reads a tensor of the source model where it lies, and checks that it is still what was fetched.
  *
+ * @param content where to, as long as the tensor; default memory of its own.
  * @throws QuantloomError SourceChanged.
  */
-export async function readSourceTensor(ref: ArtifactRef): Promise<Uint8Array> {
+export async function readSourceTensor(
+  ref: ArtifactRef,
+  content: Uint8Array = new Uint8Array(ref.bytes),
+): Promise<Uint8Array> {
   const { file, offset } = ref.at as NonNullable<ArtifactRef['at']>;
-  const content = new Uint8Array(ref.bytes);
   const handle = await open(file, 'r').catch((cause: unknown) => {
     throw changed(`${file} cannot be read any more (${String(cause)})`, cause);
   });

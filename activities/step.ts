@@ -6,7 +6,7 @@ import {
   elementCount,
   QuantloomError,
 } from '../engine/spec';
-import type { ArtifactWriter } from '../engine/store';
+import type { ArtifactStore, ArtifactWriter } from '../engine/store';
 import { computationKey } from './identity';
 import type { ActivityRuntime, Attempt } from './runtime';
 import { readSourceTensor } from './source-tensor';
@@ -28,6 +28,8 @@ export interface Bench {
   readonly attempt: Attempt;
   /** The content of an artifact; one that is lost or damaged is recomputed first. */
   read(ref: ArtifactRef): Promise<Uint8Array>;
+  /** The same in the memory that is given, as long as the artifact. */
+  readInto(ref: ArtifactRef, memory: ArrayBufferLike): Promise<Uint8Array>;
   readDocument<T>(ref: ArtifactRef): Promise<T>;
   write(
     kind: ArtifactKind,
@@ -148,6 +150,12 @@ function benchFor(key: string, runtime: ActivityRuntime, attempt: Attempt, parts
     attempt,
     read: (ref) =>
       ref.at ? readSourceTensor(ref) : bench.withArtifacts([ref], () => timed(runtime.store.get(ref.sha256))),
+    readInto: async (ref, memory) => {
+      const content = new Uint8Array(memory, 0, ref.bytes);
+      if (ref.at) return readSourceTensor(ref, content);
+      await bench.withArtifacts([ref], () => timed(readWhole(runtime.store, ref.sha256, content)));
+      return content;
+    },
     readDocument: async (ref) => JSON.parse(Buffer.from(await bench.read(ref)).toString('utf8')),
     write: async (kind, content, form = {}) => ({
       kind,
@@ -189,6 +197,16 @@ function benchFor(key: string, runtime: ActivityRuntime, attempt: Attempt, parts
     },
   };
   return bench;
+}
+
+async function readWhole(store: ArtifactStore, sha256: string, content: Uint8Array): Promise<void> {
+  const reader = await store.open(sha256);
+  try {
+    await reader.read(content);
+    await reader.finish();
+  } finally {
+    await reader.close();
+  }
 }
 
 /** What is dropped soon, and computed again from its record when it is lost before, is not worth an fsync. */

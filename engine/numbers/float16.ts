@@ -38,7 +38,10 @@ export function float16Value(bits: number): number {
 }
 
 /** Float16 patterns to float32 values; exact, NaN payloads included. */
-export function decodeFloat16(source: Uint16Array, target = new Float32Array(source.length)): Float32Array {
+export function decodeFloat16(
+  source: Uint16Array,
+  target: Float32Array = new Float32Array(source.length),
+): Float32Array {
   const native = nativeKernelsFor(source.length);
   if (native) {
     native.decodeFloats('float16', source, target.subarray(0, source.length));

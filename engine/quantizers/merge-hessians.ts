@@ -14,6 +14,8 @@ export interface MergeOptions {
   readonly threads?: number;
   /** null: in TypeScript, with turns for the event loop. Default: what selectKernels chooses. */
   readonly native?: NativeAddon | null;
+  /** Where the sums go, `[columns * columns]`, of any content. Default: memory of their own. */
+  readonly memory?: Float64Array;
 }
 
 /** Numbers that are added before the event loop gets a turn. */
@@ -28,12 +30,12 @@ const NUMBERS_PER_TURN = 1 << 22;
  */
 export async function mergeHessians(
   partials: Iterable<PartialHessian> | AsyncIterable<PartialHessian>,
-  { threads = 1, native = selectKernels().native }: MergeOptions = {},
+  { threads = 1, native = selectKernels().native, memory }: MergeOptions = {},
 ): Promise<{ hessian: Float64Array; tokens: number }> {
   let sum: Float64Array | null = null;
   let tokens = 0;
   for await (const partial of partials) {
-    sum ??= new Float64Array(partial.gram.length);
+    sum ??= memory?.fill(0) ?? new Float64Array(partial.gram.length);
     if (partial.gram.length !== sum.length) {
       throw new QuantloomError(
         'InvalidCalibration',

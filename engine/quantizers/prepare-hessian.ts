@@ -36,11 +36,12 @@ const NUMBERS_PER_TURN = 1 << 22;
  *
  * @param hessian `[columns, columns]`, symmetric: mean of x xᵀ per token. It is not changed.
  * @param options.name for messages: whose Hessian it is.
+ * @param options.memory for the copy, 8 bytes for each entry. Default: memory of its own.
  * @throws QuantloomError InvalidCalibration when an entry is not finite or it is not square.
  */
 export async function prepareHessian(
   hessian: Float64Array | Float32Array,
-  options: { readonly name?: string } = {},
+  options: { readonly name?: string; readonly memory?: SharedArrayBuffer } = {},
 ): Promise<PreparedHessian> {
   const columns = Math.sqrt(hessian.length);
   const name = options.name ?? 'the linear';
@@ -50,7 +51,12 @@ export async function prepareHessian(
       `The Hessian of ${name} has ${hessian.length} entries, which is not a square.`,
     );
   }
-  const { values, scale } = await scaledCopy(hessian, columns, name);
+  const { values, scale } = await scaledCopy(
+    hessian,
+    columns,
+    name,
+    options.memory ?? new SharedArrayBuffer(hessian.length * 8),
+  );
   const dead = Uint8Array.from({ length: columns }, (_, i) => (values[i * columns + i] === 0 ? 1 : 0));
   const deadColumns = dead.reduce((sum, flag) => sum + flag, 0);
   for (let i = 0; i < columns; i++) if (dead[i]) values[i * columns + i] = 1;
@@ -82,7 +88,12 @@ export async function prepareHessian(
   };
 }
 
-async function scaledCopy(hessian: Float64Array | Float32Array, columns: number, name: string) {
+async function scaledCopy(
+  hessian: Float64Array | Float32Array,
+  columns: number,
+  name: string,
+  memory: SharedArrayBuffer,
+) {
   let largest = 0;
   for (let start = 0; start < hessian.length; start += NUMBERS_PER_TURN) {
     const stop = Math.min(start + NUMBERS_PER_TURN, hessian.length);
@@ -101,7 +112,7 @@ async function scaledCopy(hessian: Float64Array | Float32Array, columns: number,
     }
     await setImmediate();
   }
-  const values = new Float64Array(new SharedArrayBuffer(hessian.length * 8));
+  const values = new Float64Array(memory, 0, hessian.length);
   const exponent = largest > 0 ? Math.floor(Math.log2(largest)) : 0;
   // In two steps: 2^1074, which the smallest subnormal needs, is not a float64.
   const factor = 2 ** -Math.trunc(exponent / 2);

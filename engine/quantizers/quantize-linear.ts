@@ -104,19 +104,21 @@ export function joinRows(
   const [{ groupOf: groups }] = parts as readonly [SolvedRows];
   const groupSize = recipe.groupSize === -1 ? columns : recipe.groupSize;
   const perRow = Math.ceil(columns / groupSize);
+  const blocks = parts.flatMap((part) => part.blocks);
+  const form = { rows, columns, bits: recipe.bits, groupSize, symmetric: recipe.symmetric, groupOf: groups };
+  const only = blocks.length === 1 ? blocks[0] : undefined;
+  if (only?.errors.length === rows) {
+    const { codes, scales, zeros } = only;
+    return { linear: { ...form, codes, scales, zeros }, report: reportOf({ rows, columns, recipe }, parts) };
+  }
   const linear = {
-    rows,
-    columns,
-    bits: recipe.bits,
-    groupSize,
-    symmetric: recipe.symmetric,
+    ...form,
     codes: new Uint8Array(rows * columns),
     scales: new Float32Array(rows * perRow),
     zeros: new Uint8Array(rows * perRow),
-    groupOf: groups,
   };
   let first = 0;
-  for (const block of parts.flatMap(({ blocks }) => blocks)) {
+  for (const block of blocks) {
     linear.codes.set(block.codes, first * columns);
     linear.scales.set(block.scales, first * perRow);
     linear.zeros.set(block.zeros, first * perRow);

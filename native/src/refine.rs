@@ -113,11 +113,18 @@ pub fn refine<S: Simd>(
         let codes = &rows.codes[of(columns)];
         let zeros = &rows.zeros[of(groups)];
         for row in 0..here {
-            for column in 0..columns {
-                let zero = zeros[row * groups + column / group_size];
-                let at = row * columns + column;
-                steps[at] = codes[at] as f64 - zero as f64;
+            let of = row * columns..(row + 1) * columns;
+            let parts = steps[of.clone()].chunks_mut(group_size);
+            let parts = parts.zip(codes[of].chunks(group_size));
+            for ((steps, codes), &zero) in parts.zip(&zeros[row * groups..]) {
+                for (step, &code) in steps.iter_mut().zip(codes) {
+                    *step = code as f64 - zero as f64;
+                }
             }
+        }
+        for row in first..last {
+            let of = |size: usize| row * size..(row + 1) * size;
+            rows.energies[row] = dot(&rows.weights[of(columns)], &gradients[of(columns)]);
         }
         for group in 0..groups {
             let inner = group * group_size..((group + 1) * group_size).min(columns);
@@ -136,6 +143,12 @@ pub fn refine<S: Simd>(
                     Into::Set,
                     Triangles::default(),
                 );
+            }
+            // W H becomes (W - Q) H while the projections are in the cache.
+            for (row, gradient) in gradients[of(columns)].chunks_mut(columns).enumerate() {
+                let scale = rows.scales[(first + row) * groups + group] as f64;
+                let projection = &projections[(row * groups + group) * columns..][..columns];
+                add_multiple(gradient, -scale, projection);
             }
         }
         let mut states: Vec<State> = Vec::with_capacity(here);
@@ -163,11 +176,6 @@ pub fn refine<S: Simd>(
             });
         }
         for (row, state) in states.iter_mut().enumerate() {
-            rows.energies[first + row] = dot(state.weights, state.gradient);
-            for group in 0..groups {
-                let projection = &state.projections[group * columns..][..columns];
-                add_multiple(state.gradient, -(state.scales[group] as f64), projection);
-            }
             state.error = error_of(shared, state);
             rows.errors_before[first + row] = state.error;
         }
@@ -188,7 +196,9 @@ fn improve(
     cancellation: &Cancellation,
 ) -> Result<(), Cancelled> {
     let mut room = Room::default();
-    for _ in 0..shared.rounds {
+    for round in 0..shared.rounds {
+        // Nobody reads the projections after the last round.
+        let last = round + 1 == shared.rounds;
         if states.iter().all(|state| state.settled) {
             break;
         }
@@ -213,7 +223,7 @@ fn improve(
             while start < end {
                 let stop = (start + BATCH).min(end);
                 for state in states.iter_mut().filter(|state| !state.settled) {
-                    refine_codes(shared, state, group, start, stop);
+                    refine_codes(shared, state, group, start, stop, last);
                 }
                 start = stop;
             }
@@ -222,9 +232,13 @@ fn improve(
             let after = error_of(shared, state);
             if after < state.error {
                 state.error = after;
-                for (at, code) in state.codes.iter_mut().enumerate() {
-                    let zero = state.zeros[at / shared.group_size] as f64;
-                    *code = (state.steps[at] + zero) as u8;
+                let codes = state.codes.chunks_mut(shared.group_size);
+                let parts = codes.zip(state.steps.chunks(shared.group_size));
+                for ((codes, steps), &zero) in parts.zip(state.zeros.iter()) {
+                    for (code, &step) in codes.iter_mut().zip(steps) {
+                        // In steps of 32 bits, for which vectors have a conversion; a code is never outside of them.
+                        *code = (step + zero as f64) as i32 as u8;
+                    }
                 }
             } else {
                 state.settled = true;
@@ -298,7 +312,14 @@ fn refine_scales(shared: &Shared, state: &mut State) {
 /// Column after column the code that is best for the scales and all other codes: the weight moves by `G_c / H_cc` and is rounded.
 /// Few codes move, and only those cost more than a look.
 #[inline(always)]
-fn refine_codes(shared: &Shared, state: &mut State, group: usize, start: usize, stop: usize) {
+fn refine_codes(
+    shared: &Shared,
+    state: &mut State,
+    group: usize,
+    start: usize,
+    stop: usize,
+    last: bool,
+) {
     let Shared {
         columns, hessian, ..
     } = *shared;
@@ -353,14 +374,19 @@ fn refine_codes(shared: &Shared, state: &mut State, group: usize, start: usize, 
         return;
     }
     state.steps[start..stop].copy_from_slice(&steps[..width]);
-    apply_moves(shared, state, group, &moved[..count], &mut moves);
+    if last {
+        apply_moves::<false>(shared, state, group, &moved[..count], &mut moves);
+    } else {
+        apply_moves::<true>(shared, state, group, &moved[..count], &mut moves);
+    }
 }
 
 /// `G -= s m H[moved, :]` and `P += m H[moved, :]`, four rows of H at a time.
 ///
+/// * `PROJECT`: whether P is still needed; it costs more than all else, since it fits no cache.
 /// * `moves`: room for three more than `moved` has.
 #[inline(always)]
-fn apply_moves(
+fn apply_moves<const PROJECT: bool>(
     shared: &Shared,
     state: &mut State,
     group: usize,
@@ -388,7 +414,9 @@ fn apply_moves(
             let x = by[2].mul_add(h2[i], x);
             let x = by[3].mul_add(h3[i], x);
             gradient[i] = (-scale).mul_add(x, gradient[i]);
-            projection[i] += x;
+            if PROJECT {
+                projection[i] += x;
+            }
         }
     }
 }
@@ -433,6 +461,6 @@ fn refine_group(
         }
     }
     if count > 0 {
-        apply_moves(shared, state, group, &moved[..count], &mut moves);
+        apply_moves::<true>(shared, state, group, &moved[..count], &mut moves);
     }
 }
