@@ -16,25 +16,26 @@ export interface MergeInput {
   readonly parts: readonly { readonly gram: ArtifactRef; readonly tokens: number }[];
 }
 
-/** A Hessian that was just merged, for the step after: what its artifact holds. */
-export interface HessianAtHand {
-  sha256?: string;
-  values?: Float32Array;
+/** Who goes on with a Hessian at once, while it is being stored. */
+export interface NextStep {
+  /** Memory for the Hessian. */
+  readonly take: TakeMemory;
+  /** Called with what the artifact is going to hold, unless that was found in the store. */
+  begin(hessian: Float32Array): void;
 }
 
 const mergeStep = defineStep({
   name: 'merge-hessian',
   version: 1,
-  run: (input: MergeInput, bench) => borrowMemory((take) => merge(input, bench, take, take, {})),
+  run: (input: MergeInput, bench) =>
+    borrowMemory((take) => merge(input, bench, take, { take, begin: () => undefined })),
 });
 
-/** `takeResult`: where the memory of the result comes from, which `atHand` gets. */
 async function merge(
   { parts }: MergeInput,
   bench: Bench,
   take: TakeMemory,
-  takeResult: TakeMemory,
-  atHand: HessianAtHand,
+  next: NextStep,
 ): Promise<Omit<MergedHessian, keyof Effort>> {
   const { bytes = 0, shape } = parts[0]?.gram ?? {};
   const memory = take(bytes);
@@ -47,29 +48,25 @@ async function merge(
   }
   const sums = new Float64Array(take(2 * bytes));
   const { hessian, tokens } = await mergeHessians(grams(), { threads: bench.runtime.threads, memory: sums });
-  const values = new Float32Array(takeResult(bytes));
+  const values = new Float32Array(next.take(bytes));
   values.set(hessian);
-  const written = await bench.write('hessian', bytesOf(values), { dtype: 'F32', shape });
-  Object.assign(atHand, { sha256: written.sha256, values });
-  return { hessian: written, tokens };
+  next.begin(values);
+  return { hessian: await bench.write('hessian', bytesOf(values), { dtype: 'F32', shape }), tokens };
 }
 
 /**
  * Sums the slices' XᵀX in slice order in float64: the bytes do not depend on who computed which slice, or when.
- *
- * @param next who goes on with the Hessian at once: spared reading it. What it holds lies in memory that `take` gave.
  */
 export function mergeHessian(
   input: MergeInput,
   runtime: ActivityRuntime,
   attempt: Attempt,
-  next?: { readonly take: TakeMemory; readonly atHand: HessianAtHand },
+  next?: NextStep,
 ): Promise<MergedHessian> {
   const step = next
     ? {
         ...mergeStep,
-        run: (input: MergeInput, bench: Bench) =>
-          borrowMemory((take) => merge(input, bench, take, next.take, next.atHand)),
+        run: (input: MergeInput, bench: Bench) => borrowMemory((take) => merge(input, bench, take, next)),
       }
     : mergeStep;
   return perform(step, input, runtime, attempt);

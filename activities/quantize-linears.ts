@@ -2,6 +2,7 @@ import { meanErrors, type SignedReport, smallestZeroOf, weightSha256 } from '../
 import { weightTensor } from '../engine/models';
 import { float32View } from '../engine/numbers';
 import {
+  factorizeAhead,
   joinRows,
   type LinearToQuantize,
   type PreparedHessian,
@@ -24,7 +25,7 @@ import {
 } from '../engine/spec';
 import { borrowMemory, type TakeMemory } from './borrow-memory';
 import { computationKey } from './identity';
-import { type HessianAtHand, type MergedHessian, type MergeInput, mergeHessian } from './merge-hessian';
+import { type MergedHessian, type MergeInput, mergeHessian } from './merge-hessian';
 import { type MismatchInput, mergeMismatch } from './merge-mismatch';
 import { readDocument, viewModel } from './model-view';
 import { readFloats } from './read-floats';
@@ -61,7 +62,7 @@ interface LinearsInput {
 const quantizeStep = defineStep({
   name: 'quantize-linears',
   version: 2,
-  run: (input: LinearsInput, bench) => quantize(input, bench, {}),
+  run: (input: LinearsInput, bench) => quantize(input, bench),
 });
 
 type LinearInput = LinearsInput['linears'][number];
@@ -69,26 +70,34 @@ type LinearInput = LinearsInput['linears'][number];
 function quantize(
   input: LinearsInput,
   bench: Bench,
-  atHand: HessianAtHand,
+  ahead: Promise<PreparedHessian> | null = null,
 ): Promise<Omit<QuantizedLinears, keyof Effort | 'merged'>> {
   return borrowMemory(async (take) => {
-    const prepared = await prepare(input, bench, take, atHand);
+    const prepared = await (ahead ?? prepare(input, bench, take));
     return keepLinears(input, bench, (linear) =>
       borrowMemory(async (take) => quantizeLinear(await toQuantize(linear, input, prepared, bench, take))),
     );
   });
 }
 
-async function prepare(
-  { hessian }: LinearsInput,
-  bench: Bench,
-  take: TakeMemory,
-  atHand: HessianAtHand = {},
-): Promise<PreparedHessian | null> {
+async function prepare({ hessian }: LinearsInput, bench: Bench, take: TakeMemory): Promise<PreparedHessian | null> {
   if (!hessian) return null;
-  const known = atHand.sha256 === hessian.sha256 ? atHand.values : undefined;
-  const values = known ?? float32View(await bench.readInto(hessian, take(hessian.bytes)));
+  const values = float32View(await bench.readInto(hessian, take(hessian.bytes)));
   return prepareHessian(values, { memory: take(2 * hessian.bytes) });
+}
+
+/** The same of a Hessian that is not stored yet, and factorized already. */
+async function prepareAhead(
+  hessian: Float32Array,
+  { linears }: Pick<LinearsInput, 'linears'>,
+  { threads }: ActivityRuntime,
+  { signal }: Attempt,
+  take: TakeMemory,
+): Promise<PreparedHessian> {
+  const prepared = await prepareHessian(hessian, { memory: take(2 * hessian.byteLength) });
+  const recipe = linears.find(({ recipe }) => recipe.method === 'gptq')?.recipe;
+  if (recipe) await factorizeAhead(prepared, { recipe, threads, signal });
+  return prepared;
 }
 
 async function toQuantize(
@@ -118,19 +127,23 @@ async function keepLinears(
   solve: (linear: LinearInput) => Promise<QuantizationResult>,
 ): Promise<Omit<QuantizedLinears, keyof Effort | 'merged'>> {
   const costs = { costOf: ({ weight }: LinearInput) => elementCount(weight.shape ?? []), limit: WEIGHTS_SIDE_BY_SIDE };
-  const kept = await sideBySide(linears, costs, async (input) => {
-    const { name, recipe, weight } = input;
-    const { linear, report } = await solve(input);
-    const writing = bench.write('quantized-linear', serializeQuantizedLinear(linear), { shape: weight.shape });
-    const signed: SignedReport = { name, recipe, ...report, weightSha256: weightSha256(linear) };
-    return { name, signed, artifact: await writing };
-  });
-  const reports = kept.map(({ signed }) => signed);
-  return {
-    linears: Object.fromEntries(kept.map(({ name, artifact }) => [name, artifact])),
-    reports: await bench.writeDocument(reports),
-    ...meanErrors(reports),
-  };
+  const writing = new Map<string, Promise<ArtifactRef>>();
+  try {
+    const reports = await sideBySide(linears, costs, async (input): Promise<SignedReport> => {
+      const { name, recipe, weight } = input;
+      const { linear, report } = await solve(input);
+      const artifact = bench.write('quantized-linear', serializeQuantizedLinear(linear), { shape: weight.shape });
+      artifact.catch(() => undefined); // It is told when all are waited for.
+      writing.set(name, artifact);
+      return { name, recipe, ...report, weightSha256: weightSha256(linear) };
+    });
+    const document = bench.writeDocument(reports);
+    const quantized = linears.map(async ({ name }) => [name, (await writing.get(name)) as ArtifactRef] as const);
+    const [stored, ...artifacts] = await Promise.all([document, ...quantized]);
+    return { linears: Object.fromEntries(artifacts), reports: stored, ...meanErrors(reports) };
+  } finally {
+    await Promise.allSettled(writing.values());
+  }
 }
 
 interface RowsInput extends LinearsInput {
@@ -186,7 +199,7 @@ export async function quantizeRows(
   runtime: ActivityRuntime,
   attempt: Attempt,
 ): Promise<QuantizedRowsOfStage> {
-  const linears = await linearsOf(input, input.hessian, runtime, attempt);
+  const linears = { ...(await linearsOf(input, runtime, attempt)), hessian: input.hessian };
   const whole = computationKey(quantizeStep.name, quantizeStep.version, linears);
   if ((await runtime.store.recall(whole)) !== null) return { solved: {}, cached: true, seconds: 0, secondsSaved: 0 };
   return perform(rowsStep, { ...linears, part: input.part, parts: input.parts }, runtime, attempt);
@@ -206,21 +219,32 @@ export async function quantizeLinears(
   attempt: Attempt,
 ): Promise<QuantizedLinears> {
   return borrowMemory(async (take) => {
-    const atHand: HessianAtHand = {};
-    const merged =
-      input.hessian !== null && 'parts' in input.hessian
-        ? await mergeHessian(input.hessian, runtime, attempt, { take, atHand })
-        : null;
-    const hessian = merged === null ? (input.hessian as ArtifactRef | null) : merged.hessian;
-    const linears = await linearsOf(input, hessian, runtime, attempt);
-    const step = input.parts.length > 0 ? joiningStep(input.parts) : solvingStep(atHand);
-    return { ...(await perform(step, linears, runtime, attempt)), merged };
+    let ahead: Promise<PreparedHessian> | null = null;
+    try {
+      const work = await linearsOf(input, runtime, attempt);
+      let hessian = input.hessian;
+      let merged: MergedHessian | null = null;
+      if (hessian !== null && 'parts' in hessian) {
+        const begin = (values: Float32Array) => {
+          if (input.parts.length > 0) return;
+          ahead = prepareAhead(values, work, runtime, attempt, take);
+          ahead.catch(() => undefined); // It is told by the step that waits for it.
+        };
+        merged = await mergeHessian(hessian, runtime, attempt, { take, begin });
+        hessian = merged.hessian;
+      }
+      const step = input.parts.length > 0 ? joiningStep(input.parts) : solvingStep(ahead);
+      return { ...(await perform(step, { ...work, hessian }, runtime, attempt)), merged };
+    } finally {
+      // Its memory goes back.
+      await (ahead as Promise<PreparedHessian> | null)?.catch(() => undefined);
+    }
   });
 }
 
-/** The same step with a Hessian that need not be read. */
-function solvingStep(atHand: HessianAtHand): typeof quantizeStep {
-  return { ...quantizeStep, run: (input, bench) => quantize(input, bench, atHand) };
+/** The same step with a Hessian that is prepared already. */
+function solvingStep(ahead: Promise<PreparedHessian> | null): typeof quantizeStep {
+  return { ...quantizeStep, run: (input, bench) => quantize(input, bench, ahead) };
 }
 
 /** The same step, done by joining rows that are solved: rows do not depend on one another, so its result is the same. */
@@ -240,10 +264,9 @@ function joiningStep(parts: readonly Readonly<Record<string, ArtifactRef>>[]): t
 /** What the step works on: the linears of a stage that are not kept in 16 bit. */
 async function linearsOf(
   input: StageInput,
-  hessian: ArtifactRef | null,
   runtime: ActivityRuntime,
   attempt: Attempt,
-): Promise<LinearsInput> {
+): Promise<Omit<LinearsInput, 'hessian'>> {
   const { plan, architecture } = await viewModel(input.plan, runtime, attempt);
   const table = await readDocument<TensorTable>(input.table, runtime, attempt);
   const stage = plan.blocks[input.block]?.stages.find(({ stage }) => stage === input.stage) as StagePlan;
@@ -253,5 +276,5 @@ async function linearsOf(
   const linears = stage.linears.flatMap(({ name, recipe }) =>
     recipe ? [{ name, recipe, weight: weightOf(name), ...(wanted && recipe.mismatch && { wanted }) }] : [],
   );
-  return { hessian, linears, minimumZero: smallestZeroOf(plan.spec.formats) };
+  return { linears, minimumZero: smallestZeroOf(plan.spec.formats) };
 }

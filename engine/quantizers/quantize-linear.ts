@@ -96,6 +96,14 @@ export async function quantizeRowRange(
   };
 }
 
+/** Factorizes a Hessian as `recipe` asks, so that linears that come later find it done. @throws as quantizeLinear. */
+export async function factorizeAhead(
+  hessian: PreparedHessian,
+  { recipe, threads, kernels, signal }: Pick<LinearToQuantize, 'recipe' | 'threads' | 'kernels' | 'signal'>,
+): Promise<void> {
+  await hessian.solvable(recipe, solverPool(threads ?? 2, kernels), signal);
+}
+
 /** Puts the rows of a linear together. @param parts in the order of their rows, all rows. */
 export function joinRows(
   { rows, columns, recipe }: Pick<LinearToQuantize, 'rows' | 'columns' | 'recipe'>,

@@ -1,7 +1,7 @@
 //! Lowers tr((W - Q) H (W - Q)ᵀ): closed-form scales for fixed codes, coordinate descent on codes for fixed scales.
 //! See engine/kernels/refine.ts.
 
-use crate::groups::{GroupFactor, LARGEST_GROUP, Present, Room, resolve_group};
+use crate::groups::{GroupFactor, Present, Room, resolve_group};
 use crate::product::{Into, Matrix, Strips, Triangles, Workspace, multiply};
 use crate::scales::{CodeGrid, SMALLEST_SCALE, round_small, round_to_float16};
 use crate::scratch::Scratch;
@@ -11,6 +11,9 @@ use pulp::Simd;
 
 /// Columns of a group whose moves are applied together; their rows of H serve all rows of weights from the second-level cache.
 const BATCH: usize = 64;
+
+/// Columns that moves are applied to together: of a batch's rows of H 256 KiB.
+const STRETCH: usize = 512;
 
 /// Columns that are looked at together.
 const GLANCE: usize = 16;
@@ -196,6 +199,7 @@ fn improve(
     cancellation: &Cancellation,
 ) -> Result<(), Cancelled> {
     let mut room = Room::default();
+    let mut pending = Pending::default();
     for round in 0..shared.rounds {
         // Nobody reads the projections after the last round.
         let last = round + 1 == shared.rounds;
@@ -210,7 +214,7 @@ fn improve(
             cancellation.check()?;
             let Some(factor) = factor else { continue };
             for state in states.iter_mut().filter(|state| !state.settled) {
-                refine_group(shared, state, group, factor, &mut room);
+                refine_group(shared, state, group, factor, &mut room, &mut pending);
             }
         }
         for state in states.iter_mut().filter(|state| !state.settled) {
@@ -222,8 +226,16 @@ fn improve(
             let mut start = group * shared.group_size;
             while start < end {
                 let stop = (start + BATCH).min(end);
-                for state in states.iter_mut().filter(|state| !state.settled) {
-                    refine_codes(shared, state, group, start, stop, last);
+                pending.clear();
+                for (row, state) in states.iter_mut().enumerate() {
+                    if !state.settled {
+                        refine_codes(shared, state, group, start, stop, row, &mut pending);
+                    }
+                }
+                if last {
+                    pending.apply::<false>(shared, states, group);
+                } else {
+                    pending.apply::<true>(shared, states, group);
                 }
                 start = stop;
             }
@@ -318,7 +330,8 @@ fn refine_codes(
     group: usize,
     start: usize,
     stop: usize,
-    last: bool,
+    row: usize,
+    pending: &mut Pending,
 ) {
     let Shared {
         columns, hessian, ..
@@ -336,8 +349,7 @@ fn refine_codes(
     for i in 0..width {
         curvature[i] = hessian[(start + i) * columns + start + i];
     }
-    let mut moved = [0usize; BATCH + 4];
-    let mut moves = [0.0; BATCH + 4];
+    let before = pending.fours.len();
     let mut count = 0;
     let mut glance = 0;
     // A move changes the gradient of what follows, so what follows is looked at again.
@@ -360,8 +372,7 @@ fn refine_codes(
         };
         let by = better[column - glance] - steps[column];
         steps[column] = better[column - glance];
-        moved[count] = start + column;
-        moves[count] = by;
+        pending.push(count, start + column, by);
         count += 1;
         let h = &hessian[(start + column) * columns..];
         let change = -by * scale;
@@ -374,49 +385,86 @@ fn refine_codes(
         return;
     }
     state.steps[start..stop].copy_from_slice(&steps[..width]);
-    if last {
-        apply_moves::<false>(shared, state, group, &moved[..count], &mut moves);
-    } else {
-        apply_moves::<true>(shared, state, group, &moved[..count], &mut moves);
+    pending.rows.push((row, before..pending.fours.len()));
+}
+
+/// Four columns of a group that move, and by how much; what is fewer is filled up with moves by nothing.
+#[derive(Clone, Copy)]
+struct Four {
+    columns: [usize; 4],
+    by: [f64; 4],
+}
+
+/// What has moved in some columns of all rows, and is not applied yet.
+#[derive(Default)]
+struct Pending {
+    fours: Vec<Four>,
+    /// Which row, and which of the fours are its.
+    rows: Vec<(usize, std::ops::Range<usize>)>,
+}
+
+impl Pending {
+    #[inline(always)]
+    fn clear(&mut self) {
+        self.fours.clear();
+        self.rows.clear();
+    }
+
+    /// * `count`: moves of this row before this one.
+    #[inline(always)]
+    fn push(&mut self, count: usize, column: usize, by: f64) {
+        if count.is_multiple_of(4) {
+            self.fours.push(Four {
+                columns: [column; 4],
+                by: [0.0; 4],
+            });
+        }
+        if let Some(last) = self.fours.last_mut() {
+            last.columns[count % 4] = column;
+            last.by[count % 4] = by;
+        }
+    }
+
+    /// Applies it to all columns, some at a time: their part of H serves all rows from the second-level cache.
+    ///
+    /// * `PROJECT`: whether P is still needed. It costs more than all else, since it fits no cache.
+    #[inline(always)]
+    fn apply<const PROJECT: bool>(&self, shared: &Shared, states: &mut [State], group: usize) {
+        for start in (0..shared.columns).step_by(STRETCH) {
+            let columns = start..(start + STRETCH).min(shared.columns);
+            for (row, fours) in &self.rows {
+                let state = &mut states[*row];
+                for four in &self.fours[fours.clone()] {
+                    apply_moves::<PROJECT>(shared, state, group, four, columns.clone());
+                }
+            }
+        }
     }
 }
 
-/// `G -= s m H[moved, :]` and `P += m H[moved, :]`, four rows of H at a time.
-///
-/// * `PROJECT`: whether P is still needed; it costs more than all else, since it fits no cache.
-/// * `moves`: room for three more than `moved` has.
+/// `G -= s m H[moved, :]` and `P += m H[moved, :]` in some columns.
 #[inline(always)]
 fn apply_moves<const PROJECT: bool>(
     shared: &Shared,
     state: &mut State,
     group: usize,
-    moved: &[usize],
-    moves: &mut [f64],
+    four: &Four,
+    columns: std::ops::Range<usize>,
 ) {
-    let Shared {
-        columns, hessian, ..
-    } = *shared;
     let scale = state.scales[group] as f64;
-    let count = moved.len();
-    // Filled up with moves by nothing.
-    for k in count..count.next_multiple_of(4) {
-        moves[k] = 0.0;
-    }
-    let projection = &mut state.projections[group * columns..][..columns];
-    let gradient = &mut state.gradient[..columns];
-    for (four, by) in moved.chunks(4).zip(moves.chunks(4)) {
-        let of =
-            |k: usize| &hessian[four.get(k).copied().unwrap_or(moved[0]) * columns..][..columns];
-        let (h0, h1, h2, h3) = (of(0), of(1), of(2), of(3));
-        for i in 0..columns {
-            let x = by[0] * h0[i];
-            let x = by[1].mul_add(h1[i], x);
-            let x = by[2].mul_add(h2[i], x);
-            let x = by[3].mul_add(h3[i], x);
-            gradient[i] = (-scale).mul_add(x, gradient[i]);
-            if PROJECT {
-                projection[i] += x;
-            }
+    let by = four.by;
+    let of = |k: usize| &shared.hessian[four.columns[k] * shared.columns..][columns.clone()];
+    let (h0, h1, h2, h3) = (of(0), of(1), of(2), of(3));
+    let projection = &mut state.projections[group * shared.columns..][columns.clone()];
+    let gradient = &mut state.gradient[columns.clone()];
+    for i in 0..columns.len() {
+        let x = by[0] * h0[i];
+        let x = by[1].mul_add(h1[i], x);
+        let x = by[2].mul_add(h2[i], x);
+        let x = by[3].mul_add(h3[i], x);
+        gradient[i] = (-scale).mul_add(x, gradient[i]);
+        if PROJECT {
+            projection[i] += x;
         }
     }
 }
@@ -429,6 +477,7 @@ fn refine_group(
     group: usize,
     factor: &GroupFactor,
     room: &mut Room,
+    pending: &mut Pending,
 ) {
     let columns = shared.columns;
     let first = group * shared.group_size;
@@ -448,19 +497,17 @@ fn refine_group(
     add_multiple(state.gradient, scale - better.scale, projection);
     state.scales[group] = better.scale as f32;
     state.zeros[group] = better.zero as u8;
-    let mut moved = [0usize; LARGEST_GROUP];
-    let mut moves = [0.0; LARGEST_GROUP + 4];
+    pending.clear();
     let mut count = 0;
     for (column, &step) in range.zip(&room.steps) {
         let by = step - state.steps[column];
         if by != 0.0 {
-            moved[count] = column;
-            moves[count] = by;
+            pending.push(count, column, by);
             count += 1;
             state.steps[column] = step;
         }
     }
-    if count > 0 {
-        apply_moves::<true>(shared, state, group, &moved[..count], &mut moves);
+    for four in &pending.fours {
+        apply_moves::<true>(shared, state, group, four, 0..columns);
     }
 }
