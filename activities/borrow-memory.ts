@@ -1,7 +1,7 @@
 import { ActivationBuffers } from './activation-buffers';
 
-/** Bytes of buffers that wait for the next step: what the largest stage of a small model needs; larger ones cost little beside their work. */
-const KEPT_BYTES = 48 << 20;
+/** Bytes of buffers that wait for the next step: the Hessian of the largest stage of a small model, in both precisions. */
+const KEPT_BYTES = 32 << 20;
 
 const buffers = new ActivationBuffers(KEPT_BYTES);
 
