@@ -39,16 +39,19 @@ export class GptqWeights {
     this.zeroOffset = this.findZeroOffset();
   }
 
-  /** `W[row, :]`, `(code - zero) * scale`. */
-  row(row: number): Float32Array {
+  /** `W[first .. first + count, :]`, `(code - zero) * scale`. Neighbouring rows lie beside each other in the file: some at once are faster. */
+  rows(first: number, count: number): Float32Array {
     const { K, N, bits, groupOf } = this.raw;
     const { codes, scales, storedZeros, zeroOffset } = this;
     const largest = (1 << bits) - 1;
-    const weights = new Float32Array(K);
+    const weights = new Float32Array(count * K);
     for (let column = 0; column < K; column++) {
-      const at = (groupOf[column] as number) * N + row;
-      const zero = ((storedZeros[at] as number) + zeroOffset) & largest;
-      weights[column] = (fieldAt(codes, row, column) - zero) * (scales[at] as number);
+      const group = (groupOf[column] as number) * N + first;
+      for (let row = 0; row < count; row++) {
+        const zero = ((storedZeros[group + row] as number) + zeroOffset) & largest;
+        const code = fieldAt(codes, first + row, column);
+        weights[row * K + column] = (code - zero) * (scales[group + row] as number);
+      }
     }
     return weights;
   }
