@@ -80,6 +80,8 @@ function threadRunner(): Runner {
     concurrentTasksPerWorker: 2,
     idleTimeout: Number.POSITIVE_INFINITY,
     recordTiming: false,
+    // A thread that sleeps between tasks instead of turning its event loop never lets go of memory that native code has seen.
+    atomics: 'disabled',
   });
   const run = async (name: string, task: unknown, arrays: readonly ArrayBuffer[], signal?: AbortSignal) => {
     signal?.throwIfAborted();
