@@ -13,7 +13,7 @@ export interface PerplexityOptions {
   readonly signal?: AbortSignal;
   /** 0 to 1. */
   readonly onProgress?: (fraction: number) => void;
-  /** Bound on the activations of the windows of a pass; each pass reads the weights anew. Default 192 MiB. */
+  /** Bound on the activations of the windows of a pass; each pass reads the weights anew. Default 64 MiB. */
   readonly activationBytes?: number;
 }
 
@@ -26,7 +26,7 @@ export interface Perplexity {
   readonly tokens: number;
 }
 
-const DEFAULT_ACTIVATION_BYTES = 192 * 2 ** 20;
+const DEFAULT_ACTIVATION_BYTES = 64 * 2 ** 20;
 const FLOAT_BYTES = 4;
 
 /**

@@ -42,7 +42,7 @@ test('puts the sum over a large vocabulary together from blocks of rows', async 
     uniform(VOCABULARY * 8, 6),
     uniform(VOCABULARY, 2),
   ] as const;
-  // Of the first block, its last row, the second block, the last row of all.
+  // Of the first block, the last row of one, another block, the last row of all.
   const targets = Int32Array.from({ length: TOKENS }, (_, i) => [5, 8191, 12_345, VOCABULARY - 1][i % 4] as number);
   const runner = createLossRunner({
     shape,

@@ -27,8 +27,8 @@ export interface LossRunner {
   negativeLogLikelihoods(hidden: Float32Array, targets: Int32Array, signal?: AbortSignal): Promise<Float64Array>;
 }
 
-/** Rows of the head that are decoded and multiplied at once, and tokens: logits of 16 MiB. */
-const BLOCK_ROWS = 8192;
+/** Rows of the head that are decoded and multiplied at once, and tokens: logits of 8 MiB. */
+const BLOCK_ROWS = 4096;
 const BATCH_TOKENS = 512;
 
 /**
@@ -44,8 +44,9 @@ export function createLossRunner(options: LossRunnerOptions): LossRunner {
       const normed = await normalize(hidden, options);
       const logSums = new Float64Array(tokens).fill(Number.NEGATIVE_INFINITY);
       const chosen = new Float64Array(tokens);
+      const memory = new Float32Array(Math.min(BLOCK_ROWS, vocabularySize) * hiddenSize);
       for (let row = 0; row < vocabularySize; row += BLOCK_ROWS) {
-        const block = headBlock(row, Math.min(vocabularySize, row + BLOCK_ROWS), options);
+        const block = headBlock(row, Math.min(vocabularySize, row + BLOCK_ROWS), memory, options);
         for (let first = 0; first < tokens; first += BATCH_TOKENS) {
           signal?.throwIfAborted();
           const end = Math.min(tokens, first + BATCH_TOKENS);
@@ -82,7 +83,8 @@ interface BlockLogits {
   chosen(token: number): number | null;
 }
 
-function headBlock(firstRow: number, endRow: number, options: LossRunnerOptions) {
+/** `memory`: for the block in float32. */
+function headBlock(firstRow: number, endRow: number, memory: Float32Array, options: LossRunnerOptions) {
   const { hiddenSize } = options.shape;
   const head: LinearShape = {
     name: 'lm_head',
@@ -90,7 +92,7 @@ function headBlock(firstRow: number, endRow: number, options: LossRunnerOptions)
     columns: hiddenSize,
     bias: options.bias !== undefined,
   };
-  const tensors = new Map([['lm_head.weight', rowsOf(options.weight, firstRow, endRow)]]);
+  const tensors = new Map([['lm_head.weight', rowsOf(options.weight, firstRow, endRow, memory)]]);
   if (options.bias) {
     tensors.set('lm_head.bias', { shape: [head.rows], data: options.bias.data.slice(firstRow, endRow) });
   }
@@ -123,11 +125,11 @@ function headBlock(firstRow: number, endRow: number, options: LossRunnerOptions)
   };
 }
 
-function rowsOf({ dtype, shape, data }: StoredTensor, first: number, end: number): FloatTensor {
+function rowsOf({ dtype, shape, data }: StoredTensor, first: number, end: number, memory: Float32Array): FloatTensor {
   const columns = shape[1] as number;
   const rowBytes = (columns * DTYPE_BITS[dtype]) / 8;
   const block = { dtype, shape: [end - first, columns], data: data.subarray(first * rowBytes, end * rowBytes) };
-  return { shape: block.shape, data: decodeFloats(block) };
+  return { shape: block.shape, data: decodeFloats(block, memory.subarray(0, (end - first) * columns)) };
 }
 
 /**

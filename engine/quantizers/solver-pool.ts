@@ -54,6 +54,8 @@ function workerThreads(threads: number): SolverPool {
     maxThreads: threads,
     idleTimeout: IDLE_MS,
     recordTiming: false,
+    // As in tensor-threads.ts: memory is let go only where event loops turn.
+    atomics: 'disabled',
   });
   const run = async (name: string, task: unknown, signal?: AbortSignal) => {
     signal?.throwIfAborted();
