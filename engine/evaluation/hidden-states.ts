@@ -1,4 +1,4 @@
-import { createStageRunner, embedStored } from '../graphs';
+import { activationFeatures, createStageStream, embedStored, ScratchFloats, stageBatchSequences } from '../graphs';
 import type { Stage } from '../models';
 import { type FloatTensor, QuantloomError } from '../spec';
 import type { DenseModel } from './dense-model';
@@ -26,22 +26,45 @@ export interface HiddenStatesOptions {
 export async function hiddenStates(options: HiddenStatesOptions): Promise<FloatTensor> {
   const { model, tokens, context, threads, signal } = options;
   const { reader, architecture, shape, layers, head } = model;
-  const runner = createStageRunner({ architecture: architecture.name, shape, threads });
-  const data = embedStored(tokens, await reader.stored(architecture.embedding));
-  let activations = new Map<string, FloatTensor>([
-    ['hidden', { shape: [tokens.length / context, context, shape.hiddenSize], data }],
-  ]);
+  const windows = tokens.length / context;
+  const scratch = new ScratchFloats();
+  const activations: Record<string, Float32Array> = {
+    hidden: embedStored(tokens, await reader.stored(architecture.embedding)),
+  };
+  /** Not the one that it is read from. Two that take turns: fresh ones for every stage would be more garbage than is collected in time. */
+  const outputFor = (name: string): Float32Array => {
+    const length = tokens.length * activationFeatures(name, shape);
+    const first = scratch.of(`${name} 1`, length);
+    return activations[name]?.buffer === first.buffer ? scratch.of(`${name} 2`, length) : first;
+  };
   for (const [done, block] of [...layers, head].entries()) {
     for (const stage of block.stages) {
       signal?.throwIfAborted();
       const weights = await weightsOf(stage, reader);
-      const result = await runner.run({ stage, activations, weights, gram: false, signal });
-      if (result.nonFiniteSequences > 0) throw nonFinite(block.name, stage.name, result.nonFiniteSequences);
-      activations = result.activations;
+      const given = { architecture: architecture.name, shape, stage, weights, threads };
+      const stream = createStageStream({ ...given, gram: false, sequenceLength: context });
+      const outputs = Object.fromEntries(stage.changes.map((name) => [name, outputFor(name)]));
+      const perBatch = stageBatchSequences({ stage, shape, sequenceLength: context });
+      for (let first = 0; first < windows; first += perBatch) {
+        signal?.throwIfAborted();
+        const end = Math.min(windows, first + perBatch);
+        const batchOf = (name: string, all: Float32Array | undefined) => {
+          const stride = context * activationFeatures(name, shape);
+          return [name, (all as Float32Array).subarray(first * stride, end * stride)] as const;
+        };
+        await stream.run({
+          sequences: end - first,
+          inputs: Object.fromEntries(stage.reads.map((name) => batchOf(name, activations[name]))),
+          outputs: Object.fromEntries(stage.changes.map((name) => batchOf(name, outputs[name]))),
+        });
+      }
+      const { nonFiniteSequences } = stream.finish();
+      if (nonFiniteSequences > 0) throw nonFinite(block.name, stage.name, nonFiniteSequences);
+      Object.assign(activations, outputs);
     }
     options.onBlock?.(done + 1);
   }
-  return activations.get('hidden') as FloatTensor;
+  return { shape: [windows, context, shape.hiddenSize], data: activations.hidden as Float32Array };
 }
 
 /** The tensors that a stage is run with, by name. */
