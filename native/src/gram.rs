@@ -12,6 +12,7 @@
 #[cfg(any(test, all(target_arch = "x86_64", target_os = "linux")))]
 use crate::amx;
 use crate::amx::SIDE;
+use crate::elementwise::sum_of_squares;
 use crate::product::SharedMut;
 use crate::scratch::Scratch;
 use crate::simd::dispatch;
@@ -469,19 +470,7 @@ impl WithSimd for Energies<'_> {
             .iter_mut()
             .zip(self.x.chunks_exact(self.columns))
         {
-            let mut sums = [0.0f64; 32];
-            let parts = row.chunks_exact(32);
-            let rest = parts.remainder();
-            for part in parts {
-                for i in 0..32 {
-                    let x = part[i] as f64;
-                    sums[i] = x.mul_add(x, sums[i]);
-                }
-            }
-            for (sum, &x) in sums.iter_mut().zip(rest) {
-                *sum += x as f64 * x as f64;
-            }
-            *energy = sums.iter().sum::<f64>() as f32;
+            *energy = sum_of_squares(row) as f32;
         }
     }
 }
