@@ -65,7 +65,7 @@ class FileStore implements ArtifactStore {
   }
 
   async put(content: Uint8Array, options: { readonly durable?: boolean } = {}): Promise<string> {
-    const writer = await this.create(options);
+    const writer = await this.create({ ...options, bytes: content.byteLength });
     try {
       await writer.write(content);
       return await writer.commit();

@@ -27,7 +27,9 @@ export class SpareFiles {
   /** Moves a file of about so many bytes to `target`, its old content in it. @returns false when there is none. */
   async take(target: string, bytes: number): Promise<boolean> {
     const distance = (found: number) => (found >= bytes ? found - bytes : Number.MAX_SAFE_INTEGER - found);
-    const spares = (await this.#list()).sort((a, b) => distance(a.bytes) - distance(b.bytes));
+    // A small file in the place of a large one would free the rest of it.
+    const spares = (await this.#list()).filter((spare) => spare.bytes <= 2 * bytes);
+    spares.sort((a, b) => distance(a.bytes) - distance(b.bytes));
     for (const { name } of spares) {
       const taken = await rename(path.join(this.directory, name), target).then(
         () => true,
