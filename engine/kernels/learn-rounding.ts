@@ -7,12 +7,12 @@ import { subtractProduct } from './subtract-product';
 export type RoundingLearningProblem = Omit<RefinementProblem, 'resolveGroups' | 'energies'>;
 
 /** The first step times the number of steps. They fall linearly, so that an offset moves by half of this at most. */
-const RATE = 0.25;
+const RATE = 0.5;
 
 /** Offsets lie between minus this and this. */
 const LARGEST_OFFSET = 0.5;
 
-/** How far the middle of a weight's offsets may lie from its code: rounded, it is that code. */
+/** Bound on how far the middle of a weight's offsets lies from its code: rounded, it is that code. */
 const WITHIN_CODE = 0.499;
 
 /**
@@ -21,8 +21,9 @@ const WITHIN_CODE = 0.499;
  * gradient together, by steps that fall linearly. The gradient `-2 s G`, `G = (W - Q) H`, is that of the straight-through estimator,
  * in closed form; only codes that change cost a row of H.
  *
- * It starts from the codes that are there: the middle of a weight's offsets is where the weight were best, all others given, as
- * far as that rounds to its code. A row keeps the best codes that it passes, so none gets worse.
+ * It starts from the codes that are there: the middle of a weight's offsets is its code, moved towards where the weight were best, all
+ * others given, and the more the farther that is, so that weights change their codes one after the other. A row keeps the best codes
+ * that it passes, so none gets worse.
  */
 export function learnRounding(problem: RoundingLearningProblem): void {
   const { rows, columns, hessian } = problem;
@@ -92,7 +93,7 @@ function learn({ columns, hessian, grid, rounds }: RoundingLearningProblem, lear
   const middles = steps.map((step, i) => {
     if (!movable[i]) return step;
     const way = (gradient[i] as number) / ((hessian[i * columns + i] as number) * (scales[i] as number));
-    return step + Math.max(-WITHIN_CODE, Math.min(WITHIN_CODE, way));
+    return step + (WITHIN_CODE * way) / (0.5 + Math.abs(way));
   });
   const places = middles.slice();
   const best = steps.slice();

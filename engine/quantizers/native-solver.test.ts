@@ -86,6 +86,11 @@ const recipes: fc.Arbitrary<Recipe> = fc.record({
   restarts: fc.constantFrom(0, 0, 1, 2),
   groupRounds: fc.constantFrom(0, 0, 1, 2),
 });
+/** Steps that a recipe may leave out. */
+const switches = fc.record({
+  learnedRounding: fc.constantFrom(0, 10, 40),
+  refinementDamping: fc.constantFrom(0, 0.03),
+});
 const minimumZeros = fc.constantFrom(0 as const, 1 as const);
 
 /** Relative difference; that of nothing and nothing is 0. */
@@ -95,12 +100,15 @@ function distance(a: number | null, b: number | null): number {
 }
 
 function compareWithReference(addon: NativeAddon): void {
-  test('agree with the reference: codes, scales, zero points, errors', async () => {
+  test.each([
+    ['', fc.constant({})],
+    [' with learned rounding and refinement damping', switches],
+  ])('agree with the reference: codes, scales, zero points, errors%s', async (_, more) => {
     let codes = 0;
     let different = 0;
     await fc.assert(
-      fc.asyncProperty(shapes, recipes, minimumZeros, async (shape, recipe, minimumZero) => {
-        const problem = { ...layer(shape), recipe, minimumZero };
+      fc.asyncProperty(shapes, recipes, minimumZeros, more, async (shape, others, minimumZero, steps) => {
+        const problem = { ...layer(shape), recipe: { ...others, ...steps }, minimumZero };
         const expected = await quantizeLinear({ ...problem, kernels: 'typescript', threads: 0 });
         const actual = await quantizeLinear({ ...problem, kernels: 'native' });
         codes += expected.linear.codes.length;
@@ -125,6 +133,10 @@ function compareWithReference(addon: NativeAddon): void {
         for (const key of ['relativeError', 'relativeErrorBeforeRefinement', 'relativeWeightError'] as const) {
           expect(distance(errors[key], expected.report[key])).toBeLessThan(1e-9);
         }
+        for (const [step, error] of Object.entries(errors.relativeErrorAfter ?? {})) {
+          const after = expected.report.relativeErrorAfter?.[step as 'refinements'];
+          expect(distance(error, after ?? null)).toBeLessThan(1e-9);
+        }
       }),
       { numRuns: 120, seed: 20260823 },
     );
@@ -144,8 +156,8 @@ function compareWithReference(addon: NativeAddon): void {
   };
 
   test('give the same bytes on any number of threads', async () => {
-    for (const actOrder of ['static', 'dynamic'] as const) {
-      const recipe = { ...problem.recipe, actOrder };
+    for (const changes of [{}, { actOrder: 'dynamic' }, { learnedRounding: 40, refinementDamping: 0.03 }] as const) {
+      const recipe = { ...problem.recipe, ...changes };
       const one = await outcome({ recipe, threads: 1 });
       for (const threads of [2, 3, 8]) expect(await outcome({ recipe, threads })).toEqual(one);
     }
@@ -154,8 +166,8 @@ function compareWithReference(addon: NativeAddon): void {
   test('give the same bytes with every instruction set', async () => {
     const best = addon.instructionSet();
     try {
-      for (const refinements of [0, 3]) {
-        const recipe = { ...problem.recipe, refinements };
+      for (const steps of [{ refinements: 0 }, { refinements: 3 }, { learnedRounding: 40, refinementDamping: 0.03 }]) {
+        const recipe = { ...problem.recipe, ...steps };
         addon.useInstructionSet(best);
         const expected = await outcome({ recipe });
         for (const set of ['avx2', 'neon']) {

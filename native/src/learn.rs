@@ -11,12 +11,12 @@ use crate::threads::{Cancellation, Cancelled};
 use pulp::Simd;
 
 /// The first step times the number of steps. They fall linearly, so that an offset moves by half of this at most.
-const RATE: f64 = 0.25;
+const RATE: f64 = 0.5;
 
 /// Offsets lie between minus this and this.
 const LARGEST_OFFSET: f64 = 0.5;
 
-/// How far the middle of a weight's offsets may lie from its code: rounded, it is that code.
+/// Bound on how far the middle of a weight's offsets lies from its code: rounded, it is that code.
 const WITHIN_CODE: f64 = 0.499;
 
 /// Moves that are applied in one pass over the gradient.
@@ -149,8 +149,8 @@ impl Learner {
         for i in 0..columns {
             let curvature = shared.hessian[i * columns + i] * self.scales[i];
             if curvature > 0.0 {
-                let way = clamp(gradient[i] / curvature, -WITHIN_CODE, WITHIN_CODE);
-                self.middles[i] = self.steps[i] + way;
+                let way = gradient[i] / curvature;
+                self.middles[i] = self.steps[i] + WITHIN_CODE * way / (0.5 + way.abs());
             } else {
                 self.middles[i] = self.steps[i];
                 self.lowest[i] = self.steps[i];
