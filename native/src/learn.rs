@@ -22,6 +22,9 @@ const WITHIN_CODE: f64 = 0.499;
 /// Moves that are applied in one pass over the gradient.
 const FUSED: usize = 4;
 
+/// Columns that are looked at together.
+const GLANCE: usize = 16;
+
 /// One row; all `[columns]`.
 struct Learner {
     scales: Vec<f64>,
@@ -130,8 +133,9 @@ impl Learner {
     /// `W - Q`
     #[inline(always)]
     fn subtract(&self, weights: &[f64], difference: &mut [f64]) {
-        for i in 0..weights.len() {
-            difference[i] = self.steps[i].mul_add(-self.scales[i], weights[i]);
+        let parts = weights.iter().zip(self.steps.iter().zip(&self.scales));
+        for (difference, (&weight, (&step, &scale))) in difference.iter_mut().zip(parts) {
+            *difference = step.mul_add(-scale, weight);
         }
     }
 
@@ -180,21 +184,30 @@ impl Learner {
     /// Every offset by `rate` to where its gradient points, and what then rounds to another code.
     #[inline(always)]
     fn step(&mut self, gradient: &[f64], rate: f64) {
-        for i in 0..gradient.len() {
-            let by = if gradient[i] < 0.0 { -rate } else { rate };
-            let by = if gradient[i] == 0.0 { 0.0 } else { by };
-            let middle = self.middles[i];
-            let place = self.places[i] + by;
-            let place = clamp(place, middle - LARGEST_OFFSET, middle + LARGEST_OFFSET);
-            self.places[i] = place;
-            self.next[i] = clamp(round_small(place), self.lowest[i], self.highest[i]);
+        let parts = (self.next.iter_mut().zip(&mut self.places).zip(gradient))
+            .zip(&self.middles)
+            .zip(self.lowest.iter().zip(&self.highest));
+        for ((((next, place), &gradient), &middle), (&lowest, &highest)) in parts {
+            let by = if gradient < 0.0 { -rate } else { rate };
+            let by = if gradient == 0.0 { 0.0 } else { by };
+            let (least, most) = (middle - LARGEST_OFFSET, middle + LARGEST_OFFSET);
+            *place = clamp(*place + by, least, most);
+            *next = clamp(round_small(*place), lowest, highest);
         }
         self.moved.clear();
-        for i in 0..gradient.len() {
-            if self.next[i] != self.steps[i] {
-                let by = (self.next[i] - self.steps[i]) * self.scales[i];
-                self.moved.push((i, by));
-                self.steps[i] = self.next[i];
+        let parts = (self.next.chunks(GLANCE)).zip(self.steps.chunks_mut(GLANCE));
+        for (at, (next, steps)) in parts.enumerate() {
+            let apart = next.iter().zip(steps.iter());
+            if apart.fold(0.0, |sum, (next, step)| sum + (next - step).abs()) == 0.0 {
+                continue;
+            }
+            for (i, (&next, step)) in next.iter().zip(steps).enumerate() {
+                if next != *step {
+                    let column = at * GLANCE + i;
+                    self.moved
+                        .push((column, (next - *step) * self.scales[column]));
+                    *step = next;
+                }
             }
         }
     }
@@ -210,7 +223,14 @@ impl Learner {
         for four in whole {
             let [(i0, by0), (i1, by1), (i2, by2), (i3, by3)] = [four[0], four[1], four[2], four[3]];
             let (h0, h1, h2, h3) = (of(i0), of(i1), of(i2), of(i3));
-            for i in 0..gradient.len() {
+            let columns = gradient.len();
+            let (h0, h1, h2, h3) = (
+                &h0[..columns],
+                &h1[..columns],
+                &h2[..columns],
+                &h3[..columns],
+            );
+            for i in 0..columns {
                 let x = (-by0).mul_add(h0[i], gradient[i]);
                 let x = (-by1).mul_add(h1[i], x);
                 let x = (-by2).mul_add(h2[i], x);
