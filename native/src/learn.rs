@@ -80,7 +80,6 @@ pub fn learn_rounding<S: Simd>(
         );
     }
     for row in 0..count {
-        cancellation.check()?;
         let of = row * columns..(row + 1) * columns;
         let codes = &mut rows.codes[of.clone()];
         let zeros = &rows.zeros[row * groups..][..groups];
@@ -89,7 +88,8 @@ pub fn learn_rounding<S: Simd>(
         let (difference, gradient) = (&mut differences[of.clone()], &mut gradients[of]);
         let before = dot(difference, gradient);
         rows.errors_before[row] = before;
-        rows.errors[row] = learner.learn(shared, weights, difference, gradient, before);
+        rows.errors[row] =
+            learner.learn(shared, weights, difference, gradient, before, cancellation)?;
         let parts = codes.chunks_mut(shared.group_size);
         let parts = parts.zip(learner.best.chunks(shared.group_size));
         for ((codes, steps), &zero) in parts.zip(zeros) {
@@ -148,7 +148,8 @@ impl Learner {
         difference: &mut [f64],
         gradient: &mut [f64],
         before: f64,
-    ) -> f64 {
+        cancellation: &Cancellation,
+    ) -> Result<f64, Cancelled> {
         let columns = shared.columns;
         for i in 0..columns {
             let curvature = shared.hessian[i * columns + i] * self.scales[i];
@@ -166,6 +167,7 @@ impl Learner {
         let mut least = before;
         let count = shared.rounds as f64;
         for round in 0..shared.rounds {
+            cancellation.check()?;
             self.step(gradient, RATE / count * (1.0 - round as f64 / count));
             if self.moved.is_empty() {
                 continue;
@@ -178,7 +180,7 @@ impl Learner {
                 self.best.copy_from_slice(&self.steps);
             }
         }
-        least
+        Ok(least)
     }
 
     /// Every offset by `rate` to where its gradient points, and what then rounds to another code.
