@@ -1,11 +1,13 @@
 import { activationDtype, activationFeatures, stageBatchSequences } from '../engine/graphs';
 import { preferredKernels } from '../engine/kernels';
+import { type ResidualEnd, residualEnd } from '../engine/models';
 import type { ModelShape, Stage } from '../engine/models/architecture';
 import { bytesOf } from '../engine/numbers';
 import { type ArtifactRef, type DType, elementCount, type QuantizationSpec, type TensorTable } from '../engine/spec';
 import type { ArtifactReader } from '../engine/store';
 import { type StoredWeight, tensorThreads } from '../engine/tensor-thread';
 import { readDocument, viewModel } from './model-view';
+import { readFloats } from './read-floats';
 import type { ActivityRuntime, Attempt } from './runtime';
 import { type ArtifactWriting, type Bench, defineStep, type Effort, perform } from './step';
 import { streamSlice } from './stream-slice';
@@ -19,6 +21,14 @@ export interface CalibratedSlice extends Effort {
   /** Tokens that the gram sums over. */
   readonly tokens: number;
   readonly nonFiniteSequences: number;
+  /** What the captured input knows of what has gone wrong so far; absent when not asked for. */
+  readonly mismatch?: MismatchOfSlice;
+}
+
+export interface MismatchOfSlice {
+  /** F32 `[rows, columns]`: Σ (h₀ + W x₀ - h) xᵀ over the part of the slice that the original model has been run on. */
+  readonly sum: ArtifactRef;
+  readonly tokens: number;
 }
 
 interface StageInput {
@@ -30,13 +40,22 @@ interface StageInput {
   readonly weights: Readonly<Record<string, ArtifactRef>>;
   readonly gram: boolean;
   readonly precision: QuantizationSpec['calibration']['precision'];
+  /** Absent when not asked for. */
+  readonly mismatch?: {
+    /** Of a linear that ends a residual branch: its output features, its input among the stage's activations, its bias. */
+    readonly rows: number;
+    readonly input: string;
+    readonly bias: ArtifactRef | null;
+    /** `[at most sequences, sequenceLength, hiddenSize]`: the original model's hidden state behind it. */
+    readonly original: ArtifactRef;
+  };
 }
 
 const stageStep = defineStep({
   name: 'calibrate-slice',
   version: 2,
   run: async (input: StageInput, bench): Promise<Omit<CalibratedSlice, keyof Effort>> => {
-    const { architecture, shape, stage, gram } = input;
+    const { architecture, shape, stage, gram, mismatch } = input;
     const [sequences, sequenceLength] = (input.activations[stage.reads[0] as string] as ArtifactRef).shape as [
       number,
       number,
@@ -50,13 +69,17 @@ const stageStep = defineStep({
       kernels: preferredKernels(),
     };
     const names = [...new Set([...stage.reads, ...stage.changes])];
-    const open = () =>
+    const columns = stage.captures[0]?.columns as number;
+    const linear = mismatch && { rows: mismatch.rows, columns, input: mismatch.input };
+    const bias = mismatch?.bias ?? null;
+    const open = async () =>
       tensorThreads().openStage(
         {
           runner,
           stage,
           gram,
           sequenceLength,
+          ...(linear && { mismatch: { ...linear, bias: bias && (await readFloats(bias, bench)).data } }),
           weightsKey: JSON.stringify(Object.entries(input.weights).map(([name, { sha256 }]) => [name, sha256])),
           weights: () => readWeights(input.weights, bench),
         },
@@ -65,7 +88,12 @@ const stageStep = defineStep({
     const stream = async () => {
       const readers: Record<string, ArtifactReader> = {};
       const writers: Record<string, ArtifactWriting> = {};
+      let original: { reader: ArtifactReader; sequences: number } | null = null;
       try {
+        if (mismatch) {
+          const reader = await bench.runtime.store.open(mismatch.original.sha256);
+          original = { reader, sequences: mismatch.original.shape?.[0] as number };
+        }
         for (const name of stage.reads) {
           readers[name] = await bench.runtime.store.open((input.activations[name] as ArtifactRef).sha256);
         }
@@ -80,25 +108,33 @@ const stageStep = defineStep({
           }),
         );
         const perBatch = stageBatchSequences({ stage, shape, sequenceLength });
-        return await streamSlice({ sequences, perBatch, layouts, readers, writers, open });
+        return await streamSlice({ sequences, perBatch, layouts, readers, original, writers, open });
       } finally {
+        await original?.reader.close();
         for (const end of [...Object.values(readers), ...Object.values(writers)]) await end.close();
       }
     };
-    const result = await bench.withArtifacts(Object.values(input.activations), stream);
+    const read = [...Object.values(input.activations), ...(mismatch ? [mismatch.original] : [])];
+    const result = await bench.withArtifacts(read, stream);
     bench.spend('forward', result.seconds.stage - result.gramSeconds);
     bench.spend('gram', result.gramSeconds);
     bench.spend('store', result.seconds.store);
-    const columns = stage.captures[0]?.columns as number;
+    const writeSum = (sum: Float32Array, rows: number, columns: number) =>
+      bench.write('gram', bytesOf(sum), { dtype: 'F32', shape: [rows, columns] });
     return {
       activations: Object.fromEntries(
         stage.leaves.map((name) => [name, result.written[name] ?? (input.activations[name] as ArtifactRef)]),
       ),
-      gram: result.gram
-        ? await bench.write('gram', bytesOf(result.gram), { dtype: 'F32', shape: [columns, columns] })
-        : null,
+      gram: result.gram && (await writeSum(result.gram, columns, columns)),
       tokens: result.tokens,
       nonFiniteSequences: result.nonFiniteSequences,
+      ...(result.mismatch &&
+        linear && {
+          mismatch: {
+            sum: await writeSum(result.mismatch.sum, linear.rows, columns),
+            tokens: result.mismatch.tokens,
+          },
+        }),
     };
   },
 });
@@ -129,6 +165,8 @@ export async function calibrateSlice(
     /** By module name: the linears that were quantized already; the others are applied with their original weights. */
     quantized: Readonly<Record<string, ArtifactRef>>;
     gram: boolean;
+    /** The original model's hidden state behind the linear that the stage captures the input of: its mismatch is summed. */
+    original?: ArtifactRef;
   },
   runtime: ActivityRuntime,
   attempt: Attempt,
@@ -144,6 +182,7 @@ export async function calibrateSlice(
   }
   const activations = Object.fromEntries(stage.reads.map((name) => [name, input.activations[name] as ArtifactRef]));
   const { precision } = plan.spec.calibration;
+  const end = input.original && residualEnd(blocks, input.block, input.stage);
   attempt.progress({ block: input.block, stage: input.stage });
   return perform(
     stageStep,
@@ -155,8 +194,17 @@ export async function calibrateSlice(
       weights,
       gram: input.gram,
       precision,
+      ...(end && { mismatch: mismatchOf(end, input.original as ArtifactRef, table) }),
     },
     runtime,
     attempt,
   );
+}
+
+function mismatchOf(
+  { linear: { name, rows, bias }, input }: ResidualEnd,
+  original: ArtifactRef,
+  table: TensorTable,
+): StageInput['mismatch'] {
+  return { rows, input, bias: bias ? (table[`${name}.bias`] as ArtifactRef) : null, original };
 }

@@ -11,7 +11,6 @@ import { inspectModel } from './inspect-model';
 import { joinTables } from './join-tables';
 import { measureWidths } from './measure-widths';
 import { mergeHessian } from './merge-hessian';
-import { mismatchSlice } from './mismatch-slice';
 import { packLayer } from './pack-layer';
 import { publishCheckpoints } from './publish-checkpoints';
 import { quantizeLinears, quantizeRows } from './quantize-linears';
@@ -35,7 +34,6 @@ export function createActivities(runtime: ActivityRuntime) {
     joinTables: asActivity(runtime, joinTables),
     measureWidths: asActivity(runtime, measureWidths),
     mergeHessian: asActivity(runtime, mergeHessian),
-    mismatchSlice: asActivity(runtime, mismatchSlice),
     packLayer: asActivity(runtime, packLayer),
     publishCheckpoints: asActivity(runtime, publishCheckpoints),
     quantizeLinears: asActivity(runtime, quantizeLinears),
@@ -50,14 +48,13 @@ export type Activities = ReturnType<typeof createActivities>;
 
 export { HEARTBEAT_MILLISECONDS } from './as-activity';
 export type { AssembledCheckpoint, AssembleInput } from './assemble-checkpoints';
-export type { ActivationRefs, CalibratedSlice } from './calibrate-slice';
+export type { ActivationRefs, CalibratedSlice, MismatchOfSlice } from './calibrate-slice';
 export type { ChooseInput, ChosenWidths } from './choose-widths';
 export type { BlockOutline, InspectedModel } from './inspect-model';
 export type { JoinInput } from './join-tables';
 export type { MeasuredWidths } from './measure-widths';
 export type { MergedHessian, MergeInput } from './merge-hessian';
 export type { MismatchInput } from './merge-mismatch';
-export type { MismatchOfSlice } from './mismatch-slice';
 export type { BlockHistory } from './pack-layer';
 export type { MeasuredPerplexity, PublishInput } from './publish-checkpoints';
 export type { HessianSource, QuantizedLinears, QuantizedRowsOfStage, StageInput } from './quantize-linears';

@@ -1,12 +1,13 @@
 import { bytesOf, float32View } from '../engine/numbers';
 import { mergeMismatches } from '../engine/quantizers';
 import type { ArtifactRef } from '../engine/spec';
+import type { MismatchOfSlice } from './calibrate-slice';
 import type { ActivityRuntime, Attempt } from './runtime';
 import { defineStep, perform } from './step';
 
-/** What mismatchSlice summed, in slice order. */
+/** What calibrateSlice summed, in slice order. */
 export interface MismatchInput {
-  readonly parts: readonly { readonly sum: ArtifactRef; readonly tokens: number }[];
+  readonly parts: readonly MismatchOfSlice[];
 }
 
 const mergeStep = defineStep({

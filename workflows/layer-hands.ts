@@ -29,24 +29,23 @@ export interface StagePlace {
   readonly stage: string;
 }
 
+/** How a stage is run, and what for. */
+export interface StageWishes {
+  /** The linears that are applied as quantized. */
+  readonly quantized: QuantizedRefs;
+  /** XᵀX of the captured input. */
+  readonly gram: boolean;
+  /** By slice: the original model behind the linear whose input is captured. Asks for what that input knows of what has gone wrong. */
+  readonly original?: readonly ActivationRefs[];
+}
+
 /** The moves that a layer's workflows are made of, with their books kept and pauses respected. */
 export interface LayerHands {
   readonly ledger: LayerLedger;
-  /** Runs one stage on every slice; `gram` asks for XᵀX of the captured input too. */
-  runStage(
-    stage: string,
-    slices: readonly ActivationRefs[],
-    quantized: QuantizedRefs,
-    gram: boolean,
-  ): Promise<CalibratedSlice[]>;
+  /** Runs one stage on every slice. */
+  runStage(stage: string, slices: readonly ActivationRefs[], wishes: StageWishes): Promise<CalibratedSlice[]>;
   /** Runs a stage, of this layer or the one after it, of the original model. */
   runOriginal(place: StagePlace, slices: readonly ActivationRefs[]): Promise<ActivationRefs[]>;
-  /** Sums up what has gone wrong before the linear whose input the stage has captured; `original`: behind that linear. */
-  mismatches(
-    stage: string,
-    slices: readonly ActivationRefs[],
-    original: readonly ActivationRefs[],
-  ): Promise<MismatchInput>;
   mergeHessian(stage: string, grams: MergeInput): Promise<ArtifactRef>;
   /** Measures the error of the stage's linears at every width. @returns document: WidthErrors[]. */
   measureWidths(stage: string, hessian: ArtifactRef | null): Promise<ArtifactRef>;
@@ -74,7 +73,7 @@ export function layerHands(input: {
   };
   return {
     ledger,
-    async runStage(stage, slices, quantized, gram) {
+    async runStage(stage, slices, { original, ...wishes }) {
       await condition(() => !paused);
       setCurrentDetails(ledger.begin(stage));
       const results = await inWindow(
@@ -87,8 +86,8 @@ export function layerHands(input: {
             block: block.index,
             stage,
             activations,
-            quantized,
-            gram,
+            ...wishes,
+            ...(original && { original: original[slice]?.hidden as ArtifactRef }),
           }),
       );
       ledger.calibrated(results);
@@ -111,24 +110,6 @@ export function layerHands(input: {
       );
       ledger.ranOriginal(results);
       return activationsOf(results);
-    },
-    async mismatches(stage, slices, original) {
-      await condition(() => !paused);
-      const results = await inWindow(
-        slices,
-        () => SLICES_AT_ONCE,
-        (activations, slice) =>
-          onGpu(`${block.name} · ${stage} · mismatch of slice ${slice + 1} of ${slices.length}`).mismatchSlice({
-            plan,
-            table,
-            block: block.index,
-            stage,
-            activations,
-            original: original[slice]?.hidden as ArtifactRef,
-          }),
-      );
-      ledger.mismatched(results);
-      return { parts: results.map(({ sum, tokens }) => ({ sum, tokens })) };
     },
     async mergeHessian(stage, grams) {
       const merged = await onCpu(`${block.name} · ${stage} · Hessian`).mergeHessian(grams);
@@ -175,6 +156,12 @@ export function layerHands(input: {
 /** What the Hessian of a captured input is merged from. */
 export function gramsOf(results: readonly CalibratedSlice[]): MergeInput {
   return { parts: results.map(({ gram, tokens }) => ({ gram: gram as ArtifactRef, tokens })) };
+}
+
+/** What the mismatch of the linear behind a stage is merged from; undefined when nobody asked for it. */
+export function mismatchOf(results: readonly CalibratedSlice[]): MismatchInput | undefined {
+  const parts = results.flatMap(({ mismatch }) => mismatch ?? []);
+  return parts.length > 0 ? { parts } : undefined;
 }
 
 /** What the next stage starts from. */

@@ -1,12 +1,12 @@
-import type { ActivationRefs, BlockOutline, HessianSource } from '../activities';
+import type { ActivationRefs, BlockHistory, BlockOutline, HessianSource } from '../activities';
 import type { ArtifactRef, MeanErrors, QuantizationSpec } from '../engine/spec';
-import { onCpu } from './activity-proxies';
 import { captureHessians } from './capture-hessians';
 import {
   activationsOf,
   gramsOf,
   type LayerHands,
   layerHands,
+  mismatchOf,
   type QuantizedRefs,
   type StagePlace,
 } from './layer-hands';
@@ -40,53 +40,43 @@ export interface OriginalSoFar {
   readonly next: StagePlace | null;
 }
 
+/** A layer that needs only be packed. */
 export interface LayerResult extends MeanErrors {
   /** By slice: what the next layer starts from. */
   readonly activations: readonly ActivationRefs[];
   /** By slice: the original model behind the stage after the layer's last one, when it was asked for. */
   readonly original?: readonly ActivationRefs[];
+  /** The linears that the next layer's first stage applies. */
   readonly applied: QuantizedRefs;
-  /** By format: the layer as it will be published. */
-  readonly shards: Readonly<Record<string, ArtifactRef>>;
-  /** Document: BlockReport. */
-  readonly report: ArtifactRef;
+  readonly quantized: QuantizedRefs;
+  /** Documents: LinearReport[], one per quantized stage. */
+  readonly reports: readonly ArtifactRef[];
+  readonly history: BlockHistory;
+  /** SHA-256 of artifacts that nobody reads once the layer is packed. */
+  readonly retired: readonly string[];
   readonly computed: number;
   readonly cached: number;
   readonly secondsSaved: number;
   readonly seconds: number;
 }
 
-type Solved = Pick<LayerResult, 'activations' | 'applied' | 'original'> & { readonly quantized: QuantizedRefs };
+type Solved = Pick<LayerResult, 'activations' | 'applied' | 'original' | 'quantized'>;
 
-/** Quantizes one layer and packs it in its final format. */
+/** Quantizes the linears of one layer. */
 export async function quantizeLayer(input: LayerInput): Promise<LayerResult> {
   const hands = layerHands(input);
   const { ledger } = hands;
   const solve = input.activations.length === 0 ? solveOnly : input.order === 'stage' ? stageByStage : layerAtOnce;
-  const { activations, applied, quantized, original } = await solve(input, hands);
-
-  const { plan, table, block } = input;
-  const packed = await onCpu(`${block.name} · pack`).packLayer({
-    plan,
-    table,
-    block: block.index,
-    quantized,
+  const solved = await solve(input, hands);
+  const read = [...input.activations, ...(input.original?.activations ?? [])];
+  const left = [...solved.activations, ...(solved.original ?? [])];
+  return {
+    ...solved,
     reports: ledger.reports,
     history: ledger.history(input.skip),
-    retired: [
-      ...input.retired,
-      ...ledger.intermediates([
-        ...input.activations,
-        ...activations,
-        ...(input.original?.activations ?? []),
-        ...(original ?? []),
-      ]),
-    ],
-  });
-  ledger.packed(packed);
-  const report = packed.report as ArtifactRef;
-  const passedOn = original === undefined ? {} : { original };
-  return { activations, ...passedOn, applied, shards: packed.shards, report, ...ledger.totals() };
+    retired: [...input.retired, ...ledger.intermediates([...read, ...left])],
+    ...ledger.totals(),
+  };
 }
 
 /** True-sequential: what a stage captures is quantized before the next stage runs, so every FLOP is done once. */
@@ -96,11 +86,12 @@ async function stageByStage({ block, skip, ...input }: LayerInput, hands: LayerH
   const original = input.original && originalStream(hands, block, input.original);
   for (const { name, linears, calibrated, makesUpFor } of block.stages) {
     const wanted = linears > 0 && !skip;
-    const slices = await hands.runStage(name, activations, applied, wanted && calibrated);
-    activations = activationsOf(slices);
     const behind = wanted && makesUpFor && original ? await original.behind(makesUpFor) : undefined;
-    const mismatch = behind && (await hands.mismatches(name, activations, behind));
-    applied = wanted ? (await hands.quantize(name, calibrated ? gramsOf(slices) : null, mismatch)).linears : {};
+    const wishes = { quantized: applied, gram: wanted && calibrated, ...(behind && { original: behind }) };
+    const slices = await hands.runStage(name, activations, wishes);
+    activations = activationsOf(slices);
+    const hessian = calibrated ? gramsOf(slices) : null;
+    applied = wanted ? (await hands.quantize(name, hessian, mismatchOf(slices))).linears : {};
     quantized = { ...quantized, ...applied };
   }
   return { activations, applied, quantized, ...(original && { original: await original.last }) };
@@ -114,7 +105,7 @@ async function layerAtOnce(input: LayerInput, hands: LayerHands): Promise<Solved
   const { quantized } = await solveOnly({ ...input, hessians: captured.hessians }, hands);
   let activations = captured.afterFirstStage;
   for (const { name } of block.stages.slice(1)) {
-    activations = activationsOf(await hands.runStage(name, activations, quantized, false));
+    activations = activationsOf(await hands.runStage(name, activations, { quantized, gram: false }));
   }
   return { activations, applied: quantized, quantized };
 }

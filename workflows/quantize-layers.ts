@@ -8,6 +8,7 @@ import {
 import type { ActivationRefs, BlockOutline } from '../activities';
 import type { ArtifactRef, MeanErrors } from '../engine/spec';
 import { layerWorkflowId } from '../engine/spec/job';
+import { onCpu } from './activity-proxies';
 import { type CalibratedLayer, calibrateLayer } from './calibrate-layer';
 import type { MeasuredSoFar, StageHessians } from './choose-widths';
 import { inWindow } from './in-window';
@@ -32,13 +33,18 @@ export interface LayersSoFar {
   readonly hessians?: readonly StageHessians[];
 }
 
-export type FinishedLayer = Pick<LayerResult, 'shards' | 'report' | keyof MeanErrors>;
+export interface FinishedLayer extends MeanErrors {
+  /** By format: the layer as it will be published. */
+  readonly shards: Readonly<Record<string, ArtifactRef>>;
+  /** Document: BlockReport. */
+  readonly report: ArtifactRef;
+}
 
 export type CarryOn = (soFar: LayersSoFar) => Promise<never>;
 
 /**
- * Quantizes all layers. Where each needs what the one before leaves behind, one after another; else as many at once as the
- * operator allows. When the history grows long, `carryOn` continues the job as new.
+ * Quantizes all layers, and packs each while the next one is being solved. Where each needs what the one before leaves behind, one after
+ * another; else as many at once as the operator allows. When the history grows long, `carryOn` continues the job as new.
  */
 export function quantizeLayers(
   model: PreparedModel,
@@ -52,14 +58,17 @@ export function quantizeLayers(
 }
 
 async function oneAfterAnother(model: PreparedModel, start: LayersSoFar, job: Job, carryOn: CarryOn) {
-  let soFar = start;
+  let chain: Omit<LayersSoFar, 'finished'> = start;
+  const finished = start.finished.map((layer) => Promise.resolve(layer));
   for (const block of model.blocks.slice(start.finished.length)) {
-    if (workflowInfo().continueAsNewSuggested) await carryOn(soFar);
-    const { activations, applied, retired } = soFar;
-    // The first stage of the first layer applies nothing: what is behind it is what is before it.
-    const original = originalOf(model, block, soFar.original ?? start.activations);
+    if (workflowInfo().continueAsNewSuggested) await carryOn({ ...chain, finished: await Promise.all(finished) });
+    const { activations, applied, retired } = chain;
+    const original = originalOf(model, block, chain.original ?? []);
     const result = await solve(model, block, { activations, applied, ...original, hessians: {}, retired }, job);
-    soFar = {
+    const packed = pack(model, block, result, job);
+    packed.catch(() => undefined); // Whoever waits for it is told.
+    finished.push(packed);
+    chain = {
       activations: result.activations,
       ...(result.original && { original: result.original }),
       applied: result.applied,
@@ -67,10 +76,9 @@ async function oneAfterAnother(model: PreparedModel, start: LayersSoFar, job: Jo
         [...activations, ...(original.original?.activations ?? [])],
         [...result.activations, ...(result.original ?? [])],
       ),
-      finished: [...soFar.finished, finished(result)],
     };
   }
-  return soFar.finished;
+  return Promise.all(finished);
 }
 
 /** The original model as a layer needs it: only while a linear there, or after it, is to make up for something. */
@@ -109,9 +117,12 @@ async function manyAtOnce(model: PreparedModel, start: LayersSoFar, job: Job, ca
   const results = await inWindow(
     ready(),
     () => job.operator.concurrency,
-    ({ block, hessians }) => solve(model, block, { activations: [], applied: {}, hessians, retired: [] }, job),
+    async ({ block, hessians }) => {
+      const result = await solve(model, block, { activations: [], applied: {}, hessians, retired: [] }, job);
+      return pack(model, block, result, job);
+    },
   );
-  const all = [...start.finished, ...results.map(finished)];
+  const all = [...start.finished, ...results];
   if (all.length < model.blocks.length) await carryOn({ ...start, activations, applied: {}, retired, finished: all });
   return all;
 }
@@ -134,6 +145,20 @@ async function solve(
   });
   board.layerDone(block.index, result, operator.skips(block.index));
   return result;
+}
+
+/** Has a layer stored in its final format. */
+async function pack(
+  { plan, table }: PreparedModel,
+  { index, name }: BlockOutline,
+  { quantized, reports, history, retired, relativeError, relativeErrorBeforeRefinement }: LayerResult,
+  { board, operator }: Job,
+): Promise<FinishedLayer> {
+  const packed = await operator.reviewed(`${name} (packing)`, null, () =>
+    onCpu(`${name} · pack`).packLayer({ plan, table, block: index, quantized, reports, history, retired }),
+  );
+  board.counted(packed);
+  return { shards: packed.shards, report: packed.report as ArtifactRef, relativeError, relativeErrorBeforeRefinement };
 }
 
 /** Has the Hessians of one layer of the original model summed by a workflow of its own; `measure` asks for the errors of its widths. */
@@ -165,10 +190,6 @@ function childOptions(workflowId: string, staticSummary: string) {
     // A job that was terminated may leave a layer that is still ending when the job is started again.
     workflowIdReusePolicy: WorkflowIdReusePolicy.TERMINATE_IF_RUNNING,
   };
-}
-
-function finished({ shards, report, relativeError, relativeErrorBeforeRefinement }: LayerResult): FinishedLayer {
-  return { shards, report, relativeError, relativeErrorBeforeRefinement };
 }
 
 /** Artifacts of `given` that are not passed on. */

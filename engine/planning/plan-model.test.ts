@@ -209,11 +209,11 @@ describe('planModel', () => {
         [`self_attn.o_proj`, `mlp.down_proj`].map((name) => `model.layers.${layer}.${name}`);
       expect(having).toEqual([0, 1, 2, 3].flatMap(ends));
       expect(linears.filter(({ recipe }) => recipe && 'mismatch' in recipe)).toHaveLength(8);
-      // Two slices: four stages of the original, and two linears.
-      expect(with5.estimate.activitiesPerLayer - without.estimate.activitiesPerLayer).toBe(2 * (4 + 2));
+      // Two slices: four stages of the original.
+      expect(with5.estimate.activitiesPerLayer - without.estimate.activitiesPerLayer).toBe(2 * 4);
       expect(with5.estimate.floatingPointOperations).toBeGreaterThan(without.estimate.floatingPointOperations);
-      expect(with5.estimate.peakMemoryBytes['mismatch-slice']).toBeGreaterThan(0);
-      expect(without.estimate.peakMemoryBytes['mismatch-slice']).toBeUndefined();
+      const memory = [with5, without].map(({ estimate }) => estimate.peakMemoryBytes['calibrate-slice'] as number);
+      expect(memory[0]).toBeGreaterThan(memory[1] as number);
 
       const layer = await plan({ recipe, calibration, order: 'layer' });
       expect(layer.estimate.warnings.join()).toContain('mismatch is left out');

@@ -83,6 +83,8 @@ export const CalibrationSchema = z.strictObject({
    * processor multiplies it, and what these models are trained and served in; its noise of 2⁻⁹ is far below any damping.
    */
   precision: z.enum(['float32', 'bfloat16']).default('bfloat16'),
+  /** Share of every slice that the original model is run on too, where linears make up for a `mismatch`: it is estimated from that part. */
+  originalShare: z.number().positive().max(1).default(0.25),
 });
 
 export const EvaluationSchema = z.strictObject({

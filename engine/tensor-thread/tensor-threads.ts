@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Piscina } from 'piscina';
 import type { Perplexity } from '../evaluation';
-import type { MismatchStreamOptions, StageResult, StageSums } from '../graphs';
+import type { StageResult, StageSums } from '../graphs';
 import { ownedArrays } from './owned-arrays';
 import type { PerplexityTask, SharedBatch, StageOpening, StageTask, StoredWeights } from './tensor-tasks';
 import * as tasks from './tensor-tasks';
@@ -37,8 +37,6 @@ export interface TensorThreads {
   runStage(task: StageTask, signal?: AbortSignal): Promise<StageResult>;
   /** Waits for its turn. */
   openStage(stage: StageToOpen, signal?: AbortSignal): Promise<OpenStage>;
-  /** As a stage, with MISMATCH_INPUTS and no outputs. */
-  openMismatch(mismatch: MismatchStreamOptions, signal?: AbortSignal): Promise<OpenStage>;
   measurePerplexity(task: PerplexityTask, signal?: AbortSignal): Promise<Perplexity>;
 }
 
@@ -96,8 +94,8 @@ function threadRunner(): Runner {
 }
 
 function callingThreadRunner(): Runner {
-  const { closeStage, measurePerplexity, openMismatch, openStage, runBatch, runStage } = tasks;
-  const byName = { closeStage, measurePerplexity, openMismatch, openStage, runBatch, runStage };
+  const { closeStage, measurePerplexity, openStage, runBatch, runStage } = tasks;
+  const byName = { closeStage, measurePerplexity, openStage, runBatch, runStage };
   const run = async (name: keyof Tasks, task: unknown, _arrays: readonly ArrayBuffer[], signal?: AbortSignal) => {
     signal?.throwIfAborted();
     return (byName[name] as (task: unknown) => unknown)(task);
@@ -183,8 +181,6 @@ function tensorThreadsOf(runners: readonly Runner[]): TensorThreads {
       };
       return opened({ places, weightsKey, threads: stage.runner.threads }, open, signal);
     },
-    openMismatch: (mismatch, signal) =>
-      opened({ threads: mismatch.threads }, ({ run }) => run('openMismatch', mismatch, [], signal), signal),
     measurePerplexity: (task, signal) => alone((run) => run('measurePerplexity', task, [], signal), signal),
   };
 }
