@@ -7,7 +7,6 @@ import { type ArtifactRef, type DType, elementCount, type QuantizationSpec, type
 import type { ArtifactReader } from '../engine/store';
 import { type StoredWeight, tensorThreads } from '../engine/tensor-thread';
 import { readDocument, viewModel } from './model-view';
-import { readFloats } from './read-floats';
 import type { ActivityRuntime, Attempt } from './runtime';
 import { type ArtifactWriting, type Bench, defineStep, type Effort, perform } from './step';
 import { streamSlice } from './stream-slice';
@@ -26,7 +25,7 @@ export interface CalibratedSlice extends Effort {
 }
 
 export interface MismatchOfSlice {
-  /** F32 `[rows, columns]`: Σ (h₀ + W x₀ - h) xᵀ over the part of the slice that the original model has been run on. */
+  /** F32 `[rows, columns]`: Σ e xᵀ over the part of the slice that the original model has been run on (MismatchSum). */
   readonly sum: ArtifactRef;
   readonly tokens: number;
 }
@@ -41,11 +40,7 @@ interface StageInput {
   readonly gram: boolean;
   readonly precision: QuantizationSpec['calibration']['precision'];
   /** Absent when not asked for. */
-  readonly mismatch?: {
-    /** Of a linear that ends a residual branch: its output features, its input among the stage's activations, its bias. */
-    readonly rows: number;
-    readonly input: string;
-    readonly bias: ArtifactRef | null;
+  readonly mismatch?: Pick<ResidualEnd, 'linear' | 'input'> & {
     /** `[at most sequences, sequenceLength, hiddenSize]`: the original model's hidden state behind it. */
     readonly original: ArtifactRef;
   };
@@ -70,16 +65,14 @@ const stageStep = defineStep({
     };
     const names = [...new Set([...stage.reads, ...stage.changes])];
     const columns = stage.captures[0]?.columns as number;
-    const linear = mismatch && { rows: mismatch.rows, columns, input: mismatch.input };
-    const bias = mismatch?.bias ?? null;
-    const open = async () =>
+    const open = () =>
       tensorThreads().openStage(
         {
           runner,
           stage,
           gram,
           sequenceLength,
-          ...(linear && { mismatch: { ...linear, bias: bias && (await readFloats(bias, bench)).data } }),
+          ...(mismatch && { mismatch: { linear: mismatch.linear, input: mismatch.input } }),
           weightsKey: JSON.stringify(Object.entries(input.weights).map(([name, { sha256 }]) => [name, sha256])),
           weights: () => readWeights(input.weights, bench),
         },
@@ -129,9 +122,9 @@ const stageStep = defineStep({
       tokens: result.tokens,
       nonFiniteSequences: result.nonFiniteSequences,
       ...(result.mismatch &&
-        linear && {
+        mismatch && {
           mismatch: {
-            sum: await writeSum(result.mismatch.sum, linear.rows, columns),
+            sum: await writeSum(result.mismatch.sum, mismatch.linear.rows, columns),
             tokens: result.mismatch.tokens,
           },
         }),
@@ -176,13 +169,13 @@ export async function calibrateSlice(
   const stage = blocks[input.block]?.stages.find(({ name }) => name === input.stage) as Stage;
   const weights: Record<string, ArtifactRef> = {};
   for (const tensor of Object.values(stage.parameters)) weights[tensor] = table[tensor] as ArtifactRef;
-  for (const { name, bias } of stage.applies) {
+  const end = input.original ? residualEnd(blocks, input.block, input.stage) : null;
+  for (const { name, bias } of end ? [...stage.applies, end.linear] : stage.applies) {
     weights[`${name}.weight`] = input.quantized[name] ?? (table[`${name}.weight`] as ArtifactRef);
     if (bias) weights[`${name}.bias`] = table[`${name}.bias`] as ArtifactRef;
   }
   const activations = Object.fromEntries(stage.reads.map((name) => [name, input.activations[name] as ArtifactRef]));
   const { precision } = plan.spec.calibration;
-  const end = input.original && residualEnd(blocks, input.block, input.stage);
   attempt.progress({ block: input.block, stage: input.stage });
   return perform(
     stageStep,
@@ -194,17 +187,9 @@ export async function calibrateSlice(
       weights,
       gram: input.gram,
       precision,
-      ...(end && { mismatch: mismatchOf(end, input.original as ArtifactRef, table) }),
+      ...(end && { mismatch: { linear: end.linear, input: end.input, original: input.original as ArtifactRef } }),
     },
     runtime,
     attempt,
   );
-}
-
-function mismatchOf(
-  { linear: { name, rows, bias }, input }: ResidualEnd,
-  original: ArtifactRef,
-  table: TensorTable,
-): StageInput['mismatch'] {
-  return { rows, input, bias: bias ? (table[`${name}.bias`] as ArtifactRef) : null, original };
 }

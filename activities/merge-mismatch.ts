@@ -18,15 +18,15 @@ const mergeStep = defineStep({
       for (const { sum, tokens } of parts) yield { sum: float32View(await bench.read(sum)), tokens };
     }
     const content = bytesOf(await mergeMismatches(sums()));
-    return { wanted: await bench.write('mismatch', content, { dtype: 'F32', shape: parts[0]?.sum.shape }) };
+    return { mean: await bench.write('mismatch', content, { dtype: 'F32', shape: parts[0]?.sum.shape }) };
   },
 });
 
-/** Mean of (h₀ - h) xᵀ, F32 `[rows, columns]`: found or computed. */
+/** Mean of e xᵀ (MismatchSum), F32 `[rows, columns]`: found or computed. */
 export async function mergeMismatch(
   { parts }: MismatchInput,
   runtime: ActivityRuntime,
   attempt: Attempt,
 ): Promise<ArtifactRef> {
-  return (await perform(mergeStep, { parts }, runtime, attempt)).wanted;
+  return (await perform(mergeStep, { parts }, runtime, attempt)).mean;
 }

@@ -64,11 +64,6 @@ export function openDirectModel(
     const stored = await tensor(name);
     return { shape: stored.shape, data: decodeFloats(stored) };
   };
-  const behind = async ({ end: { linear, input }, hidden }: NonNullable<StageWishes['original']>) => {
-    const bias = linear.bias ? (await floats(`${linear.name}.bias`)).data : null;
-    const mismatch = { rows: linear.rows, columns: linear.columns, input, bias };
-    return { mismatch, original: { shape: hidden.shape, data: hidden.data.slice() } };
-  };
   return {
     blocks: architecture.blocks(shape, (name) => name in plan.tensors),
     tensor,
@@ -80,7 +75,7 @@ export function openDirectModel(
     async runStage(stage, activations, { quantized, gram, original }) {
       const weights: Record<string, StoredWeight> = {};
       for (const name of Object.values(stage.parameters)) weights[name] = await tensor(name);
-      for (const { name, bias } of stage.applies) {
+      for (const { name, bias } of original ? [...stage.applies, original.end.linear] : stage.applies) {
         const linear = quantized.get(name);
         weights[`${name}.weight`] = linear
           ? { quantized: serializeQuantizedLinear(linear) }
@@ -94,7 +89,11 @@ export function openDirectModel(
         return [name, { shape: dimensions, data: data.slice() }];
       });
       const task = { runner, stage, gram, weights, activations: Object.fromEntries(given) };
-      const result = await tensorThreads().runStage({ ...task, ...(original && (await behind(original))) });
+      const behind = original && {
+        mismatch: { linear: original.end.linear, input: original.end.input },
+        original: { shape: original.hidden.shape, data: original.hidden.data.slice() },
+      };
+      const result = await tensorThreads().runStage({ ...task, ...behind });
       const { gram: sum, tokens, mismatch } = result;
       return { activations: Object.fromEntries(result.activations), gram: sum, tokens, mismatch };
     },

@@ -39,8 +39,8 @@ interface Captured {
   readonly activations: readonly Activations[];
   readonly hessian: Hessian;
   readonly tokens: number;
-  /** What the linear behind the stage had to give; null when not asked for. */
-  readonly wanted: Float32Array | null;
+  /** What is missing behind the linear after the stage (MismatchedRows); null when not asked for. */
+  readonly missing: Float32Array | null;
 }
 
 /** As {@link StageWishes}, of all slices. */
@@ -65,10 +65,10 @@ export async function runSlices(
     if (result.gram) parts.push({ gram: result.gram, tokens: result.tokens });
     if (result.mismatch) mismatches.push(result.mismatch);
   }
-  const wanted = mismatches.length > 0 ? await mergeMismatches(mismatches) : null;
-  if (parts.length === 0) return { activations, hessian: null, tokens: 0, wanted };
+  const missing = mismatches.length > 0 ? await mergeMismatches(mismatches) : null;
+  if (parts.length === 0) return { activations, hessian: null, tokens: 0, missing };
   const { hessian, tokens } = await mergeHessians(parts);
-  return { activations, hessian: Float32Array.from(hessian), tokens, wanted };
+  return { activations, hessian: Float32Array.from(hessian), tokens, missing };
 }
 
 /** Quantizes one block in memory: the same order of work as the workflow `quantizeLayer`, written for one process. */
@@ -92,7 +92,7 @@ export async function quantizeBlock(
   const solve = async (
     { linears }: StagePlan,
     hessian: Hessian,
-    wanted: Float32Array | null = null,
+    missing: Float32Array | null = null,
   ): Promise<QuantizedLinears> => {
     const solved = new Map<string, QuantizedLinear>();
     const prepared = hessian ? await prepareHessian(hessian) : null;
@@ -105,7 +105,7 @@ export async function quantizeBlock(
         rows,
         columns,
         hessian: given,
-        wanted,
+        missing,
         recipe,
         minimumZero,
         name,
@@ -139,7 +139,7 @@ export async function quantizeBlock(
         original: end && original ? { end, slices: original } : null,
       });
       activations = captured.activations;
-      applied = await solve(stagePlan, captured.hessian, captured.wanted);
+      applied = await solve(stagePlan, captured.hessian, captured.missing);
     }
   } else {
     const hessians: Hessian[] = [];

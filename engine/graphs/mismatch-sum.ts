@@ -1,26 +1,18 @@
 import { type GramPrecision, type KernelChoice, type NativeAddon, selectKernels } from '../kernels';
-import { encodeBfloat16 } from '../numbers';
+import type { ResidualEnd } from '../models';
+import { decodeBfloat16, encodeBfloat16 } from '../numbers';
 import { activationDtype } from './decoder-graph';
 import { GraphBuilder } from './graph-builder';
+import { packedWeight } from './packed-weights';
 import { ScratchFloats } from './scratch-floats';
 import { type SessionOptions, sessionFor } from './session-pool';
-import { floatFeed } from './stage-feeds';
+import { type FloatTensors, floatFeed, weightFeed } from './stage-feeds';
 import { activationFloats, type StoredActivation } from './stored-activation';
 import { unsharedFloats } from './unshared-floats';
 
-/** A linear that ends a residual branch, whose input a stage captures. */
-export interface MismatchedLinear {
-  /** Output features: the size of the hidden state. */
-  readonly rows: number;
-  /** Input features. */
-  readonly columns: number;
-  /** Its input: the activation's name. */
-  readonly input: string;
-  /** `[rows]`; null: none. */
-  readonly bias: Float32Array | null;
-}
-
-export interface MismatchSumOptions extends MismatchedLinear, SessionOptions {
+export interface MismatchSumOptions extends Pick<ResidualEnd, 'linear' | 'input'>, SessionOptions {
+  /** By tensor name: the linear's weight in the original model, and its bias where it has one. */
+  readonly weights: FloatTensors;
   /** Tokens per sequence. */
   readonly sequenceLength: number;
   /** What the factors of linears are rounded to. Default float32. */
@@ -33,14 +25,14 @@ export interface MismatchSumOptions extends MismatchedLinear, SessionOptions {
 export interface MismatchBatch {
   /** h: what the linear's output is added to, behind quantized layers. */
   readonly hidden: StoredActivation;
-  /** h₀ + W x₀ + bias: what the original model has behind it. */
-  readonly original: StoredActivation;
   /** x: the linear's input, behind quantized layers. */
   readonly input: StoredActivation;
+  /** What the original model has behind the linear. */
+  readonly original: StoredActivation;
   readonly threads: number;
 }
 
-/** Σ (h₀ + W x₀ - h) xᵀ. */
+/** Σ e xᵀ. */
 export interface SummedMismatch {
   /** `[rows, columns]`. */
   readonly sum: Float32Array;
@@ -51,32 +43,41 @@ export interface SummedMismatch {
 const scratch = new ScratchFloats();
 
 /**
- * What the input of a linear that ends a residual branch knows of what has gone wrong so far. Sums are float32 within a batch, float64
- * over them. Sequences with anything in them that is not finite, or whose squares overflow, are left out.
+ * What the input x of a linear W that ends a residual branch knows of what has gone wrong so far: Σ e xᵀ, e what the original model has
+ * behind the linear less what h + W x has. Sums are float32 within a batch, float64 over them. Sequences with anything in them that is not
+ * finite, or whose squares overflow, are left out.
  */
 export class MismatchSum {
   readonly #sums: Float64Array;
   readonly #native: NativeAddon | null;
+  readonly #weight: Float32Array;
+  readonly #bias: Float32Array | null;
   #sequences = 0;
 
+  /** @throws QuantloomError InvalidModel when the weight or the bias is missing or has another shape. */
   constructor(private readonly options: MismatchSumOptions) {
-    this.#sums = new Float64Array(options.rows * options.columns);
-    this.#native = selectKernels(options.kernels).native;
+    const { linear, weights, kernels } = options;
+    const { name, rows, columns, bias } = linear;
+    this.#sums = new Float64Array(rows * columns);
+    this.#native = selectKernels(kernels).native;
+    this.#weight = weightFeed(weights, `${name}.weight`, [rows, columns]).data as Float32Array;
+    this.#bias = bias ? (weightFeed(weights, `${name}.bias`, [rows]).data as Float32Array) : null;
   }
 
   async add(batch: MismatchBatch): Promise<void> {
-    const { rows, columns, sequenceLength } = this.options;
+    const { linear, sequenceLength } = this.options;
+    const { rows, columns } = linear;
     const sequences = batch.original.length / (sequenceLength * rows);
     const tokens = sequences * sequenceLength;
-    const missing = this.#missing(batch, tokens * rows);
     const x = activationFloats('input', this.#asStored(batch.input.subarray(0, tokens * columns)), scratch);
-    const missingOf = (sequence: number) => rowsOfSequence(missing, sequence, sequenceLength * rows);
+    const errors = await this.#errors({ ...batch, hidden: batch.hidden.subarray(0, tokens * rows), input: x }, tokens);
+    const errorsOf = (sequence: number) => rowsOfSequence(errors, sequence, sequenceLength * rows);
     const inputOf = (sequence: number) => rowsOfSequence(x, sequence, sequenceLength * columns);
     const finite = Array.from({ length: sequences }, (_, i) => i).filter(
-      (sequence) => hasFiniteSquares(missingOf(sequence)) && hasFiniteSquares(inputOf(sequence)),
+      (sequence) => hasFiniteSquares(errorsOf(sequence)) && hasFiniteSquares(inputOf(sequence)),
     );
-    if (finite.length === sequences) await this.#addProduct(missing, x, tokens, batch.threads);
-    else for (const i of finite) await this.#addProduct(missingOf(i), inputOf(i), sequenceLength, batch.threads);
+    if (finite.length === sequences) await this.#addProduct(errors, x, tokens, batch.threads);
+    else for (const i of finite) await this.#addProduct(errorsOf(i), inputOf(i), sequenceLength, batch.threads);
     this.#sequences += finite.length;
   }
 
@@ -84,35 +85,55 @@ export class MismatchSum {
     return { sum: Float32Array.from(this.#sums), tokens: this.#sequences * this.options.sequenceLength };
   }
 
-  /** h₀ + W x₀ - h, `[tokens, rows]`. */
-  #missing({ hidden, original }: MismatchBatch, count: number): Float32Array {
-    const { rows, bias } = this.options;
+  /** e, `[tokens, rows]`. */
+  async #errors({ hidden, original, input, threads }: MismatchBatch, tokens: number): Promise<Float32Array> {
     const right = activationFloats('original', original, scratch);
-    const wrong = activationFloats('hidden', hidden.subarray(0, count), scratch);
-    const missing = scratch.of('missing', count);
-    for (let i = 0; i < count; i++) missing[i] = (right[i] as number) - (wrong[i] as number);
-    if (bias) for (let i = 0; i < count; i++) missing[i] = (missing[i] as number) - (bias[i % rows] as number);
-    return missing;
+    const added = activationFloats('hidden', hidden, scratch);
+    const errors = await this.#output(input as Float32Array, tokens, threads);
+    for (let i = 0; i < errors.length; i++) {
+      errors[i] = (right[i] as number) - ((added[i] as number) + (errors[i] as number));
+    }
+    return errors;
+  }
+
+  /** W x and the bias, `[tokens, rows]`, with factors rounded as in the forward pass. */
+  async #output(x: Float32Array, tokens: number, threads: number): Promise<Float32Array> {
+    const { rows, columns } = this.options.linear;
+    const y = scratch.of('output', tokens * rows);
+    const rounded = this.options.precision === 'bfloat16';
+    if (this.#native && rounded) {
+      const packed = packedWeight(this.#native, this.#weight, rows, columns);
+      this.#native.multiplyLinears(x, columns, [{ rows, packed, bias: this.#bias, y }], threads);
+      return y;
+    }
+    const session = await sessionFor(`output ${rows} ${columns}`, this.options, () => outputGraph(rows, columns));
+    const feeds = {
+      x: floatFeed(unsharedFloats('input', x, scratch), [tokens, columns]),
+      weight: floatFeed(rounded ? roundedToBfloat16(this.#weight) : this.#weight, [rows, columns]),
+      bias: floatFeed(this.#bias ?? new Float32Array(rows), [rows]),
+    };
+    await session.run(feeds, { y: floatFeed(y, [tokens, rows]) });
+    return y;
   }
 
   /** Whoever hands it over, x is what is kept between stages. */
   #asStored(input: StoredActivation): StoredActivation {
     const { input: name, precision = 'float32' } = this.options;
     const rounded = input instanceof Float32Array && activationDtype(name, precision) === 'BF16';
-    return rounded ? encodeBfloat16(input, new Uint16Array(input.length)) : input;
+    return rounded ? encodeBfloat16(input) : input;
   }
 
-  async #addProduct(missing: Float32Array, x: Float32Array, tokens: number, threads: number): Promise<void> {
-    const { rows, columns } = this.options;
+  async #addProduct(errors: Float32Array, x: Float32Array, tokens: number, threads: number): Promise<void> {
+    const { rows, columns } = this.options.linear;
     const sums = this.#sums;
     if (this.#native) {
-      this.#native.addProduct(sums, missing, rows, x, columns, threads);
+      this.#native.addProduct(sums, errors, rows, x, columns, threads);
       return;
     }
-    const session = await sessionFor(`mismatch ${rows} ${columns}`, this.options, () => productGraph(rows, columns));
+    const session = await sessionFor(`product ${rows} ${columns}`, this.options, () => productGraph(rows, columns));
     const part = scratch.of('part', rows * columns);
     const feeds = {
-      missing: floatFeed(missing, [tokens, rows]),
+      errors: floatFeed(errors, [tokens, rows]),
       x: floatFeed(unsharedFloats('input', x, scratch), [tokens, columns]),
     };
     await session.run(feeds, { product: floatFeed(part, [rows, columns]) });
@@ -120,13 +141,27 @@ export class MismatchSum {
   }
 }
 
-/** `missingᵀ x`. */
-function productGraph(rows: number, columns: number): Uint8Array {
-  const graph = new GraphBuilder('mismatch');
-  const missing = graph.input('missing', ['tokens', rows]);
+/** `x weightᵀ + bias`. */
+function outputGraph(rows: number, columns: number): Uint8Array {
+  const graph = new GraphBuilder('output');
   const x = graph.input('x', ['tokens', columns]);
-  graph.output('product', graph.node('Gemm', [missing, x], { transA: 1n }), [rows, columns]);
+  const weight = graph.input('weight', [rows, columns]);
+  const bias = graph.input('bias', [rows]);
+  graph.output('y', graph.node('Gemm', [x, weight, bias], { transB: 1n }), ['tokens', rows]);
   return graph.build();
+}
+
+/** `errorsᵀ x`. */
+function productGraph(rows: number, columns: number): Uint8Array {
+  const graph = new GraphBuilder('product');
+  const errors = graph.input('errors', ['tokens', rows]);
+  const x = graph.input('x', ['tokens', columns]);
+  graph.output('product', graph.node('Gemm', [errors, x], { transA: 1n }), [rows, columns]);
+  return graph.build();
+}
+
+function roundedToBfloat16(values: Float32Array): Float32Array {
+  return decodeBfloat16(encodeBfloat16(values), scratch.of('rounded weight', values.length));
 }
 
 function rowsOfSequence(values: Float32Array, sequence: number, length: number): Float32Array {
