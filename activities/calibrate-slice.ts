@@ -1,5 +1,6 @@
 import { activationDtype, activationFeatures, stageBatchSequences } from '../engine/graphs';
 import { preferredKernels } from '../engine/kernels';
+import { type ResidualEnd, residualEnd } from '../engine/models';
 import type { ModelShape, Stage } from '../engine/models/architecture';
 import { bytesOf } from '../engine/numbers';
 import { type ArtifactRef, type DType, elementCount, type QuantizationSpec, type TensorTable } from '../engine/spec';
@@ -19,6 +20,14 @@ export interface CalibratedSlice extends Effort {
   /** Tokens that the gram sums over. */
   readonly tokens: number;
   readonly nonFiniteSequences: number;
+  /** What the captured input knows of what has gone wrong so far; absent when not asked for. */
+  readonly mismatch?: MismatchOfSlice;
+}
+
+export interface MismatchOfSlice {
+  /** F32 `[rows, columns]`: Σ e xᵀ over the part of the slice that the original model has been run on (MismatchSum). */
+  readonly sum: ArtifactRef;
+  readonly tokens: number;
 }
 
 interface StageInput {
@@ -30,13 +39,18 @@ interface StageInput {
   readonly weights: Readonly<Record<string, ArtifactRef>>;
   readonly gram: boolean;
   readonly precision: QuantizationSpec['calibration']['precision'];
+  /** Absent when not asked for. */
+  readonly mismatch?: Pick<ResidualEnd, 'linear' | 'input'> & {
+    /** `[at most sequences, sequenceLength, hiddenSize]`: the original model's hidden state behind it. */
+    readonly original: ArtifactRef;
+  };
 }
 
 const stageStep = defineStep({
   name: 'calibrate-slice',
   version: 2,
   run: async (input: StageInput, bench): Promise<Omit<CalibratedSlice, keyof Effort>> => {
-    const { architecture, shape, stage, gram } = input;
+    const { architecture, shape, stage, gram, mismatch } = input;
     const [sequences, sequenceLength] = (input.activations[stage.reads[0] as string] as ArtifactRef).shape as [
       number,
       number,
@@ -50,6 +64,7 @@ const stageStep = defineStep({
       kernels: preferredKernels(),
     };
     const names = [...new Set([...stage.reads, ...stage.changes])];
+    const columns = stage.captures[0]?.columns as number;
     const open = () =>
       tensorThreads().openStage(
         {
@@ -57,6 +72,7 @@ const stageStep = defineStep({
           stage,
           gram,
           sequenceLength,
+          ...(mismatch && { mismatch: { linear: mismatch.linear, input: mismatch.input } }),
           weightsKey: JSON.stringify(Object.entries(input.weights).map(([name, { sha256 }]) => [name, sha256])),
           weights: () => readWeights(input.weights, bench),
         },
@@ -65,7 +81,12 @@ const stageStep = defineStep({
     const stream = async () => {
       const readers: Record<string, ArtifactReader> = {};
       const writers: Record<string, ArtifactWriting> = {};
+      let original: { reader: ArtifactReader; sequences: number } | null = null;
       try {
+        if (mismatch) {
+          const reader = await bench.runtime.store.open(mismatch.original.sha256);
+          original = { reader, sequences: mismatch.original.shape?.[0] as number };
+        }
         for (const name of stage.reads) {
           readers[name] = await bench.runtime.store.open((input.activations[name] as ArtifactRef).sha256);
         }
@@ -80,25 +101,33 @@ const stageStep = defineStep({
           }),
         );
         const perBatch = stageBatchSequences({ stage, shape, sequenceLength });
-        return await streamSlice({ sequences, perBatch, layouts, readers, writers, open });
+        return await streamSlice({ sequences, perBatch, layouts, readers, original, writers, open });
       } finally {
+        await original?.reader.close();
         for (const end of [...Object.values(readers), ...Object.values(writers)]) await end.close();
       }
     };
-    const result = await bench.withArtifacts(Object.values(input.activations), stream);
+    const read = [...Object.values(input.activations), ...(mismatch ? [mismatch.original] : [])];
+    const result = await bench.withArtifacts(read, stream);
     bench.spend('forward', result.seconds.stage - result.gramSeconds);
     bench.spend('gram', result.gramSeconds);
     bench.spend('store', result.seconds.store);
-    const columns = stage.captures[0]?.columns as number;
+    const writeSum = (sum: Float32Array, rows: number, columns: number) =>
+      bench.write('gram', bytesOf(sum), { dtype: 'F32', shape: [rows, columns] });
     return {
       activations: Object.fromEntries(
         stage.leaves.map((name) => [name, result.written[name] ?? (input.activations[name] as ArtifactRef)]),
       ),
-      gram: result.gram
-        ? await bench.write('gram', bytesOf(result.gram), { dtype: 'F32', shape: [columns, columns] })
-        : null,
+      gram: result.gram && (await writeSum(result.gram, columns, columns)),
       tokens: result.tokens,
       nonFiniteSequences: result.nonFiniteSequences,
+      ...(result.mismatch &&
+        mismatch && {
+          mismatch: {
+            sum: await writeSum(result.mismatch.sum, mismatch.linear.rows, columns),
+            tokens: result.mismatch.tokens,
+          },
+        }),
     };
   },
 });
@@ -129,6 +158,8 @@ export async function calibrateSlice(
     /** By module name: the linears that were quantized already; the others are applied with their original weights. */
     quantized: Readonly<Record<string, ArtifactRef>>;
     gram: boolean;
+    /** The original model's hidden state behind the linear that the stage captures the input of: its mismatch is summed. */
+    original?: ArtifactRef;
   },
   runtime: ActivityRuntime,
   attempt: Attempt,
@@ -138,7 +169,8 @@ export async function calibrateSlice(
   const stage = blocks[input.block]?.stages.find(({ name }) => name === input.stage) as Stage;
   const weights: Record<string, ArtifactRef> = {};
   for (const tensor of Object.values(stage.parameters)) weights[tensor] = table[tensor] as ArtifactRef;
-  for (const { name, bias } of stage.applies) {
+  const end = input.original ? residualEnd(blocks, input.block, input.stage) : null;
+  for (const { name, bias } of end ? [...stage.applies, end.linear] : stage.applies) {
     weights[`${name}.weight`] = input.quantized[name] ?? (table[`${name}.weight`] as ArtifactRef);
     if (bias) weights[`${name}.bias`] = table[`${name}.bias`] as ArtifactRef;
   }
@@ -155,6 +187,7 @@ export async function calibrateSlice(
       weights,
       gram: input.gram,
       precision,
+      ...(end && { mismatch: { linear: end.linear, input: end.input, original: input.original as ArtifactRef } }),
     },
     runtime,
     attempt,

@@ -1,9 +1,10 @@
+import { originalSequences } from '../engine/calibration';
 import { embedStored } from '../engine/graphs';
 import { bytesOf, int32View } from '../engine/numbers';
 import type { ArtifactRef, DType, TensorTable } from '../engine/spec';
 import { readDocument, viewModel } from './model-view';
 import type { ActivityRuntime, Attempt } from './runtime';
-import { defineStep, type Effort, perform } from './step';
+import { defineStep, type Effort, perform, together } from './step';
 
 interface EmbedInput {
   /** I32 `[samples, sequenceLength]`. */
@@ -30,17 +31,29 @@ const embedStep = defineStep({
   },
 });
 
-/** The hidden states of one slice before the first layer: `[sequences, sequenceLength, hiddenSize]`. */
+/** The hidden states of a slice before the first layer: `[sequences, sequenceLength, hiddenSize]`. */
+export interface EmbeddedSlice extends Effort {
+  readonly hidden: ArtifactRef;
+  /** Of its first sequences, which the original model is run on; absent when not asked for. */
+  readonly original?: ArtifactRef;
+}
+
+/** Embeds the tokens of one slice; `original` asks for that of its first sequences too. */
 export async function embedSlice(
-  input: { plan: ArtifactRef; table: ArtifactRef; tokens: ArtifactRef; slice: number },
+  input: { plan: ArtifactRef; table: ArtifactRef; tokens: ArtifactRef; slice: number; original: boolean },
   runtime: ActivityRuntime,
   attempt: Attempt,
-): Promise<{ hidden: ArtifactRef } & Effort> {
+): Promise<EmbeddedSlice> {
   const { plan, architecture } = await viewModel(input.plan, runtime, attempt);
   const table = await readDocument<TensorTable>(input.table, runtime, attempt);
   const slice = plan.slices[input.slice] as ModelSlice;
   const embedding = table[architecture.embedding] as ArtifactRef;
-  return perform(embedStep, { tokens: input.tokens, embedding, ...slice }, runtime, attempt);
+  const whole = { tokens: input.tokens, embedding, ...slice };
+  const embedded = await perform(embedStep, whole, runtime, attempt);
+  if (!input.original) return embedded;
+  const sequences = originalSequences(slice.sequences, plan.spec.calibration.originalShare);
+  const first = await perform(embedStep, { ...whole, sequences }, runtime, attempt);
+  return { ...embedded, ...together([embedded, first]), original: first.hidden };
 }
 
 type ModelSlice = { readonly firstSequence: number; readonly sequences: number };

@@ -11,8 +11,8 @@ import { inspectModel } from './inspect-model';
 import { joinTables } from './join-tables';
 import { measureWidths } from './measure-widths';
 import { mergeHessian } from './merge-hessian';
-import { mismatchSlice } from './mismatch-slice';
 import { packLayer } from './pack-layer';
+import { passOriginal } from './pass-original';
 import { publishCheckpoints } from './publish-checkpoints';
 import { quantizeLinears, quantizeRows } from './quantize-linears';
 import { rotateBlock } from './rotate-block';
@@ -35,8 +35,8 @@ export function createActivities(runtime: ActivityRuntime) {
     joinTables: asActivity(runtime, joinTables),
     measureWidths: asActivity(runtime, measureWidths),
     mergeHessian: asActivity(runtime, mergeHessian),
-    mismatchSlice: asActivity(runtime, mismatchSlice),
     packLayer: asActivity(runtime, packLayer),
+    passOriginal: asActivity(runtime, passOriginal),
     publishCheckpoints: asActivity(runtime, publishCheckpoints),
     quantizeLinears: asActivity(runtime, quantizeLinears),
     quantizeRows: asActivity(runtime, quantizeRows),
@@ -50,15 +50,15 @@ export type Activities = ReturnType<typeof createActivities>;
 
 export { HEARTBEAT_MILLISECONDS } from './as-activity';
 export type { AssembledCheckpoint, AssembleInput } from './assemble-checkpoints';
-export type { ActivationRefs, CalibratedSlice } from './calibrate-slice';
+export type { ActivationRefs, CalibratedSlice, MismatchOfSlice } from './calibrate-slice';
 export type { ChooseInput, ChosenWidths } from './choose-widths';
 export type { BlockOutline, InspectedModel } from './inspect-model';
 export type { JoinInput } from './join-tables';
 export type { MeasuredWidths } from './measure-widths';
 export type { MergedHessian, MergeInput } from './merge-hessian';
 export type { MismatchInput } from './merge-mismatch';
-export type { MismatchOfSlice } from './mismatch-slice';
 export type { BlockHistory } from './pack-layer';
+export type { PassedSlice } from './pass-original';
 export type { MeasuredPerplexity, PublishInput } from './publish-checkpoints';
 export type { HessianSource, QuantizedLinears, QuantizedRowsOfStage, StageInput } from './quantize-linears';
 export type { RotatedBlock } from './rotate-block';

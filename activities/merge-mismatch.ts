@@ -1,12 +1,13 @@
 import { bytesOf, float32View } from '../engine/numbers';
 import { mergeMismatches } from '../engine/quantizers';
 import type { ArtifactRef } from '../engine/spec';
+import type { MismatchOfSlice } from './calibrate-slice';
 import type { ActivityRuntime, Attempt } from './runtime';
 import { defineStep, perform } from './step';
 
-/** What mismatchSlice summed, in slice order. */
+/** What calibrateSlice summed, in slice order. */
 export interface MismatchInput {
-  readonly parts: readonly { readonly sum: ArtifactRef; readonly tokens: number }[];
+  readonly parts: readonly MismatchOfSlice[];
 }
 
 const mergeStep = defineStep({
@@ -17,15 +18,15 @@ const mergeStep = defineStep({
       for (const { sum, tokens } of parts) yield { sum: float32View(await bench.read(sum)), tokens };
     }
     const content = bytesOf(await mergeMismatches(sums()));
-    return { wanted: await bench.write('mismatch', content, { dtype: 'F32', shape: parts[0]?.sum.shape }) };
+    return { mean: await bench.write('mismatch', content, { dtype: 'F32', shape: parts[0]?.sum.shape }) };
   },
 });
 
-/** Mean of (h₀ - h) xᵀ, F32 `[rows, columns]`: found or computed. */
+/** Mean of e xᵀ (MismatchSum), F32 `[rows, columns]`: found or computed. */
 export async function mergeMismatch(
   { parts }: MismatchInput,
   runtime: ActivityRuntime,
   attempt: Attempt,
 ): Promise<ArtifactRef> {
-  return (await perform(mergeStep, { parts }, runtime, attempt)).wanted;
+  return (await perform(mergeStep, { parts }, runtime, attempt)).mean;
 }

@@ -53,7 +53,7 @@ interface LinearsInput {
     readonly weight: ArtifactRef;
     readonly recipe: Recipe;
     /** Where the recipe has a mismatch. */
-    readonly wanted?: ArtifactRef;
+    readonly missing?: ArtifactRef;
   }[];
   /** Smallest zero point that every format asked for can store. */
   readonly minimumZero: 0 | 1;
@@ -101,7 +101,7 @@ async function prepareAhead(
 }
 
 async function toQuantize(
-  { name, weight, recipe, wanted: mean }: LinearInput,
+  { name, weight, recipe, missing: mean }: LinearInput,
   { minimumZero }: LinearsInput,
   prepared: PreparedHessian | null,
   bench: Bench,
@@ -113,8 +113,8 @@ async function toQuantize(
   const hessian = recipe.method === 'gptq' ? prepared : null;
   const { threads } = bench.runtime;
   const { signal } = bench.attempt;
-  const wanted = mean ? float32View(await bench.read(mean)) : null;
-  return { weight: data, rows, columns, hessian, wanted, recipe, minimumZero, name, threads, signal };
+  const missing = mean ? float32View(await bench.read(mean)) : null;
+  return { weight: data, rows, columns, hessian, missing, recipe, minimumZero, name, threads, signal };
 }
 
 /** Weights of linears that are solved at the same time, at 8 bytes of memory each. */
@@ -272,9 +272,9 @@ async function linearsOf(
   const stage = plan.blocks[input.block]?.stages.find(({ stage }) => stage === input.stage) as StagePlan;
   const weightOf = (name: string) =>
     table[weightTensor(architecture, name, (tensor) => tensor in table)] as ArtifactRef;
-  const wanted = input.mismatch ? await mergeMismatch(input.mismatch, runtime, attempt) : null;
+  const missing = input.mismatch ? await mergeMismatch(input.mismatch, runtime, attempt) : null;
   const linears = stage.linears.flatMap(({ name, recipe }) =>
-    recipe ? [{ name, recipe, weight: weightOf(name), ...(wanted && recipe.mismatch && { wanted }) }] : [],
+    recipe ? [{ name, recipe, weight: weightOf(name), ...(missing && recipe.mismatch && { missing }) }] : [],
   );
   return { linears, minimumZero: smallestZeroOf(plan.spec.formats) };
 }

@@ -14,6 +14,8 @@ export interface SliceStream {
   /** By name. */
   readonly layouts: Readonly<Record<string, ActivationLayout>>;
   readonly readers: Readonly<Record<string, ArtifactReader>>;
+  /** The original model's hidden state behind a linear whose mismatch is summed; of the first `sequences`. */
+  readonly original: { readonly reader: ArtifactReader; readonly sequences: number } | null;
   readonly writers: Readonly<Record<string, ArtifactWriting>>;
   readonly open: () => Promise<OpenStage>;
 }
@@ -55,6 +57,7 @@ export async function streamSlice(slice: SliceStream): Promise<StreamedSlice> {
     const settle = async (run: Promise<SharedBatch>): Promise<void> => {
       const done = await timed('stage', run);
       for (const { buffer } of Object.values(done.inputs)) buffers.give(buffer);
+      if (done.original) buffers.give(done.original.buffer);
       await timed('store', writing);
       writing = writeBatch(slice, done);
       writing.catch(() => undefined);
@@ -84,20 +87,24 @@ export async function streamSlice(slice: SliceStream): Promise<StreamedSlice> {
   }
 }
 
-async function finish({ readers, writers }: SliceStream, writing: Promise<void>): Promise<Record<string, ArtifactRef>> {
+async function finish(
+  { readers, writers, original }: SliceStream,
+  writing: Promise<void>,
+): Promise<Record<string, ArtifactRef>> {
   await writing;
   for (const reader of Object.values(readers)) await reader.finish();
+  await original?.reader.finish();
   const written: Record<string, ArtifactRef> = {};
   for (const [name, writer] of Object.entries(writers)) written[name] = await writer.commit();
   return written;
 }
 
 async function readBatch(
-  { sequences, perBatch, layouts, readers, writers }: SliceStream,
+  { sequences, perBatch, layouts, readers, writers, original }: SliceStream,
   first: number,
 ): Promise<SharedBatch> {
   const count = Math.min(perBatch, sequences - first);
-  const take = (name: string): SharedActivation => {
+  const take = (name: string, count: number): SharedActivation => {
     const { dtype, stride } = layouts[name] as ActivationLayout;
     // All batches take the same size, so that the last one finds a buffer too.
     const most = Math.min(perBatch, sequences) * stride;
@@ -107,11 +114,15 @@ async function readBatch(
   };
   const inputs: Record<string, SharedActivation> = {};
   for (const [name, reader] of Object.entries(readers)) {
-    inputs[name] = take(name);
+    inputs[name] = take(name, count);
     await reader.read(bytesOf(inputs[name]));
   }
-  const outputs = Object.fromEntries(Object.keys(writers).map((name) => [name, take(name)]));
-  return { sequences: count, inputs, outputs };
+  const outputs = Object.fromEntries(Object.keys(writers).map((name) => [name, take(name, count)]));
+  const known = Math.min(count, (original?.sequences ?? 0) - first);
+  if (!original || known <= 0) return { sequences: count, inputs, outputs };
+  const behind = take('hidden', known);
+  await original.reader.read(bytesOf(behind));
+  return { sequences: count, inputs, outputs, original: behind };
 }
 
 async function writeBatch({ writers }: SliceStream, { outputs }: SharedBatch): Promise<void> {

@@ -151,6 +151,12 @@ export const SPEC_FLAGS: readonly SpecFlag[] = [
     parse: wholeNumber,
   },
   {
+    flags: '--original-share <share>',
+    description: 'share of the calibration set that a mismatch is estimated from (default 0.25)',
+    path: ['calibration', 'originalShare'],
+    parse: realNumber,
+  },
+  {
     flags: '--precision <type>',
     description: 'what factors are rounded to while calibrating: bfloat16 (default) or float32',
     path: ['calibration', 'precision'],

@@ -80,6 +80,8 @@ describe('spec from flags', () => {
       ...[
         '--slice-tokens',
         '1024',
+        '--original-share',
+        '0.5',
         '--precision',
         'float32',
         '--evaluate',
@@ -127,6 +129,7 @@ describe('spec from flags', () => {
         sequenceLength: 512,
         seed: 9,
         sliceTokens: 1024,
+        originalShare: 0.5,
         precision: 'float32',
       },
       evaluation: { text: 'demo', context: 256, maxTokens: 999, original: false },

@@ -27,7 +27,10 @@ export async function captureHessians<Hessian>(
   let afterFirstStage = slices;
   for (const [position, { name, linears, calibrated }] of block.stages.entries()) {
     const wanted = linears > 0 && calibrated;
-    const results = await hands.runStage(name, activations, position === 0 ? applied : {}, wanted);
+    const results = await hands.runStage(name, activations, {
+      quantized: position === 0 ? applied : {},
+      gram: wanted,
+    });
     activations = activationsOf(results);
     if (position === 0) afterFirstStage = activations;
     if (linears === 0) continue;

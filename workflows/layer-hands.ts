@@ -6,6 +6,7 @@ import type {
   HessianSource,
   MergeInput,
   MismatchInput,
+  PassedSlice,
   QuantizedLinears,
 } from '../activities';
 import type { ArtifactRef, LayerProgress } from '../engine/spec';
@@ -23,30 +24,23 @@ export type QuantizedRefs = Readonly<Record<string, ArtifactRef>>;
 /** As many slices as a fleet can work on at once; Temporal allows 2,000 pending activities. */
 export const SLICES_AT_ONCE = 200;
 
-/** A stage of a block, by the block's position. */
-export interface StagePlace {
-  readonly block: number;
-  readonly stage: string;
+/** How a stage is run, and what for. */
+export interface StageWishes {
+  /** The linears that are applied as quantized. */
+  readonly quantized: QuantizedRefs;
+  /** XᵀX of the captured input. */
+  readonly gram: boolean;
+  /** By slice: the original model behind the linear whose input is captured. Asks for what that input knows of what has gone wrong. */
+  readonly original?: readonly ArtifactRef[];
 }
 
 /** The moves that a layer's workflows are made of, with their books kept and pauses respected. */
 export interface LayerHands {
   readonly ledger: LayerLedger;
-  /** Runs one stage on every slice; `gram` asks for XᵀX of the captured input too. */
-  runStage(
-    stage: string,
-    slices: readonly ActivationRefs[],
-    quantized: QuantizedRefs,
-    gram: boolean,
-  ): Promise<CalibratedSlice[]>;
-  /** Runs a stage, of this layer or the one after it, of the original model. */
-  runOriginal(place: StagePlace, slices: readonly ActivationRefs[]): Promise<ActivationRefs[]>;
-  /** Sums up what has gone wrong before the linear whose input the stage has captured; `original`: behind that linear. */
-  mismatches(
-    stage: string,
-    slices: readonly ActivationRefs[],
-    original: readonly ActivationRefs[],
-  ): Promise<MismatchInput>;
+  /** Runs one stage on every slice. */
+  runStage(stage: string, slices: readonly ActivationRefs[], wishes: StageWishes): Promise<CalibratedSlice[]>;
+  /** Takes slices of the original model from behind the layer's first stage to behind the next layer's. */
+  passOriginal(slices: readonly ActivationRefs[]): Promise<PassedSlice[]>;
   mergeHessian(stage: string, grams: MergeInput): Promise<ArtifactRef>;
   /** Measures the error of the stage's linears at every width. @returns document: WidthErrors[]. */
   measureWidths(stage: string, hessian: ArtifactRef | null): Promise<ArtifactRef>;
@@ -74,7 +68,7 @@ export function layerHands(input: {
   };
   return {
     ledger,
-    async runStage(stage, slices, quantized, gram) {
+    async runStage(stage, slices, { original, ...wishes }) {
       await condition(() => !paused);
       setCurrentDetails(ledger.begin(stage));
       const results = await inWindow(
@@ -87,48 +81,28 @@ export function layerHands(input: {
             block: block.index,
             stage,
             activations,
-            quantized,
-            gram,
+            ...wishes,
+            ...(original && { original: original[slice] as ArtifactRef }),
           }),
       );
       ledger.calibrated(results);
       return results;
     },
-    async runOriginal(place, slices) {
+    async passOriginal(slices) {
       await condition(() => !paused);
       const results = await inWindow(
         slices,
         () => SLICES_AT_ONCE,
         (activations, slice) =>
-          onGpu(`${block.name} · original ${place.stage} · slice ${slice + 1} of ${slices.length}`).calibrateSlice({
-            plan,
-            table,
-            ...place,
-            activations,
-            quantized: {},
-            gram: false,
-          }),
-      );
-      ledger.ranOriginal(results);
-      return activationsOf(results);
-    },
-    async mismatches(stage, slices, original) {
-      await condition(() => !paused);
-      const results = await inWindow(
-        slices,
-        () => SLICES_AT_ONCE,
-        (activations, slice) =>
-          onGpu(`${block.name} · ${stage} · mismatch of slice ${slice + 1} of ${slices.length}`).mismatchSlice({
+          onGpu(`${block.name} · original · slice ${slice + 1} of ${slices.length}`).passOriginal({
             plan,
             table,
             block: block.index,
-            stage,
             activations,
-            original: original[slice]?.hidden as ArtifactRef,
           }),
       );
-      ledger.mismatched(results);
-      return { parts: results.map(({ sum, tokens }) => ({ sum, tokens })) };
+      ledger.passedOriginal(results);
+      return results;
     },
     async mergeHessian(stage, grams) {
       const merged = await onCpu(`${block.name} · ${stage} · Hessian`).mergeHessian(grams);
@@ -175,6 +149,12 @@ export function layerHands(input: {
 /** What the Hessian of a captured input is merged from. */
 export function gramsOf(results: readonly CalibratedSlice[]): MergeInput {
   return { parts: results.map(({ gram, tokens }) => ({ gram: gram as ArtifactRef, tokens })) };
+}
+
+/** What the mismatch of the linear behind a stage is merged from; undefined when nobody asked for it. */
+export function mismatchOf(results: readonly CalibratedSlice[]): MismatchInput | undefined {
+  const parts = results.flatMap(({ mismatch }) => mismatch ?? []);
+  return parts.length > 0 ? { parts } : undefined;
 }
 
 /** What the next stage starts from. */

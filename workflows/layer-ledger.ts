@@ -5,7 +5,6 @@ import type {
   CalibratedSlice,
   Effort,
   MergedHessian,
-  MismatchOfSlice,
   QuantizedLinears,
   QuantizedRowsOfStage,
 } from '../activities';
@@ -42,6 +41,7 @@ export class LayerLedger {
       this.count('calibrate-slice', slice);
       for (const { sha256 } of Object.values(slice.activations)) this.transient.add(sha256);
       if (slice.gram) this.transient.add(slice.gram.sha256);
+      if (slice.mismatch) this.transient.add(slice.mismatch.sum.sha256);
       if (!slice.cached) this.tokensComputed += slice.tokens;
     }
     const nonFinite = sum(slices.map(({ nonFiniteSequences }) => nonFiniteSequences));
@@ -49,18 +49,8 @@ export class LayerLedger {
   }
 
   /** Slices of the original model. */
-  ranOriginal(slices: readonly CalibratedSlice[]): void {
-    for (const slice of slices) {
-      this.count('calibrate-slice', slice);
-      for (const { sha256 } of Object.values(slice.activations)) this.transient.add(sha256);
-    }
-  }
-
-  mismatched(slices: readonly MismatchOfSlice[]): void {
-    for (const slice of slices) {
-      this.count('mismatch-slice', slice);
-      this.transient.add(slice.sum.sha256);
-    }
+  passedOriginal(slices: readonly Effort[]): void {
+    for (const slice of slices) this.count('pass-original', slice);
   }
 
   merged(hessian: MergedHessian): void {
@@ -84,10 +74,6 @@ export class LayerLedger {
     const { relativeError, relativeErrorBeforeRefinement } = linears;
     if (relativeError !== null) this.errors.push(relativeError);
     if (relativeErrorBeforeRefinement !== null) this.errorsBeforeRefinement.push(relativeErrorBeforeRefinement);
-  }
-
-  packed(layer: Effort): void {
-    this.count('pack-layer', layer);
   }
 
   /** Activations and partial Hessians of this layer that are not among those to keep. */

@@ -40,16 +40,24 @@ export async function prepareModel(spec: QuantizationSpecInput, job: Job): Promi
 }
 
 /** The calibration slices as the first layer sees them. */
-export async function embedSlices({ plan, table, calibration, slices }: PreparedModel, job: Job): Promise<LayersSoFar> {
+export async function embedSlices(model: PreparedModel, job: Job): Promise<LayersSoFar> {
+  const { plan, table, calibration, slices, blocks } = model;
   const tokens = calibration?.tokens;
   if (!tokens) return { activations: [], applied: {}, retired: [], finished: [] };
+  const original = blocks.some(({ stages }) => stages.some(({ makesUpFor }) => makesUpFor));
   const embedded = await job.step('embedding', () =>
     inWindow(
       Array.from({ length: slices }, (_, slice) => slice),
       () => SLICES_AT_ONCE,
-      (slice) => onCpu(`embed slice ${slice + 1} of ${slices}`).embedSlice({ plan, table, tokens, slice }),
+      (slice) => onCpu(`embed slice ${slice + 1} of ${slices}`).embedSlice({ plan, table, tokens, slice, original }),
     ),
   );
-  const activations = embedded.map(({ hidden }) => ({ hidden }));
-  return { activations, applied: {}, retired: [], finished: [] };
+  return {
+    activations: embedded.map(({ hidden }) => ({ hidden })),
+    // The first stage of the first layer applies nothing: what is behind it is what is before it.
+    ...(original && { original: embedded.map(({ original }) => ({ hidden: original as ArtifactRef })) }),
+    applied: {},
+    retired: [],
+    finished: [],
+  };
 }

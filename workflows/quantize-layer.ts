@@ -1,16 +1,8 @@
-import type { ActivationRefs, BlockOutline, HessianSource } from '../activities';
+import type { ActivationRefs, BlockHistory, BlockOutline, HessianSource } from '../activities';
 import type { ArtifactRef, MeanErrors, QuantizationSpec } from '../engine/spec';
-import { onCpu } from './activity-proxies';
 import { captureHessians } from './capture-hessians';
-import {
-  activationsOf,
-  gramsOf,
-  type LayerHands,
-  layerHands,
-  type QuantizedRefs,
-  type StagePlace,
-} from './layer-hands';
-import { originalStream } from './original-stream';
+import { activationsOf, gramsOf, type LayerHands, layerHands, mismatchOf, type QuantizedRefs } from './layer-hands';
+import type { OriginalLayer } from './pass-original-layer';
 
 export interface LayerInput {
   /** Documents: JobPlan, TensorTable. */
@@ -25,85 +17,64 @@ export interface LayerInput {
   readonly applied: QuantizedRefs;
   /** By stage, when they were captured before (order `independent`). */
   readonly hessians: Readonly<Record<string, HessianSource | null>>;
-  /** Where linears make up for what has gone wrong upstream: the original model beside the one that is being quantized. */
-  readonly original?: OriginalSoFar;
+  /** Where linears make up for what has gone wrong upstream: the original model's hidden states behind them, by stage, then by slice. */
+  readonly original: OriginalLayer['behind'];
   /** Keep the layer in 16 bit. */
   readonly skip: boolean;
   /** SHA-256 of artifacts that no layer reads any more. */
   readonly retired: readonly string[];
 }
 
-export interface OriginalSoFar {
-  /** By slice: behind the layer's first stage. */
-  readonly activations: readonly ActivationRefs[];
-  /** The stage after the layer's last one; null: none is wanted any more. */
-  readonly next: StagePlace | null;
-}
-
+/** A layer that needs only be packed. */
 export interface LayerResult extends MeanErrors {
   /** By slice: what the next layer starts from. */
   readonly activations: readonly ActivationRefs[];
-  /** By slice: the original model behind the stage after the layer's last one, when it was asked for. */
-  readonly original?: readonly ActivationRefs[];
+  /** The linears that the next layer's first stage applies. */
   readonly applied: QuantizedRefs;
-  /** By format: the layer as it will be published. */
-  readonly shards: Readonly<Record<string, ArtifactRef>>;
-  /** Document: BlockReport. */
-  readonly report: ArtifactRef;
+  readonly quantized: QuantizedRefs;
+  /** Documents: LinearReport[], one per quantized stage. */
+  readonly reports: readonly ArtifactRef[];
+  readonly history: BlockHistory;
+  /** SHA-256 of artifacts that nobody reads once the layer is packed. */
+  readonly retired: readonly string[];
   readonly computed: number;
   readonly cached: number;
   readonly secondsSaved: number;
   readonly seconds: number;
 }
 
-type Solved = Pick<LayerResult, 'activations' | 'applied' | 'original'> & { readonly quantized: QuantizedRefs };
+type Solved = Pick<LayerResult, 'activations' | 'applied' | 'quantized'>;
 
-/** Quantizes one layer and packs it in its final format. */
+/** Quantizes the linears of one layer. */
 export async function quantizeLayer(input: LayerInput): Promise<LayerResult> {
   const hands = layerHands(input);
   const { ledger } = hands;
   const solve = input.activations.length === 0 ? solveOnly : input.order === 'stage' ? stageByStage : layerAtOnce;
-  const { activations, applied, quantized, original } = await solve(input, hands);
-
-  const { plan, table, block } = input;
-  const packed = await onCpu(`${block.name} · pack`).packLayer({
-    plan,
-    table,
-    block: block.index,
-    quantized,
+  const solved = await solve(input, hands);
+  return {
+    ...solved,
     reports: ledger.reports,
     history: ledger.history(input.skip),
-    retired: [
-      ...input.retired,
-      ...ledger.intermediates([
-        ...input.activations,
-        ...activations,
-        ...(input.original?.activations ?? []),
-        ...(original ?? []),
-      ]),
-    ],
-  });
-  ledger.packed(packed);
-  const report = packed.report as ArtifactRef;
-  const passedOn = original === undefined ? {} : { original };
-  return { activations, ...passedOn, applied, shards: packed.shards, report, ...ledger.totals() };
+    retired: [...input.retired, ...ledger.intermediates([...input.activations, ...solved.activations])],
+    ...ledger.totals(),
+  };
 }
 
 /** True-sequential: what a stage captures is quantized before the next stage runs, so every FLOP is done once. */
-async function stageByStage({ block, skip, ...input }: LayerInput, hands: LayerHands): Promise<Solved> {
+async function stageByStage({ block, skip, original, ...input }: LayerInput, hands: LayerHands): Promise<Solved> {
   let { activations, applied } = input;
   let quantized: QuantizedRefs = {};
-  const original = input.original && originalStream(hands, block, input.original);
   for (const { name, linears, calibrated, makesUpFor } of block.stages) {
     const wanted = linears > 0 && !skip;
-    const slices = await hands.runStage(name, activations, applied, wanted && calibrated);
+    const behind = wanted && makesUpFor ? original[makesUpFor] : undefined;
+    const wishes = { quantized: applied, gram: wanted && calibrated, ...(behind && { original: behind }) };
+    const slices = await hands.runStage(name, activations, wishes);
     activations = activationsOf(slices);
-    const behind = wanted && makesUpFor && original ? await original.behind(makesUpFor) : undefined;
-    const mismatch = behind && (await hands.mismatches(name, activations, behind));
-    applied = wanted ? (await hands.quantize(name, calibrated ? gramsOf(slices) : null, mismatch)).linears : {};
+    const hessian = calibrated ? gramsOf(slices) : null;
+    applied = wanted ? (await hands.quantize(name, hessian, mismatchOf(slices))).linears : {};
     quantized = { ...quantized, ...applied };
   }
-  return { activations, applied, quantized, ...(original && { original: await original.last }) };
+  return { activations, applied, quantized };
 }
 
 /** The whole layer is captured with its own original weights; then the activations pass through the quantized ones. */
@@ -114,7 +85,7 @@ async function layerAtOnce(input: LayerInput, hands: LayerHands): Promise<Solved
   const { quantized } = await solveOnly({ ...input, hessians: captured.hessians }, hands);
   let activations = captured.afterFirstStage;
   for (const { name } of block.stages.slice(1)) {
-    activations = activationsOf(await hands.runStage(name, activations, quantized, false));
+    activations = activationsOf(await hands.runStage(name, activations, { quantized, gram: false }));
   }
   return { activations, applied: quantized, quantized };
 }

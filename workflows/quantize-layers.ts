@@ -1,18 +1,15 @@
-import {
-  ChildWorkflowCancellationType,
-  ParentClosePolicy,
-  startChild,
-  WorkflowIdReusePolicy,
-  workflowInfo,
-} from '@temporalio/workflow';
+import { startChild, workflowInfo } from '@temporalio/workflow';
 import type { ActivationRefs, BlockOutline } from '../activities';
 import type { ArtifactRef, MeanErrors } from '../engine/spec';
 import { layerWorkflowId } from '../engine/spec/job';
+import { onCpu } from './activity-proxies';
 import { type CalibratedLayer, calibrateLayer } from './calibrate-layer';
+import { childOptions } from './child-options';
 import type { MeasuredSoFar, StageHessians } from './choose-widths';
 import { inWindow } from './in-window';
 import type { Job } from './job';
 import type { QuantizedRefs } from './layer-hands';
+import { OriginalsAhead } from './originals-ahead';
 import type { PreparedModel } from './prepare-model';
 import { type LayerInput, type LayerResult, quantizeLayer } from './quantize-layer';
 
@@ -21,7 +18,7 @@ export interface LayersSoFar {
   /** By slice: what the next layer starts from. */
   readonly activations: readonly ActivationRefs[];
   readonly applied: QuantizedRefs;
-  /** By slice: the original model behind the next layer's first stage, while linears make up for what goes wrong upstream. */
+  /** By slice: the original model behind the next layer's first stage, where linears make up for what goes wrong upstream. */
   readonly original?: readonly ActivationRefs[];
   /** SHA-256 of what the last layer started from: kept for one layer more, then dropped. */
   readonly retired: readonly string[];
@@ -32,13 +29,18 @@ export interface LayersSoFar {
   readonly hessians?: readonly StageHessians[];
 }
 
-export type FinishedLayer = Pick<LayerResult, 'shards' | 'report' | keyof MeanErrors>;
+export interface FinishedLayer extends MeanErrors {
+  /** By format: the layer as it will be published. */
+  readonly shards: Readonly<Record<string, ArtifactRef>>;
+  /** Document: BlockReport. */
+  readonly report: ArtifactRef;
+}
 
 export type CarryOn = (soFar: LayersSoFar) => Promise<never>;
 
 /**
- * Quantizes all layers. Where each needs what the one before leaves behind, one after another; else as many at once as the
- * operator allows. When the history grows long, `carryOn` continues the job as new.
+ * Quantizes all layers, and packs each while the next one is being solved. Where each needs what the one before leaves behind, one after
+ * another; else as many at once as the operator allows. When the history grows long, `carryOn` continues the job as new.
  */
 export function quantizeLayers(
   model: PreparedModel,
@@ -52,38 +54,34 @@ export function quantizeLayers(
 }
 
 async function oneAfterAnother(model: PreparedModel, start: LayersSoFar, job: Job, carryOn: CarryOn) {
-  let soFar = start;
+  let chain: Omit<LayersSoFar, 'finished'> = start;
+  const finished = start.finished.map((layer) => Promise.resolve(layer));
+  const originals = new OriginalsAhead(model, job);
   for (const block of model.blocks.slice(start.finished.length)) {
-    if (workflowInfo().continueAsNewSuggested) await carryOn(soFar);
-    const { activations, applied, retired } = soFar;
-    // The first stage of the first layer applies nothing: what is behind it is what is before it.
-    const original = originalOf(model, block, soFar.original ?? start.activations);
-    const result = await solve(model, block, { activations, applied, ...original, hessians: {}, retired }, job);
-    soFar = {
+    if (workflowInfo().continueAsNewSuggested) {
+      await originals.settled();
+      await carryOn({ ...chain, finished: await Promise.all(finished) });
+    }
+    const { activations, applied, retired } = chain;
+    const original = await originals.at(block, chain.original ?? []);
+    const behind = original?.behind ?? {};
+    const given = { activations, applied, original: behind, hessians: {}, retired };
+    const result = await solve(model, block, given, job);
+    const packed = pack(model, block, result, job);
+    packed.catch(() => undefined); // Whoever waits for it is told.
+    finished.push(packed);
+    const passedOn = original?.activations ?? [];
+    chain = {
       activations: result.activations,
-      ...(result.original && { original: result.original }),
+      original: passedOn,
       applied: result.applied,
-      retired: hashesOf(
-        [...activations, ...(original.original?.activations ?? [])],
-        [...result.activations, ...(result.original ?? [])],
-      ),
-      finished: [...soFar.finished, finished(result)],
+      retired: [
+        ...hashesOf(activations, result.activations),
+        ...hashesOf([...(chain.original ?? []), ...Object.values(behind).flatMap(named)], passedOn),
+      ],
     };
   }
-  return soFar.finished;
-}
-
-/** The original model as a layer needs it: only while a linear there, or after it, is to make up for something. */
-function originalOf(
-  { blocks, spec }: PreparedModel,
-  { index, stages }: BlockOutline,
-  activations: readonly ActivationRefs[],
-): Pick<LayerInput, 'original'> {
-  const wanted = blocks.slice(index).some((block) => block.stages.some(({ makesUpFor }) => makesUpFor));
-  if (spec.order !== 'stage' || !wanted) return {};
-  const following = blocks[index + 1];
-  const first = following && { block: following.index, stage: following.stages[0]?.name as string };
-  return { original: { activations, next: first ?? stages.at(-1)?.makesUpFor ?? null } };
+  return Promise.all(finished);
 }
 
 async function manyAtOnce(model: PreparedModel, start: LayersSoFar, job: Job, carryOn: CarryOn) {
@@ -109,9 +107,17 @@ async function manyAtOnce(model: PreparedModel, start: LayersSoFar, job: Job, ca
   const results = await inWindow(
     ready(),
     () => job.operator.concurrency,
-    ({ block, hessians }) => solve(model, block, { activations: [], applied: {}, hessians, retired: [] }, job),
+    async ({ block, hessians }) => {
+      const result = await solve(
+        model,
+        block,
+        { activations: [], applied: {}, original: {}, hessians, retired: [] },
+        job,
+      );
+      return pack(model, block, result, job);
+    },
   );
-  const all = [...start.finished, ...results.map(finished)];
+  const all = [...start.finished, ...results];
   if (all.length < model.blocks.length) await carryOn({ ...start, activations, applied: {}, retired, finished: all });
   return all;
 }
@@ -136,6 +142,20 @@ async function solve(
   return result;
 }
 
+/** Has a layer stored in its final format. */
+async function pack(
+  { plan, table }: PreparedModel,
+  { index, name }: BlockOutline,
+  { quantized, reports, history, retired, relativeError, relativeErrorBeforeRefinement }: LayerResult,
+  { board, operator }: Job,
+): Promise<FinishedLayer> {
+  const packed = await operator.reviewed(`${name} (packing)`, null, () =>
+    onCpu(`${name} · pack`).packLayer({ plan, table, block: index, quantized, reports, history, retired }),
+  );
+  board.counted(packed);
+  return { shards: packed.shards, report: packed.report as ArtifactRef, relativeError, relativeErrorBeforeRefinement };
+}
+
 /** Has the Hessians of one layer of the original model summed by a workflow of its own; `measure` asks for the errors of its widths. */
 export async function calibrate(
   { plan, table }: PreparedModel,
@@ -156,19 +176,8 @@ export async function calibrate(
   return result;
 }
 
-function childOptions(workflowId: string, staticSummary: string) {
-  return {
-    workflowId,
-    staticSummary,
-    parentClosePolicy: ParentClosePolicy.REQUEST_CANCEL,
-    cancellationType: ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
-    // A job that was terminated may leave a layer that is still ending when the job is started again.
-    workflowIdReusePolicy: WorkflowIdReusePolicy.TERMINATE_IF_RUNNING,
-  };
-}
-
-function finished({ shards, report, relativeError, relativeErrorBeforeRefinement }: LayerResult): FinishedLayer {
-  return { shards, report, relativeError, relativeErrorBeforeRefinement };
+function named(artifacts: readonly ArtifactRef[]): ActivationRefs[] {
+  return artifacts.map((hidden) => ({ hidden }));
 }
 
 /** Artifacts of `given` that are not passed on. */

@@ -11,3 +11,8 @@ export function planSlices(samples: number, sequenceLength: number, sliceTokens:
     sequences: Math.min(perSlice, samples - slice * perSlice),
   }));
 }
+
+/** The first sequences of a slice, which the original model is run on too, where that is needed. */
+export function originalSequences(sequences: number, share: number): number {
+  return Math.ceil(sequences * share);
+}

@@ -19,13 +19,10 @@ export async function chooseWidths(
   for (const { index, stages } of plan.blocks) {
     const block = model.blocks[index] as Block;
     for (const [position, stage] of stages.entries()) {
-      const captured = await runSlices(
-        model,
-        block.stages[position] as Block['stages'][number],
-        activations,
-        new Map(),
-        activations.length > 0 && needsHessian(stage),
-      );
+      const captured = await runSlices(model, block.stages[position] as Block['stages'][number], activations, {
+        quantized: new Map(),
+        gram: activations.length > 0 && needsHessian(stage),
+      });
       activations = captured.activations;
       const prepared = captured.hessian ? await prepareHessian(captured.hessian) : null;
       for (const { name, rows, columns, recipe } of openWidths([{ stages: [stage] }], spec).groups.flat()) {

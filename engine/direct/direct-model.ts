@@ -1,9 +1,9 @@
 import { readTensor } from '../checkpoints';
-import { activationDtype, embed, mismatchBatchSequences } from '../graphs';
+import { embed } from '../graphs';
 import { type GramPrecision, preferredKernels } from '../kernels';
 import { architectureOf, type ResidualEnd, weightTensor } from '../models';
 import type { Architecture, Block, ModelShape, Stage } from '../models/architecture';
-import { decodeFloats, encodeBfloat16 } from '../numbers';
+import { decodeFloats } from '../numbers';
 import { type PartialMismatch, type QuantizedLinear, serializeQuantizedLinear } from '../quantizers';
 import { rotatedDtype, rotateTensor } from '../rotation';
 import type { FloatTensor, ModelPlan, QuantizationSpec, SourceTensor, Tensor } from '../spec';
@@ -19,6 +19,17 @@ export interface StageOutcome {
   readonly activations: Activations;
   readonly gram: Float32Array | null;
   readonly tokens: number;
+  /** null when not asked for. */
+  readonly mismatch: PartialMismatch | null;
+}
+
+/** How a stage is run on a slice, and what for. */
+export interface StageWishes {
+  /** The linears that are applied as quantized. */
+  readonly quantized: QuantizedLinears;
+  readonly gram: boolean;
+  /** What the captured input knows of what has gone wrong before the linear `end`; `hidden`: the original model behind it. */
+  readonly original?: { readonly end: ResidualEnd; readonly hidden: FloatTensor };
 }
 
 /** A source model whose stages can be run. */
@@ -28,9 +39,7 @@ export interface DirectModel {
   /** The weight of a linear. */
   weight(module: string): Promise<FloatTensor>;
   embed(tokens: Int32Array, sequenceLength: number): Promise<Activations>;
-  runStage(stage: Stage, activations: Activations, quantized: QuantizedLinears, gram: boolean): Promise<StageOutcome>;
-  /** Σ (h₀ + W x₀ - h) xᵀ of a slice: `left` by the stage that captures x, `original` the hidden state of the original model behind W. */
-  mismatch(end: ResidualEnd, left: Activations, original: FloatTensor): Promise<PartialMismatch>;
+  runStage(stage: Stage, activations: Activations, wishes: StageWishes): Promise<StageOutcome>;
 }
 
 export function openDirectModel(
@@ -63,10 +72,10 @@ export function openDirectModel(
       const data = embed(tokens, await floats(architecture.embedding));
       return { hidden: { shape: [tokens.length / sequenceLength, sequenceLength, shape.hiddenSize], data } };
     },
-    async runStage(stage, activations, quantized, gram) {
+    async runStage(stage, activations, { quantized, gram, original }) {
       const weights: Record<string, StoredWeight> = {};
       for (const name of Object.values(stage.parameters)) weights[name] = await tensor(name);
-      for (const { name, bias } of stage.applies) {
+      for (const { name, bias } of original ? [...stage.applies, original.end.linear] : stage.applies) {
         const linear = quantized.get(name);
         weights[`${name}.weight`] = linear
           ? { quantized: serializeQuantizedLinear(linear) }
@@ -80,47 +89,13 @@ export function openDirectModel(
         return [name, { shape: dimensions, data: data.slice() }];
       });
       const task = { runner, stage, gram, weights, activations: Object.fromEntries(given) };
-      const result = await tensorThreads().runStage(task);
-      return { activations: Object.fromEntries(result.activations), gram: result.gram, tokens: result.tokens };
-    },
-    async mismatch({ linear: { name, rows, columns, bias }, input }, left, original) {
-      const { hidden, [input]: captured } = left as { hidden: FloatTensor; [input: string]: FloatTensor };
-      const [sequences, sequenceLength] = hidden.shape as [number, number];
-      const added = bias ? (await floats(`${name}.bias`)).data : null;
-      const options = { rows, columns, sequenceLength, bias: added, threads, kernels: preferredKernels() };
-      const stream = await tensorThreads().openMismatch(options);
-      try {
-        const perBatch = mismatchBatchSequences(sequenceLength);
-        for (let first = 0; first < sequences; first += perBatch) {
-          const end = Math.min(sequences, first + perBatch);
-          const part = ({ data }: FloatTensor) =>
-            data.subarray((first * data.length) / sequences, (end * data.length) / sequences);
-          const x = part(captured as FloatTensor);
-          const inputs = {
-            hidden: sharedFloats(part(hidden)),
-            original: sharedFloats(part(original)),
-            // As it is stored where there is a store.
-            captured: activationDtype(input, precision) === 'BF16' ? sharedBfloat16(x) : sharedFloats(x),
-          };
-          await stream.run({ sequences: end - first, inputs, outputs: {} });
-        }
-        const { gram, tokens } = await stream.finish();
-        return { sum: gram as Float32Array, tokens };
-      } finally {
-        stream.close();
-      }
+      const behind = original && {
+        mismatch: { linear: original.end.linear, input: original.end.input },
+        original: { shape: original.hidden.shape, data: original.hidden.data.slice() },
+      };
+      const result = await tensorThreads().runStage({ ...task, ...behind });
+      const { gram: sum, tokens, mismatch } = result;
+      return { activations: Object.fromEntries(result.activations), gram: sum, tokens, mismatch };
     },
   };
-}
-
-function sharedBfloat16(values: Float32Array): Uint16Array<SharedArrayBuffer> {
-  const shared = new Uint16Array(new SharedArrayBuffer(2 * values.length));
-  encodeBfloat16(values, shared);
-  return shared;
-}
-
-function sharedFloats(values: Float32Array): Float32Array<SharedArrayBuffer> {
-  const shared = new Float32Array(new SharedArrayBuffer(values.byteLength));
-  shared.set(values);
-  return shared;
 }

@@ -1,5 +1,5 @@
 import { type SignedReport, weightSha256 } from '../checkpoints';
-import { residualEnd } from '../models';
+import { type ResidualEnd, residualEnd } from '../models';
 import type { Block, Stage } from '../models/architecture';
 import {
   mergeHessians,
@@ -10,7 +10,7 @@ import {
   quantizeLinear,
 } from '../quantizers';
 import type { BlockPlan, FloatTensor, QuantizationSpec, StagePlan } from '../spec';
-import type { Activations, DirectModel, QuantizedLinears } from './direct-model';
+import type { Activations, DirectModel, QuantizedLinears, StageWishes } from './direct-model';
 
 /** Where the chain of blocks stands. */
 export interface Chain {
@@ -35,26 +35,40 @@ interface Settings {
 }
 
 export type Hessian = Float32Array | null;
-type Captured = { readonly activations: readonly Activations[]; readonly hessian: Hessian; readonly tokens: number };
+interface Captured {
+  readonly activations: readonly Activations[];
+  readonly hessian: Hessian;
+  readonly tokens: number;
+  /** What is missing behind the linear after the stage (MismatchedRows); null when not asked for. */
+  readonly missing: Float32Array | null;
+}
+
+/** As {@link StageWishes}, of all slices. */
+interface SliceWishes extends Omit<StageWishes, 'original'> {
+  readonly original?: { readonly end: ResidualEnd; readonly slices: readonly Activations[] } | null;
+}
 
 /** One stage on every slice, and the Hessian of the captured input, when it is asked for. */
 export async function runSlices(
   model: DirectModel,
   stage: Stage,
   slices: readonly Activations[],
-  weights: QuantizedLinears,
-  gram: boolean,
+  { original, ...wishes }: SliceWishes,
 ): Promise<Captured> {
   const activations: Activations[] = [];
   const parts: { gram: Float32Array; tokens: number }[] = [];
-  for (const slice of slices) {
-    const result = await model.runStage(stage, slice, weights, gram);
+  const mismatches: PartialMismatch[] = [];
+  for (const [i, slice] of slices.entries()) {
+    const behind = original && { end: original.end, hidden: original.slices[i]?.hidden as FloatTensor };
+    const result = await model.runStage(stage, slice, { ...wishes, ...(behind && { original: behind }) });
     activations.push(result.activations);
     if (result.gram) parts.push({ gram: result.gram, tokens: result.tokens });
+    if (result.mismatch) mismatches.push(result.mismatch);
   }
-  if (parts.length === 0) return { activations, hessian: null, tokens: 0 };
+  const missing = mismatches.length > 0 ? await mergeMismatches(mismatches) : null;
+  if (parts.length === 0) return { activations, hessian: null, tokens: 0, missing };
   const { hessian, tokens } = await mergeHessians(parts);
-  return { activations, hessian: Float32Array.from(hessian), tokens };
+  return { activations, hessian: Float32Array.from(hessian), tokens, missing };
 }
 
 /** Quantizes one block in memory: the same order of work as the workflow `quantizeLayer`, written for one process. */
@@ -69,13 +83,8 @@ export async function quantizeBlock(
   const reports: SignedReport[] = [];
   let calibrationTokens = 0;
 
-  const run = async (
-    stage: Stage,
-    slices: readonly Activations[],
-    weights: QuantizedLinears,
-    gram: boolean,
-  ): Promise<Captured> => {
-    const captured = await runSlices(model, stage, slices, weights, gram);
+  const run = async (stage: Stage, slices: readonly Activations[], wishes: SliceWishes): Promise<Captured> => {
+    const captured = await runSlices(model, stage, slices, wishes);
     if (captured.hessian) calibrationTokens = captured.tokens;
     return captured;
   };
@@ -83,7 +92,7 @@ export async function quantizeBlock(
   const solve = async (
     { linears }: StagePlan,
     hessian: Hessian,
-    wanted: Float32Array | null = null,
+    missing: Float32Array | null = null,
   ): Promise<QuantizedLinears> => {
     const solved = new Map<string, QuantizedLinear>();
     const prepared = hessian ? await prepareHessian(hessian) : null;
@@ -96,7 +105,7 @@ export async function quantizeBlock(
         rows,
         columns,
         hessian: given,
-        wanted,
+        missing,
         recipe,
         minimumZero,
         name,
@@ -109,19 +118,11 @@ export async function quantizeBlock(
     return solved;
   };
 
-  /** One stage of the original model, and what its hidden state says of the linear that ends there. */
+  /** One stage of the original model. */
   const runOriginal = async (stage: Stage, slices: readonly Activations[]) =>
-    (await runSlices(model, stage, slices, new Map(), false)).activations;
+    (await runSlices(model, stage, slices, { quantized: new Map(), gram: false })).activations;
 
-  const wantedOf = async (stage: StagePlan, left: readonly Activations[], original: readonly Activations[]) => {
-    const end = residualEnd(model.blocks, plan.index, stage.stage);
-    if (!end || !stage.linears.some(({ recipe }) => recipe?.mismatch)) return null;
-    const parts: PartialMismatch[] = [];
-    for (const [slice, { hidden }] of original.entries()) {
-      parts.push(await model.mismatch(end, left[slice] as Activations, hidden as FloatTensor));
-    }
-    return mergeMismatches(parts);
-  };
+  const makesUp = ({ linears }: StagePlan) => linears.some(({ recipe }) => recipe?.mismatch);
 
   let { activations, applied, original } = chain;
   if (activations.length === 0) {
@@ -129,23 +130,25 @@ export async function quantizeBlock(
   } else if (order === 'stage') {
     for (const [position, stage] of stages.entries()) {
       const stagePlan = plan.stages[position] as StagePlan;
-      const captured = await run(stage, activations, applied, needsHessian(stagePlan));
-      activations = captured.activations;
       const next = stages[position + 1] ?? model.blocks[plan.index + 1]?.stages[0];
       if (original && next) original = await runOriginal(next, original);
-      const wanted = original ? await wantedOf(stagePlan, activations, original) : null;
-      applied = await solve(stagePlan, captured.hessian, wanted);
+      const end = makesUp(stagePlan) ? residualEnd(model.blocks, plan.index, stage.name) : null;
+      const captured = await run(stage, activations, {
+        quantized: applied,
+        gram: needsHessian(stagePlan),
+        original: end && original ? { end, slices: original } : null,
+      });
+      activations = captured.activations;
+      applied = await solve(stagePlan, captured.hessian, captured.missing);
     }
   } else {
     const hessians: Hessian[] = [];
     let original = activations;
     for (const [position, stage] of stages.entries()) {
-      const captured = await run(
-        stage,
-        original,
-        position === 0 ? applied : new Map(),
-        needsHessian(plan.stages[position] as StagePlan),
-      );
+      const captured = await run(stage, original, {
+        quantized: position === 0 ? applied : new Map(),
+        gram: needsHessian(plan.stages[position] as StagePlan),
+      });
       original = captured.activations;
       if (position === 0) activations = original;
       hessians.push(captured.hessian);
@@ -154,7 +157,9 @@ export async function quantizeBlock(
     if (order === 'independent') {
       activations = original;
     } else {
-      for (const stage of stages.slice(1)) activations = (await run(stage, activations, quantized, false)).activations;
+      for (const stage of stages.slice(1)) {
+        activations = (await run(stage, activations, { quantized, gram: false })).activations;
+      }
       applied = quantized;
     }
   }

@@ -1,7 +1,13 @@
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
-import { encodeDocuments, loadTokenizer, readCalibrationText, sampleSequences } from '../calibration';
+import {
+  encodeDocuments,
+  loadTokenizer,
+  originalSequences,
+  readCalibrationText,
+  sampleSequences,
+} from '../calibration';
 import {
   type CheckpointFormat,
   completeManifest,
@@ -20,6 +26,8 @@ import { planModel } from '../planning';
 import { fingerprintFile } from '../sources';
 import {
   type BlockReport,
+  elementCount,
+  type FloatTensor,
   type ModelPlan,
   parseQuantizationSpec,
   type QuantizationSpec,
@@ -73,8 +81,13 @@ export async function quantizeDirect(
   const mismatched = plan.blocks.some(({ stages }) =>
     stages.some(({ linears }) => linears.some(({ recipe }) => recipe?.mismatch)),
   );
-  // The first stage of the first block applies nothing: what is behind it is what is before it.
-  let chain: Chain = { activations: embedded, applied: new Map(), ...(mismatched && { original: embedded }) };
+  const { originalShare } = spec.calibration;
+  let chain: Chain = {
+    activations: embedded,
+    applied: new Map(),
+    // The first stage of the first block applies nothing: what is behind it is what is before it.
+    ...(mismatched && { original: embedded.map((slice) => firstSequences(slice, originalShare)) }),
+  };
   const finished: FinishedBlock[] = [];
   const reports: BlockReport[] = [];
   for (const block of plan.blocks) {
@@ -132,6 +145,14 @@ async function embedSlices(
     activations.push(await model.embed(slice, sequenceLength));
   }
   return activations;
+}
+
+/** Those of a slice that the original model is run on too. */
+function firstSequences({ hidden }: Activations, share: number): Activations {
+  const { shape, data } = hidden as FloatTensor;
+  const [sequences = 0, ...rest] = shape;
+  const first = originalSequences(sequences, share);
+  return { hidden: { shape: [first, ...rest], data: data.subarray(0, first * elementCount(rest)) } };
 }
 
 async function write(

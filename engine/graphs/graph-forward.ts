@@ -8,6 +8,7 @@ import type { ForwardBatch, StageForward } from './stage-forward';
 import { newName, type StageGraphOptions, type StageModel, stageGraph, stageGraphKey } from './stage-graph';
 import type { StageStreamOptions } from './stage-stream';
 import { activationFloats, type StoredActivation, storeActivation } from './stored-activation';
+import { isShared, unsharedFloats } from './unshared-floats';
 
 const scratch = new ScratchFloats();
 
@@ -31,8 +32,9 @@ export function graphForward(options: StageStreamOptions, sum: GramSum | null, c
   const compute = async (batch: ForwardBatch, chosen: readonly number[], fetches: Feeds): Promise<void> => {
     const tokens = chosen.length * sequenceLength;
     const feeds: Feeds = { ...constants };
-    for (const [name, stored] of Object.entries(batch.inputs)) {
-      const floats = unshared(`${name} in`, activationFloats(name, stored, scratch));
+    for (const name of stage.reads) {
+      const stored = batch.inputs[name] as StoredActivation;
+      const floats = unsharedFloats(name, activationFloats(name, stored, scratch), scratch);
       const rows = rowsOf(floats, chosen, floats.length / batch.sequences);
       feeds[name] = floatFeed(rows, [tokens, rows.length / tokens]);
     }
@@ -68,21 +70,9 @@ export function graphForward(options: StageStreamOptions, sum: GramSum | null, c
   };
 }
 
-/** onnxruntime-node takes no shared memory. */
-function unshared(name: string, values: Float32Array): Float32Array {
-  if (!isShared(values)) return values;
-  const own = scratch.of(name, values.length);
-  own.set(values);
-  return own;
-}
-
 function outputFloats(name: string, stored: StoredActivation): Float32Array {
   if (stored instanceof Float32Array && !isShared(stored)) return stored;
   return scratch.of(`${name} out`, stored.length);
-}
-
-function isShared({ buffer }: StoredActivation): boolean {
-  return buffer instanceof SharedArrayBuffer;
 }
 
 function constantFeeds({ stage, weights, shape, sequenceLength }: StageStreamOptions): Feeds {

@@ -3,12 +3,7 @@ export { activationDtype, activationFeatures } from './decoder-graph';
 export { embed, embedStored } from './embed';
 export { createHeadRunner, type HeadRunner, type HeadRunnerOptions } from './head-runner';
 export { createLossRunner, type LossRunner, type LossRunnerOptions } from './loss-runner';
-export {
-  createMismatchStream,
-  MISMATCH_INPUTS,
-  type MismatchStreamOptions,
-  mismatchBatchSequences,
-} from './mismatch-stream';
+export type { SummedMismatch } from './mismatch-sum';
 export { ScratchFloats } from './scratch-floats';
 export type { SessionOptions } from './session-pool';
 export { stageTemporaryBytesPerSequence } from './stage-memory';

@@ -1,6 +1,7 @@
 import type { GramPrecision, KernelChoice } from '../kernels';
+import type { ResidualEnd } from '../models';
 import type { ModelShape, Stage } from '../models/architecture';
-import type { FloatTensor } from '../spec';
+import { elementCount, type FloatTensor } from '../spec';
 import { activationFeatures } from './decoder-graph';
 import type { SessionOptions } from './session-pool';
 import { type FloatTensors, layoutOf } from './stage-feeds';
@@ -26,6 +27,10 @@ export interface StageRun {
   readonly weights: FloatTensors;
   /** Compute XᵀX of the captured input. */
   readonly gram: boolean;
+  /** Sum up the mismatch of a linear whose input is captured; its original weight is among the weights. */
+  readonly mismatch?: Pick<ResidualEnd, 'linear' | 'input'>;
+  /** For the mismatch: the original model's hidden state behind the linear, `[at most batch, sequence, features]`. */
+  readonly original?: FloatTensor;
   /** Tokens that are run at once, rounded down to whole sequences, at least one. Default 1024, less if memory says so. */
   readonly batchTokens?: number;
   /** Looked at between sub-batches; its reason is thrown. */
@@ -56,9 +61,9 @@ export function createStageRunner(options: StageRunnerOptions): StageRunner {
 }
 
 async function runStage(input: StageRun, options: StageRunnerOptions): Promise<StageResult> {
-  const { stage, activations, weights, gram, signal } = input;
+  const { stage, activations, weights, gram, mismatch, original, signal } = input;
   const { sequences, sequenceLength } = layoutOf(stage, activations, options.shape);
-  const stream = createStageStream({ ...options, stage, weights, gram, sequenceLength });
+  const stream = createStageStream({ ...options, stage, weights, gram, sequenceLength, ...(mismatch && { mismatch }) });
   const changed = stage.changes.map((name) => {
     const features = activationFeatures(name, options.shape);
     const data = new Float32Array(sequences * sequenceLength * features);
@@ -72,13 +77,22 @@ async function runStage(input: StageRun, options: StageRunnerOptions): Promise<S
       const stride = data.length / sequences;
       return data.subarray(first * stride, end * stride);
     };
+    const behind = original && originalOf(original, first, end);
     await stream.run({
       sequences: end - first,
       inputs: Object.fromEntries(stage.reads.map((name) => [name, rows(activations.get(name) as FloatTensor)])),
       outputs: Object.fromEntries(changed.map((tensor) => [tensor.name, rows(tensor)])),
+      ...(behind && { original: behind }),
     });
   }
   const left = new Map(stage.leaves.map((name) => [name, activations.get(name) as FloatTensor]));
   for (const { name, shape, data } of changed) left.set(name, { shape, data });
   return { activations: left, ...stream.finish() };
+}
+
+/** Of the first sequences of a slice, those from `first` to `end`; undefined: none. */
+function originalOf({ shape, data }: FloatTensor, first: number, end: number): Float32Array | undefined {
+  const [sequences = 0, ...rest] = shape;
+  const stride = elementCount(rest);
+  return first < sequences ? data.subarray(first * stride, Math.min(sequences, end) * stride) : undefined;
 }

@@ -1,6 +1,8 @@
 import { type GramPrecision, type KernelChoice, selectProductKernels } from '../kernels';
+import type { ResidualEnd } from '../models';
 import type { ModelShape, Stage } from '../models/architecture';
 import { capturedGramSum, type GramSum, GraphGramSum } from './gram';
+import { type MismatchBatch, MismatchSum, type SummedMismatch } from './mismatch-sum';
 import type { SessionOptions } from './session-pool';
 import { type FloatTensors, rowsOf } from './stage-feeds';
 import { stageForward } from './stage-forward';
@@ -16,6 +18,8 @@ export interface StageStreamOptions extends SessionOptions {
   readonly weights: FloatTensors;
   /** Compute XᵀX of the captured input. */
   readonly gram: boolean;
+  /** Sum up what the captured input knows of what has gone wrong before this linear; its original weight is among the weights. */
+  readonly mismatch?: Pick<ResidualEnd, 'linear' | 'input'>;
   /** What the factors of linears and of XᵀX are rounded to. Default float32. */
   readonly precision?: GramPrecision;
   /** Who multiplies. Default: what the process prefers. */
@@ -31,6 +35,8 @@ export interface StageBatch {
   readonly threads?: number;
   /** Those of `stage.reads`. */
   readonly inputs: Readonly<Record<string, StoredActivation>>;
+  /** For the mismatch: the hidden state of the original model behind the linear, for the first sequences or all of them. */
+  readonly original?: StoredActivation;
   /** Those of `stage.changes`; written. */
   readonly outputs: Readonly<Record<string, StoredActivation>>;
 }
@@ -43,6 +49,8 @@ export interface StageSums {
   readonly tokens: number;
   /** Sequences whose captured input held NaN, infinity, or values whose squares overflow float32; they are left out of XᵀX. */
   readonly nonFiniteSequences: number;
+  /** null when not asked for. */
+  readonly mismatch: SummedMismatch | null;
   /** That XᵀX took, where the graph does not multiply it. */
   readonly gramSeconds: number;
 }
@@ -78,6 +86,7 @@ export function createStageStream(options: StageStreamOptions): StageStream {
   const { stage, sequenceLength } = options;
   const columns = stage.captures[0]?.columns as number;
   const sum = options.gram ? gramSum(options, columns) : null;
+  const mismatch = options.mismatch ? new MismatchSum({ ...options, ...options.mismatch }) : null;
   const forward = stageForward(options, sum);
   let finiteSequences = 0;
   let sequences = 0;
@@ -90,6 +99,10 @@ export function createStageStream(options: StageStreamOptions): StageStream {
       const finite = Array.from({ length: batch.sequences }, (_, i) => i).filter((i) =>
         energy.subarray(i * sequenceLength, (i + 1) * sequenceLength).every(Number.isFinite),
       );
+      if (mismatch && batch.original) {
+        const { hidden, [options.mismatch?.input as string]: input } = { ...batch.inputs, ...batch.outputs };
+        await mismatch.add({ hidden, original: batch.original, input, threads: batch.threads } as MismatchBatch);
+      }
       sequences += batch.sequences;
       finiteSequences += finite.length;
       if (sum === null || finite.length === 0) return;
@@ -103,6 +116,7 @@ export function createStageStream(options: StageStreamOptions): StageStream {
       gram: sum?.matrix() ?? null,
       tokens: finiteSequences * sequenceLength,
       nonFiniteSequences: sequences - finiteSequences,
+      mismatch: mismatch?.total() ?? null,
       gramSeconds,
     }),
   };

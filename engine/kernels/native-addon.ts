@@ -154,13 +154,11 @@ export interface NativeAttention {
 /** MismatchTask of engine/quantizers/mismatch-target.ts. */
 export interface NativeMismatch {
   readonly weight: Float32Array;
-  readonly wanted: Float32Array;
+  readonly missing: Float32Array;
   readonly rows: number;
   readonly columns: number;
   readonly factor: Float64Array;
-  readonly dead: Uint8Array;
   readonly scale: number;
-  readonly ridge: number;
   readonly share: number;
 }
 

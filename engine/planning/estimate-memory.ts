@@ -1,4 +1,4 @@
-import { mismatchBatchSequences, stageBatchSequences, stageTemporaryBytesPerSequence } from '../graphs';
+import { stageBatchSequences, stageTemporaryBytesPerSequence } from '../graphs';
 import type { Stage } from '../models/architecture';
 import { elementCount, type LinearPlan, type PlanEstimate } from '../spec';
 import { quantizedLinearBytes } from './estimate-bytes';
@@ -11,6 +11,8 @@ const PACKED_BYTES = 2;
 const STREAM_BYTES = 16 << 20;
 /** Bound that stages keep their temporaries to, unless one sequence alone needs more. */
 const STAGE_TEMPORARY_BYTES = 256 << 20;
+/** Tokens that a stage is run on at once, unless a sequence is longer. */
+const BATCH_TOKENS = 1024;
 /** Bound that perplexity keeps its activations to. */
 const EVALUATION_ACTIVATION_BYTES = 1 << 30;
 
@@ -30,12 +32,9 @@ export function estimateMemory(work: WorkToDo): PlanEstimate['peakMemoryBytes'] 
     ...(calibrated
       ? {
           'embed-slice': embedSlice(work),
-          'calibrate-slice': most(work, (stage) => calibrateSlice(stage, work)),
+          'calibrate-slice': most(work, (stage) => calibrateSlice(stage, work)) + sumMismatch(mismatches, work),
           ...(spec.order === 'independent' ? { 'merge-hessian': mergeHessian } : {}),
         }
-      : {}),
-    ...(mismatches.length > 0
-      ? { 'mismatch-slice': Math.max(...mismatches.map((linear) => mismatchSlice(linear, work))) }
       : {}),
     'quantize-linears': Math.max(mergeHessian, quantize + solveMismatch + Math.max(0, ...damped)),
     'pack-layer': packLayer(work),
@@ -77,12 +76,12 @@ function calibrateSlice(stage: Stage, { plan, spec, shape }: WorkToDo): number {
   return weights + batches + largest + gram + temporaries;
 }
 
-/** Sums in float64, a part of them and the result in float32; of activations two batches that come in, twice as above, and one that is at work. */
-function mismatchSlice({ rows, columns }: LinearPlan, { plan, spec }: WorkToDo): number {
-  const { sequenceLength } = spec.calibration;
-  const batch = mismatchBatchSequences(sequenceLength) * sequenceLength;
-  const tokens = Math.min(sliceTokens(plan.slices, sequenceLength), batch);
-  return (8 + 2 * FLOAT_BYTES) * rows * columns + 5 * (2 * rows + columns) * tokens * FLOAT_BYTES;
+/** Of the linears that have one, the largest sum in float64, a part of it and the result in float32; the original's hidden state in five batches. */
+function sumMismatch(linears: readonly LinearPlan[], { spec, shape }: WorkToDo): number {
+  if (linears.length === 0) return 0;
+  const sums = linears.map(({ rows, columns }) => (8 + 2 * FLOAT_BYTES) * rows * columns);
+  const tokens = Math.max(BATCH_TOKENS, spec.calibration.sequenceLength);
+  return Math.max(...sums) + 5 * tokens * shape.hiddenSize * FLOAT_BYTES;
 }
 
 /**

@@ -6,8 +6,8 @@ import { calibrationTokens, hasMismatch, passesOriginal, total, type WorkToDo } 
  * - forward: 2 · rows · columns per token and linear; attention 4 · heads · headSize · sequenceLength per token and layer, of which
  *   the causal half is done. Order `layer` runs everything twice but what the first stage applies;
  * - XᵀX: 2 · columns² per token and captured input;
- * - a mismatch: the forward pass of the original, 2 · rows · columns per token and linear that has one, and 4 · rows · columns² with one
- *   more factorization to solve for it;
+ * - a mismatch: on `originalShare` of the tokens the forward pass of the original, and 2 · rows · columns per linear that has one; to solve
+ *   for it 4 · rows · columns² and one more factorization;
  * - factorization: 4/3 · columns³ (Cholesky, inverse, Cholesky) per Hessian;
  * - GPTQ: rows · columns² per linear (Frantar et al. 2022, section 3.3); each refinement 2 · rows · columns²; learned rounding as much, and
  *   again for every 100 steps, in which a code moves about once;
@@ -21,13 +21,14 @@ function calibration(work: WorkToDo): number {
   const { plan, blocks, shape, spec } = work;
   const tokens = calibrationTokens(work);
   if (tokens === 0) return 0;
+  const { originalShare } = spec.calibration;
   const again = spec.order === 'layer' ? 1 : 0;
   // To choose widths, everything once more.
   const measured = spec.averageBits !== null && spec.order !== 'independent' ? 1 : 0;
   const stages = blocks.flatMap((block, b) =>
     block.stages.map((stage, s) => ({
       stage,
-      passes: (s === 0 ? 1 : 1 + again) + measured + (passesOriginal({ index: b }, work) ? 1 : 0),
+      passes: (s === 0 ? 1 : 1 + again) + measured + (passesOriginal({ index: b }, work) ? originalShare : 0),
       plan: plan.blocks[b]?.stages[s],
     })),
   );
@@ -43,7 +44,7 @@ function calibration(work: WorkToDo): number {
   const mismatches = plan.blocks.flatMap(({ stages }) =>
     stages
       .filter(hasMismatch)
-      .map(({ linears }) => total(linears.map((linear) => 2 * linear.rows * linear.columns * tokens))),
+      .map(({ linears }) => total(linears.map(({ rows, columns }) => 2 * rows * columns * tokens * originalShare))),
   );
   return total(forward) + total(grams) + total(mismatches);
 }

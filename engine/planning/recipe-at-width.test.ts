@@ -1,4 +1,4 @@
-import { parseQuantizationSpec, recipeOfQuality } from '../spec';
+import { parseQuantizationSpec } from '../spec';
 import { recipeAtWidth } from './recipe-at-width';
 
 const specOf = (fields: object) => parseQuantizationSpec({ model: 'm', output: 'o', ...fields });
@@ -7,9 +7,17 @@ describe('a recipe at another width', () => {
   it('is what the quality sets at that width', () => {
     const spec = specOf({ quality: 'best' });
     for (const bits of [2, 3, 8] as const) {
-      const { recipe } = specOf({ quality: 'best', recipe: { bits } });
-      expect(recipeAtWidth(spec.recipe, bits, spec)).toEqual(recipe);
-      expect(recipeAtWidth(spec.recipe, bits, spec)).toMatchObject(recipeOfQuality('best', bits));
+      const { mismatch: _, ...recipe } = specOf({ quality: 'best', recipe: { bits } }).recipe;
+      expect(recipeAtWidth(spec.recipe, bits, spec)).toMatchObject(recipe);
+    }
+  });
+
+  it('has a mismatch where it had one: the plan has decided that', () => {
+    const spec = specOf({});
+    const { mismatch: _, ...without } = spec.recipe;
+    for (const bits of [2, 8] as const) {
+      expect(recipeAtWidth(spec.recipe, bits, spec).mismatch).toBe(0.5);
+      expect(recipeAtWidth(without, bits, spec)).not.toHaveProperty('mismatch');
     }
   });
 

@@ -11,6 +11,7 @@ describe('resolveRecipe', () => {
       method: 'gptq',
       bits: 4,
       groupSize: 128,
+      mismatch: 0.5,
       symmetric: true,
       actOrder: 'static',
       damping: 0.01,

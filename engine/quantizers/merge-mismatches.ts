@@ -2,9 +2,9 @@ import { setImmediate } from 'node:timers/promises';
 import { selectKernels } from '../kernels';
 import { QuantloomError } from '../spec';
 
-/** (h₀ - h)ᵀ X of one slice of the calibration set. */
+/** Eᵀ X of one slice of the calibration set, e what is missing (MismatchedRows). */
 export interface PartialMismatch {
-  /** `[rows, columns]`: Σ (h₀ - h) xᵀ over the slice's tokens. */
+  /** `[rows, columns]`: Σ e xᵀ over the slice's tokens. */
   readonly sum: Float32Array;
   readonly tokens: number;
 }
@@ -13,7 +13,7 @@ export interface PartialMismatch {
 const NUMBERS_PER_TURN = 1 << 22;
 
 /**
- * Mean of (h₀ - h) xᵀ per token over all slices: float64 sums in the given order.
+ * Mean of e xᵀ per token over all slices: float64 sums in the given order.
  *
  * @param partials taken one after the other. Their order decides the last bits.
  * @throws QuantloomError InvalidCalibration without any token.

@@ -48,23 +48,26 @@ function example() {
   const h = x.map((row) => Array.from({ length: rows }, (_, r) => (row[r] as number) * 2));
   const h0 = h.map((row, t) => row.map((value, r) => value + 0.5 * (x[t]?.[(r + 2) % columns] as number)));
   const outputs = x0.map((row) => apply(weight, row));
+  const less = (a: readonly number[][], b: readonly number[][]) =>
+    a.map((row, t) => row.map((value, r) => value - (b[t]?.[r] as number)));
+  const asItIs = x.map((row) => apply(weight, row));
   const sums = outputs.map((row, t) => row.map((value, r) => value + (h0[t]?.[r] as number)));
   const problem: Problem = {
     weight,
     rows,
     hessian: meanProduct(x, x),
-    wanted: Float32Array.from(meanProduct(outputs, x)),
+    missing: Float32Array.from(meanProduct(less(outputs, asItIs), x)),
     share: 1,
     damping: 0,
   };
-  const missing = sums.map((row, t) => row.map((value, r) => value - (h[t]?.[r] as number)));
+  const missing = less(less(sums, h), asItIs);
   return {
     problem,
     x,
     h,
     outputs,
     sums,
-    withResidual: { ...problem, wanted: Float32Array.from(meanProduct(missing, x)) },
+    withResidual: { ...problem, missing: Float32Array.from(meanProduct(missing, x)) },
   };
 }
 
@@ -100,28 +103,20 @@ describe('mismatchTarget', () => {
   });
 
   it('stays at the weight when nothing differs, whatever the damping, and when damping outweighs all', async () => {
-    const { problem, x } = example();
-    const right = {
-      ...problem,
-      wanted: Float32Array.from(
-        meanProduct(
-          x.map((row) => apply(problem.weight, row)),
-          x,
-        ),
-      ),
-    };
+    const { problem } = example();
+    const right = { ...problem, missing: new Float32Array(rows * columns) };
     for (const same of [right, { ...right, damping: 0.3 }, { ...problem, damping: 1e9 }]) {
       expect(largest([...(await targetOf(same))], [...problem.weight])).toBeLessThan(1e-6);
     }
   });
 
   it('solves a 1 x 1 problem as by hand', async () => {
-    // W = 2, H = 4, E[y x] = 13, ridge 0.25 * 4 = 1: half of 2 and half of (13 + 1 * 2) / (4 + 1).
+    // W = 2, H = 4, E[e x] = 5, ridge 0.25 * 4 = 1: 2 and half of 5 / (4 + 1).
     const target = await targetOf({
       weight: Float32Array.of(2),
       rows: 1,
       hessian: Float32Array.of(4),
-      wanted: Float32Array.of(13),
+      missing: Float32Array.of(5),
       share: 0.5,
       damping: 0.25,
     });
@@ -129,12 +124,19 @@ describe('mismatchTarget', () => {
   });
 
   it.each(['native', 'typescript'] as const)('is what numpy solves (%s)', async (kernels) => {
-    // numpy: 0.5 W + 0.5 (E + d W) @ inv(H + d I), d = 0.05 trace(H) / 3, over six tokens of eighths.
+    // numpy: 0.5 W + 0.5 (Y + d W) @ inv(H + d I), d = 0.05 trace(H) / 3, over six tokens of eighths; Y = E[y xᵀ], e = y - W x.
     const weight = Float32Array.of(1, 0.25, 0.375, 0.875, 0.125, 0.625);
     const hessian = [2.5625, -1.390625, -0.921875, -1.390625, 2.359375, -0.109375, -0.921875, -0.109375, 2.59375];
     const wanted = [2.189453125, -2.197265625, -0.50390625, 2.921875, -2.203125, 0.43359375];
+    const missing = wanted.map((value, i) => {
+      const [row, column] = [Math.floor(i / 3), i % 3];
+      return (
+        value -
+        [0, 1, 2].reduce((sum, k) => sum + (weight[3 * row + k] as number) * (hessian[3 * k + column] as number), 0)
+      );
+    });
     const mean = (sums: readonly number[]) => Float32Array.from(sums, (sum) => sum / 6);
-    const problem = { weight, rows: 2, hessian: mean(hessian), wanted: mean(wanted), share: 0.5 };
+    const problem = { weight, rows: 2, hessian: mean(hessian), missing: mean(missing), share: 0.5 };
     const right = [
       0.7904715775225308, -0.1481421337108359, 0.19097066260618795, 1.0676496588760205, -0.011593078731940334,
       0.6173006129062061,
@@ -147,8 +149,8 @@ describe('mismatchTarget', () => {
     const dead = 2;
     const without = (array: Float64Array | Float32Array) =>
       array.map((value, i) => (i % columns === dead || Math.floor(i / columns) === dead ? 0 : value));
-    const wanted = problem.wanted.map((value, i) => (i % columns === dead ? 0 : value));
-    const found = await targetOf({ ...problem, wanted, hessian: without(problem.hessian) as Float64Array });
+    const missing = problem.missing.map((value, i) => (i % columns === dead ? 0 : value));
+    const found = await targetOf({ ...problem, missing, hessian: without(problem.hessian) as Float64Array });
     const alike = (i: number) => Math.abs((found[i] as number) - (problem.weight[i] as number)) < 1e-6;
     expect([...found.keys()].filter((i) => alike(i))).toEqual([dead, columns + dead, 2 * columns + dead]);
     const zero = new Float64Array(columns * columns);

@@ -66,14 +66,14 @@ const RUNS = { numRuns: 60, seed: 20260823 };
 
 describe.each(['native', 'typescript'] as const)('with a mismatch (%s)', (kernels) => {
   const problem = layer(11, 60, 48);
-  const wanted = problem.weight.map((value, i) => 0.9 * value + 0.05 * Math.cos(i));
+  const missing = problem.weight.map((value, i) => 0.9 * value + 0.05 * Math.cos(i));
   const recipe = RecipeSchema.parse({ bits: 4, groupSize: 16, mismatch: 0.5 });
-  const given = { ...problem, wanted, recipe, kernels, threads: 1 };
+  const given = { ...problem, missing, recipe, kernels, threads: 1 };
 
   test('the target of it is quantized', async () => {
     const { linear } = await quantizeLinear(given);
     const without = await quantizeLinear({ ...given, recipe: { ...recipe, mismatch: 0 } });
-    const unwanted = await quantizeLinear({ ...given, wanted: null });
+    const unwanted = await quantizeLinear({ ...given, missing: null });
     expect(serializeQuantizedLinear(unwanted.linear)).toEqual(serializeQuantizedLinear(without.linear));
     expect(serializeQuantizedLinear(linear)).not.toEqual(serializeQuantizedLinear(without.linear));
   });

@@ -19,10 +19,10 @@ export interface LinearToQuantize {
   readonly hessian: Float64Array | Float32Array | PreparedHessian | null;
   readonly recipe: Recipe;
   /**
-   * `[rows, columns]`: what MismatchedRows wants. With a `mismatch` in the recipe and a Hessian, the target of that takes the weight's place,
+   * `[rows, columns]`: as in MismatchedRows. With a `mismatch` in the recipe and a Hessian, the target of that takes the weight's place,
    * in the report's errors too. Default: none.
    */
-  readonly wanted?: Float32Array | null;
+  readonly missing?: Float32Array | null;
   /** Smallest zero point that the file format can hold (asymmetric): GPTQ v1 cannot store 0. */
   readonly minimumZero: 0 | 1;
   /** Module name, for messages. */
@@ -157,14 +157,14 @@ async function preparedHessianOf(options: LinearToQuantize, name: string): Promi
 
 /** The weight with the rows of `range` replaced by their targets. */
 async function targetOf(
-  { weight, rows, columns, recipe: { mismatch = 0 }, wanted = null, signal }: LinearToQuantize,
+  { weight, rows, columns, recipe: { mismatch = 0 }, missing = null, signal }: LinearToQuantize,
   { first, count }: { readonly first: number; readonly count: number },
   hessian: PreparedHessian,
   pool: SolverPool,
 ): Promise<Float32Array> {
-  if (wanted === null || mismatch === 0) return weight;
+  if (missing === null || mismatch === 0) return weight;
   const rowsOf = (array: Float32Array) => array.slice(first * columns, (first + count) * columns);
-  const part = { weight: rowsOf(weight), wanted: rowsOf(wanted), rows: count };
+  const part = { weight: rowsOf(weight), missing: rowsOf(missing), rows: count };
   const target = await mismatchTarget({ ...part, hessian, share: mismatch }, pool, signal);
   // A weight that is not finite spoils its whole row; it is refused by its own place.
   for (let start = 0; start < target.length; start += columns) {

@@ -13,6 +13,13 @@ describe('the quality of a spec', () => {
     expect(parse({ quality: 'fast', recipe: { refinements: 2 } }).recipe.refinements).toBe(2);
   });
 
+  it('makes up for mismatches where they are known and count', () => {
+    expect(parse({}).recipe.mismatch).toBe(0.5);
+    expect(parse({ order: 'layer' }).recipe).not.toHaveProperty('mismatch');
+    expect(parse({ recipe: { bits: 8 } }).recipe).not.toHaveProperty('mismatch');
+    expect(parse({ recipe: { mismatch: 0 } }).recipe.mismatch).toBe(0);
+  });
+
   it('is balanced where none is named', () => {
     expect(parse({})).toEqual(parse({ quality: 'balanced' }));
   });

@@ -9,7 +9,7 @@ export type Quality = (typeof QUALITIES)[number];
  * them.
  *
  * - `fast`: scales by search, GPTQ, no refinements.
- * - `balanced`: three rounds of refinement.
+ * - `balanced`: three rounds of refinement; linears that end a residual branch make up for half of what went wrong before them.
  * - `best`: GPTQ again with the refined scales, and every group solved again: some eight times the work of `balanced`.
  *
  * Zero points (asymmetric) cost no disk space in GPTQ files, which store them anyway, but fewer fast inference kernels take them: `best` has
@@ -24,6 +24,8 @@ export function recipeOfQuality(quality: Quality, bits: Recipe['bits']): Partial
     ...STEPS[quality],
     // What single codes can still gain is lost in the noise above 4 bits.
     ...(bits > 4 && { restarts: 0, groupRounds: 0 }),
+    // What goes wrong there is hardly more than noise either, and the original's forward pass is saved.
+    ...(bits <= 4 && quality !== 'fast' && { mismatch: 0.5 }),
     ...(zeroPoints && { symmetric: false, zeros: 'neighbours' }),
   };
 }

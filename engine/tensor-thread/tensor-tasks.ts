@@ -1,10 +1,8 @@
 import { openCheckpoint } from '../checkpoints';
 import { type Perplexity, perplexity } from '../evaluation';
 import {
-  createMismatchStream,
   createStageRunner,
   createStageStream,
-  type MismatchStreamOptions,
   type StageBatch,
   type StageResult,
   type StageRun,
@@ -22,13 +20,13 @@ export type StoredWeight = Tensor | { readonly quantized: Uint8Array };
 /** By tensor name. */
 export type StoredWeights = Readonly<Record<string, StoredWeight>>;
 
-export interface StageTask extends Pick<StageRun, 'stage' | 'gram'> {
+export interface StageTask extends Pick<StageRun, 'stage' | 'gram' | 'mismatch' | 'original'> {
   readonly runner: StageRunnerOptions;
   readonly activations: Readonly<Record<string, FloatTensor>>;
   readonly weights: StoredWeights;
 }
 
-export interface StageOpening extends Pick<StageRun, 'stage' | 'gram'> {
+export interface StageOpening extends Pick<StageRun, 'stage' | 'gram' | 'mismatch'> {
   readonly runner: StageRunnerOptions;
   readonly sequenceLength: number;
   /** null: those of the stage that was opened before. */
@@ -39,6 +37,7 @@ export interface StageOpening extends Pick<StageRun, 'stage' | 'gram'> {
 export interface SharedBatch extends StageBatch {
   readonly inputs: Readonly<Record<string, SharedActivation>>;
   readonly outputs: Readonly<Record<string, SharedActivation>>;
+  readonly original?: SharedActivation;
 }
 export type SharedActivation = Float32Array<SharedArrayBuffer> | Uint16Array<SharedArrayBuffer>;
 
@@ -53,17 +52,12 @@ let decoded: ReadonlyMap<string, FloatTensor> = new Map();
 let open: StageStream | null = null;
 
 /** Decodes the weights, unless they are the last ones again, and gets a stage ready for its batches. */
-export async function openStage({ runner, stage, gram, sequenceLength, weights }: StageOpening): Promise<void> {
+export async function openStage({ runner, weights, ...opening }: StageOpening): Promise<void> {
   if (weights) {
     decoded = new Map(); // before the new ones take memory
     decoded = decodeWeights(weights);
   }
-  open = createStageStream({ ...runner, stage, weights: decoded, gram, sequenceLength });
-}
-
-/** Gets ready for the batches of a mismatch: they are run, and it is closed, like a stage. */
-export async function openMismatch(options: MismatchStreamOptions): Promise<void> {
-  open = createMismatchStream(options);
+  open = createStageStream({ ...runner, ...opening, weights: decoded });
 }
 
 let lastBatch: Promise<unknown> = Promise.resolve();
@@ -82,10 +76,9 @@ export async function closeStage(): Promise<StageSums> {
 }
 
 /** Decodes the weights and runs one stage on everything at once. */
-export function runStage({ runner, stage, gram, activations, weights }: StageTask): Promise<StageResult> {
+export function runStage({ runner, activations, weights, ...run }: StageTask): Promise<StageResult> {
   return createStageRunner(runner).run({
-    stage,
-    gram,
+    ...run,
     activations: new Map(Object.entries(activations)),
     weights: decodeWeights(weights),
   });

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Piscina } from 'piscina';
 import type { Perplexity } from '../evaluation';
-import type { MismatchStreamOptions, StageResult, StageSums } from '../graphs';
+import type { StageResult, StageSums } from '../graphs';
 import { ownedArrays } from './owned-arrays';
 import type { PerplexityTask, SharedBatch, StageOpening, StageTask, StoredWeights } from './tensor-tasks';
 import * as tasks from './tensor-tasks';
@@ -37,8 +37,6 @@ export interface TensorThreads {
   runStage(task: StageTask, signal?: AbortSignal): Promise<StageResult>;
   /** Waits for its turn. */
   openStage(stage: StageToOpen, signal?: AbortSignal): Promise<OpenStage>;
-  /** As a stage, with MISMATCH_INPUTS and no outputs. */
-  openMismatch(mismatch: MismatchStreamOptions, signal?: AbortSignal): Promise<OpenStage>;
   measurePerplexity(task: PerplexityTask, signal?: AbortSignal): Promise<Perplexity>;
 }
 
@@ -48,7 +46,7 @@ const WORKER_FILE = join(__dirname, 'tensor-worker.js');
 /** A stage with more weights than this, in float32, passes alone: its operators are large enough for all cores, its weights too large to be held twice. */
 const LARGE_WEIGHT_BYTES = 512 * 2 ** 20;
 
-/** Stages that pass side by side. */
+/** Stages that pass side by side, where there are as many threads. */
 const STREAMS = 2;
 
 let threads: TensorThreads | null = null;
@@ -96,8 +94,8 @@ function threadRunner(): Runner {
 }
 
 function callingThreadRunner(): Runner {
-  const { closeStage, measurePerplexity, openMismatch, openStage, runBatch, runStage } = tasks;
-  const byName = { closeStage, measurePerplexity, openMismatch, openStage, runBatch, runStage };
+  const { closeStage, measurePerplexity, openStage, runBatch, runStage } = tasks;
+  const byName = { closeStage, measurePerplexity, openStage, runBatch, runStage };
   const run = async (name: keyof Tasks, task: unknown, _arrays: readonly ArrayBuffer[], signal?: AbortSignal) => {
     signal?.throwIfAborted();
     return (byName[name] as (task: unknown) => unknown)(task);
@@ -175,7 +173,8 @@ function tensorThreadsOf(runners: readonly Runner[]): TensorThreads {
     },
     openStage: ({ weightsKey, weights, ...stage }, signal) => {
       const bytes = stage.stage.applies.reduce((sum, { rows, columns }) => sum + rows * columns * 4, 0);
-      const places = bytes > LARGE_WEIGHT_BYTES ? runners.length : 1;
+      const sharing = bytes <= LARGE_WEIGHT_BYTES && stage.runner.threads >= runners.length;
+      const places = sharing ? 1 : runners.length;
       const open = async (thread: TensorThread) => {
         const { value, buffers } = ownedArrays(thread.weightsKey === weightsKey ? null : await weights());
         await thread.run('openStage', { ...stage, weights: value }, buffers, signal);
@@ -183,8 +182,6 @@ function tensorThreadsOf(runners: readonly Runner[]): TensorThreads {
       };
       return opened({ places, weightsKey, threads: stage.runner.threads }, open, signal);
     },
-    openMismatch: (mismatch, signal) =>
-      opened({ threads: mismatch.threads }, ({ run }) => run('openMismatch', mismatch, [], signal), signal),
     measurePerplexity: (task, signal) => alone((run) => run('measurePerplexity', task, [], signal), signal),
   };
 }

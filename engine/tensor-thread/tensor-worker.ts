@@ -1,18 +1,22 @@
 import { move, transferableSymbol, valueSymbol } from 'piscina';
+import type { StageSums } from '../graphs';
 import * as tasks from './tensor-tasks';
 
 /** What the thread of tensor-threads.ts runs; results change hands without a copy. */
-export const { measurePerplexity, openMismatch, openStage, runBatch } = tasks;
+export const { measurePerplexity, openStage, runBatch } = tasks;
 
 export async function runStage(task: tasks.StageTask): Promise<object> {
   const result = await tasks.runStage(task);
-  const activations = [...result.activations.values()].map(({ data }) => data);
-  return moved(result, [...activations, ...(result.gram ? [result.gram] : [])]);
+  return moved(result, [...[...result.activations.values()].map(({ data }) => data), ...sumsOf(result)]);
 }
 
 export async function closeStage(): Promise<object> {
   const sums = await tasks.closeStage();
-  return moved(sums, sums.gram ? [sums.gram] : []);
+  return moved(sums, sumsOf(sums));
+}
+
+function sumsOf({ gram, mismatch }: StageSums): Float32Array[] {
+  return [gram, mismatch?.sum ?? null].filter((sum) => sum !== null);
 }
 
 function moved(value: object, arrays: readonly Float32Array[]): object {

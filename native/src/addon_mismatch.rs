@@ -28,13 +28,11 @@ pub fn js_add_product(
 #[napi(object, object_to_js = false)]
 pub struct MismatchTask {
     pub weight: Float32Array,
-    pub wanted: Float32Array,
+    pub missing: Float32Array,
     pub rows: u32,
     pub columns: u32,
     pub factor: Float64Array,
-    pub dead: Uint8Array,
     pub scale: f64,
-    pub ridge: f64,
     pub share: f64,
 }
 
@@ -51,18 +49,15 @@ impl Task for MismatchWork {
         let task = &self.task;
         let (rows, columns) = (task.rows as usize, task.columns as usize);
         require_length(task.weight.len(), rows * columns)?;
-        require_length(task.wanted.len(), rows * columns)?;
+        require_length(task.missing.len(), rows * columns)?;
         require_length(task.factor.len(), columns * columns)?;
-        require_length(task.dead.len(), columns)?;
         let problem = Mismatch {
             weight: &task.weight,
-            wanted: &task.wanted,
+            missing: &task.missing,
             rows,
             columns,
             factor: &task.factor,
-            dead: &task.dead,
             scale: task.scale,
-            ridge: task.ridge,
             share: task.share,
         };
         in_pool(self.threads, || target(&problem))

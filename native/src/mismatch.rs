@@ -39,45 +39,33 @@ pub fn add_product(sums: &mut [f64], d: &[f32], rows: usize, x: &[f32], columns:
 /// See MismatchTask in engine/quantizers/mismatch-target.ts.
 pub struct Mismatch<'a> {
     pub weight: &'a [f32],
-    pub wanted: &'a [f32],
+    pub missing: &'a [f32],
     pub rows: usize,
     pub columns: usize,
     /// Uᵀ of the inverse of the damped Hessian, `[columns, columns]`, lower triangular.
     pub factor: &'a [f64],
-    pub dead: &'a [u8],
     pub scale: f64,
-    pub ridge: f64,
     pub share: f64,
 }
 
-/// (1 - α) W + α (E + δ W) Uᵀ U, `[rows, columns]`. Each row's bytes depend on that row alone.
+/// W + α E Uᵀ U, `[rows, columns]`. Each row's bytes depend on that row alone.
 pub fn target(problem: &Mismatch) -> Vec<f32> {
     let &Mismatch {
         weight,
-        wanted,
+        missing,
         rows,
         columns,
         factor,
-        dead,
         scale,
-        ridge,
         share,
     } = problem;
     let length = rows * columns;
-    assert!(weight.len() == length && wanted.len() == length && dead.len() == columns);
+    assert!(weight.len() == length && missing.len() == length);
     assert_eq!(factor.len(), columns * columns);
-    let mut numerator = vec![0.0; length];
-    numerator
-        .par_chunks_mut(columns)
-        .enumerate()
-        .for_each(|(row, numbers)| {
-            for (j, number) in numbers.iter_mut().enumerate() {
-                let at = row * columns + j;
-                // The made-up 1 of a dead column: so its weight stays.
-                let held = ridge + if dead[j] != 0 { 1.0 } else { 0.0 };
-                *number = wanted[at] as f64 * scale + held * weight[at] as f64;
-            }
-        });
+    let mut numerator: Vec<f64> = missing
+        .par_iter()
+        .map(|&value| value as f64 * scale)
+        .collect();
     let mut half = vec![0.0; length];
     let product = |a: &[f64], b: Matrix<f64>, c: &mut [f64], triangles: Triangles| unsafe {
         Product {
@@ -107,7 +95,7 @@ pub fn target(problem: &Mismatch) -> Vec<f32> {
     product(&half, turned, &mut numerator, upper);
     let regression = numerator.par_iter().zip(weight);
     regression
-        .map(|(&regression, &weight)| ((1.0 - share) * weight as f64 + share * regression) as f32)
+        .map(|(&regression, &weight)| (weight as f64 + share * regression) as f32)
         .collect()
 }
 
@@ -156,34 +144,32 @@ mod tests {
         let mut factor = vec![0.0; n * n];
         inverse_factor(&mut matrix, &mut factor, n, &cancellation).unwrap();
         let ridge = 0.05 * (0..n).map(|i| hessian[i * n + i]).sum::<f64>() / n as f64;
-        let (weight, wanted) = (floats(rows * n, 3), floats(rows * n, 4));
+        let (weight, missing) = (floats(rows * n, 3), floats(rows * n, 4));
         let whole = Mismatch {
             weight: &weight,
-            wanted: &wanted,
+            missing: &missing,
             rows,
             columns: n,
             factor: &factor,
-            dead: &dead,
             scale: 0.5,
-            ridge,
             share: 1.0,
         };
         let found = target(&whole);
-        // W* (H + δ I) is what was asked for.
+        // (W* - W) (H + δ I) is what was asked for.
         for i in 0..rows {
+            let moved = |k: usize| (found[i * n + k] - weight[i * n + k]) as f64;
             for j in 0..n {
-                let mut sum = ridge * found[i * n + j] as f64;
+                let mut sum = ridge * moved(j);
                 for k in 0..n {
-                    sum += found[i * n + k] as f64 * hessian[k * n + j];
+                    sum += moved(k) * hessian[k * n + j];
                 }
-                let at = i * n + j;
-                let asked = wanted[at] as f64 * 0.5 + ridge * weight[at] as f64;
+                let asked = missing[i * n + j] as f64 * 0.5;
                 assert!((sum - asked).abs() < 1e-4, "{sum} {asked}");
             }
         }
         let part = Mismatch {
             weight: &weight[5 * n..16 * n],
-            wanted: &wanted[5 * n..16 * n],
+            missing: &missing[5 * n..16 * n],
             rows: 11,
             ..whole
         };

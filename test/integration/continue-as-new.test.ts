@@ -60,10 +60,10 @@ describe('a job whose history grows long', () => {
       const progress = await current.query<Progress>(PROGRESS_QUERY);
       expect(progress).toMatchObject({ phase: 'done', layersDone: 4, paused: false, needsReview: null });
       expect(progress.layers.map(({ state }) => state)).toEqual(['done', 'done', 'done', 'skipped']);
-      // Fetching and tokenizing, a slice each, the layers, what no layer owns, publishing has none.
+      // Fetching and tokenizing, a slice each, the layers and their packing, what no layer owns; publishing has none.
       const inLayers = progress.layers.reduce((sum, { computed, cached }) => sum + computed + cached, 0);
       const calibrating = order === 'independent' ? 4 * (4 * 8 + 4) : 0;
-      expect(progress.computed + progress.cached).toBe(2 + 8 + calibrating + inLayers + 1);
+      expect(progress.computed + progress.cached).toBe(2 + 8 + calibrating + inLayers + 4 + 1);
       expect((await current.describe()).searchAttributes).toMatchObject({
         QuantloomModel: ['demo-model'],
         QuantloomLayersDone: [4],

@@ -1,0 +1,115 @@
+import type { KernelChoice } from '../kernels';
+import { MismatchSum } from './mismatch-sum';
+
+const [sequences, sequenceLength, rows, columns] = [40, 32, 24, 40];
+
+function wave(count: number, step: number): Float32Array {
+  return Float32Array.from({ length: count }, (_, i) => Math.sin(step * i + (i % 7)));
+}
+
+const linear = { name: 'down', rows, columns, bias: true };
+const [weight, bias] = [wave(rows * columns, 0.19), wave(rows, 0.3)];
+const weights = new Map([
+  ['down.weight', { shape: [rows, columns], data: weight }],
+  ['down.bias', { shape: [rows], data: bias }],
+]);
+const tokens = sequences * sequenceLength;
+
+const activations = () => ({
+  hidden: wave(tokens * rows, 0.11),
+  original: wave(tokens * rows, 0.17),
+  captured: wave(tokens * columns, 0.23),
+});
+
+interface Setting {
+  readonly kernels: KernelChoice;
+  readonly precision?: 'float32' | 'bfloat16';
+  readonly threads?: number;
+}
+
+async function sumOf({ captured, ...given }: ReturnType<typeof activations>, { threads = 1, ...others }: Setting) {
+  const sum = new MismatchSum({ linear, input: 'product', weights, sequenceLength, threads, ...others });
+  const perBatch = 24;
+  for (let first = 0; first < sequences; first += perBatch) {
+    const count = Math.min(perBatch, sequences - first);
+    const part = (array: Float32Array, features: number) =>
+      array.slice(first * sequenceLength * features, (first + count) * sequenceLength * features);
+    const original = part(given.original, rows);
+    if (original.length === 0) continue;
+    await sum.add({ hidden: part(given.hidden, rows), original, input: part(captured, columns), threads });
+  }
+  return sum.total();
+}
+
+/** In plain loops, without some sequences. */
+function expected({ hidden, original, captured }: ReturnType<typeof activations>, left: readonly number[] = []) {
+  const sum = new Float64Array(rows * columns);
+  for (let t = 0; t < tokens; t++) {
+    if (left.includes(Math.floor(t / sequenceLength))) continue;
+    const x = captured.subarray(t * columns, (t + 1) * columns);
+    for (let r = 0; r < rows; r++) {
+      const output = x.reduce(
+        (total, value, c) => total + value * (weight[r * columns + c] as number),
+        bias[r] as number,
+      );
+      const missing = (original[t * rows + r] as number) - (hidden[t * rows + r] as number) - output;
+      for (let c = 0; c < columns; c++) {
+        sum[r * columns + c] = (sum[r * columns + c] as number) + missing * (x[c] as number);
+      }
+    }
+  }
+  return sum;
+}
+
+describe.each(['native', 'typescript'] as const)('the mismatch of a slice (%s)', (kernels) => {
+  it('is the product of what is missing and the input', async () => {
+    const { sum, tokens: counted } = await sumOf(activations(), { kernels });
+    const right = expected(activations());
+    sum.forEach((value, i) => {
+      expect(value).toBeCloseTo(right[i] as number, 2);
+    });
+    expect(counted).toBe(tokens);
+  });
+
+  it('is that of the first sequences, where the original is known of them only', async () => {
+    const given = activations();
+    const known = 30;
+    const { sum, tokens: counted } = await sumOf(
+      { ...given, original: given.original.slice(0, known * sequenceLength * rows) },
+      { kernels },
+    );
+    const left = Array.from({ length: sequences - known }, (_, i) => known + i);
+    const right = expected(given, left);
+    sum.forEach((value, i) => {
+      expect(value).toBeCloseTo(right[i] as number, 2);
+    });
+    expect(counted).toBe(known * sequenceLength);
+  });
+
+  it('leaves sequences out that are not finite', async () => {
+    const spoilt = activations();
+    spoilt.captured[3 * sequenceLength * columns + 5] = Number.NaN;
+    spoilt.original[30 * sequenceLength * rows] = Number.POSITIVE_INFINITY;
+    const { sum, tokens: counted } = await sumOf(spoilt, { kernels });
+    const right = expected(activations(), [3, 30]);
+    sum.forEach((value, i) => {
+      expect(value).toBeCloseTo(right[i] as number, 2);
+    });
+    expect(counted).toBe(tokens - 2 * sequenceLength);
+  });
+
+  it('rounds factors like the forward pass', async () => {
+    const { sum } = await sumOf(activations(), { kernels, precision: 'bfloat16' });
+    const right = expected(activations());
+    const size = Math.hypot(...right);
+    const off = Math.hypot(...sum.map((value, i) => value - (right[i] as number)));
+    expect(off / size).toBeGreaterThan(1e-6);
+    expect(off / size).toBeLessThan(0.01);
+  });
+
+  it('has the same bytes on any number of threads', async () => {
+    const one = await sumOf(activations(), { kernels, threads: 1 });
+    const three = await sumOf(activations(), { kernels, threads: 3 });
+    expect(three.sum).toEqual(one.sum);
+  });
+});

@@ -1,0 +1,176 @@
+import { type GramPrecision, type KernelChoice, type NativeAddon, selectKernels } from '../kernels';
+import type { ResidualEnd } from '../models';
+import { decodeBfloat16, encodeBfloat16 } from '../numbers';
+import { activationDtype } from './decoder-graph';
+import { GraphBuilder } from './graph-builder';
+import { packedWeight } from './packed-weights';
+import { ScratchFloats } from './scratch-floats';
+import { type SessionOptions, sessionFor } from './session-pool';
+import { type FloatTensors, floatFeed, weightFeed } from './stage-feeds';
+import { activationFloats, type StoredActivation } from './stored-activation';
+import { unsharedFloats } from './unshared-floats';
+
+export interface MismatchSumOptions extends Pick<ResidualEnd, 'linear' | 'input'>, SessionOptions {
+  /** By tensor name: the linear's weight in the original model, and its bias where it has one. */
+  readonly weights: FloatTensors;
+  /** Tokens per sequence. */
+  readonly sequenceLength: number;
+  /** What the factors of linears are rounded to. Default float32. */
+  readonly precision?: GramPrecision;
+  /** Who multiplies. Default: what the process prefers. */
+  readonly kernels?: KernelChoice;
+}
+
+/** Some whole sequences, `[sequences · sequenceLength, features]`; of what is longer the first ones count. */
+export interface MismatchBatch {
+  /** h: what the linear's output is added to, behind quantized layers. */
+  readonly hidden: StoredActivation;
+  /** x: the linear's input, behind quantized layers. */
+  readonly input: StoredActivation;
+  /** What the original model has behind the linear. */
+  readonly original: StoredActivation;
+  readonly threads: number;
+}
+
+/** Σ e xᵀ. */
+export interface SummedMismatch {
+  /** `[rows, columns]`. */
+  readonly sum: Float32Array;
+  /** Tokens that it sums over. */
+  readonly tokens: number;
+}
+
+const scratch = new ScratchFloats();
+
+/**
+ * What the input x of a linear W that ends a residual branch knows of what has gone wrong so far: Σ e xᵀ, e what the original model has
+ * behind the linear less what h + W x has. Sums are float32 within a batch, float64 over them. Sequences with anything in them that is not
+ * finite, or whose squares overflow, are left out.
+ */
+export class MismatchSum {
+  readonly #sums: Float64Array;
+  readonly #native: NativeAddon | null;
+  readonly #weight: Float32Array;
+  readonly #bias: Float32Array | null;
+  #sequences = 0;
+
+  /** @throws QuantloomError InvalidModel when the weight or the bias is missing or has another shape. */
+  constructor(private readonly options: MismatchSumOptions) {
+    const { linear, weights, kernels } = options;
+    const { name, rows, columns, bias } = linear;
+    this.#sums = new Float64Array(rows * columns);
+    this.#native = selectKernels(kernels).native;
+    this.#weight = weightFeed(weights, `${name}.weight`, [rows, columns]).data as Float32Array;
+    this.#bias = bias ? (weightFeed(weights, `${name}.bias`, [rows]).data as Float32Array) : null;
+  }
+
+  async add(batch: MismatchBatch): Promise<void> {
+    const { linear, sequenceLength } = this.options;
+    const { rows, columns } = linear;
+    const sequences = batch.original.length / (sequenceLength * rows);
+    const tokens = sequences * sequenceLength;
+    const x = activationFloats('input', this.#asStored(batch.input.subarray(0, tokens * columns)), scratch);
+    const errors = await this.#errors({ ...batch, hidden: batch.hidden.subarray(0, tokens * rows), input: x }, tokens);
+    const errorsOf = (sequence: number) => rowsOfSequence(errors, sequence, sequenceLength * rows);
+    const inputOf = (sequence: number) => rowsOfSequence(x, sequence, sequenceLength * columns);
+    const finite = Array.from({ length: sequences }, (_, i) => i).filter(
+      (sequence) => hasFiniteSquares(errorsOf(sequence)) && hasFiniteSquares(inputOf(sequence)),
+    );
+    if (finite.length === sequences) await this.#addProduct(errors, x, tokens, batch.threads);
+    else for (const i of finite) await this.#addProduct(errorsOf(i), inputOf(i), sequenceLength, batch.threads);
+    this.#sequences += finite.length;
+  }
+
+  total(): SummedMismatch {
+    return { sum: Float32Array.from(this.#sums), tokens: this.#sequences * this.options.sequenceLength };
+  }
+
+  /** e, `[tokens, rows]`. */
+  async #errors({ hidden, original, input, threads }: MismatchBatch, tokens: number): Promise<Float32Array> {
+    const right = activationFloats('original', original, scratch);
+    const added = activationFloats('hidden', hidden, scratch);
+    const errors = await this.#output(input as Float32Array, tokens, threads);
+    for (let i = 0; i < errors.length; i++) {
+      errors[i] = (right[i] as number) - ((added[i] as number) + (errors[i] as number));
+    }
+    return errors;
+  }
+
+  /** W x and the bias, `[tokens, rows]`, with factors rounded as in the forward pass. */
+  async #output(x: Float32Array, tokens: number, threads: number): Promise<Float32Array> {
+    const { rows, columns } = this.options.linear;
+    const y = scratch.of('output', tokens * rows);
+    const rounded = this.options.precision === 'bfloat16';
+    if (this.#native && rounded) {
+      const packed = packedWeight(this.#native, this.#weight, rows, columns);
+      this.#native.multiplyLinears(x, columns, [{ rows, packed, bias: this.#bias, y }], threads);
+      return y;
+    }
+    const session = await sessionFor(`output ${rows} ${columns}`, this.options, () => outputGraph(rows, columns));
+    const feeds = {
+      x: floatFeed(unsharedFloats('input', x, scratch), [tokens, columns]),
+      weight: floatFeed(rounded ? roundedToBfloat16(this.#weight) : this.#weight, [rows, columns]),
+      bias: floatFeed(this.#bias ?? new Float32Array(rows), [rows]),
+    };
+    await session.run(feeds, { y: floatFeed(y, [tokens, rows]) });
+    return y;
+  }
+
+  /** Whoever hands it over, x is what is kept between stages. */
+  #asStored(input: StoredActivation): StoredActivation {
+    const { input: name, precision = 'float32' } = this.options;
+    const rounded = input instanceof Float32Array && activationDtype(name, precision) === 'BF16';
+    return rounded ? encodeBfloat16(input) : input;
+  }
+
+  async #addProduct(errors: Float32Array, x: Float32Array, tokens: number, threads: number): Promise<void> {
+    const { rows, columns } = this.options.linear;
+    const sums = this.#sums;
+    if (this.#native) {
+      this.#native.addProduct(sums, errors, rows, x, columns, threads);
+      return;
+    }
+    const session = await sessionFor(`product ${rows} ${columns}`, this.options, () => productGraph(rows, columns));
+    const part = scratch.of('part', rows * columns);
+    const feeds = {
+      errors: floatFeed(errors, [tokens, rows]),
+      x: floatFeed(unsharedFloats('input', x, scratch), [tokens, columns]),
+    };
+    await session.run(feeds, { product: floatFeed(part, [rows, columns]) });
+    for (let i = 0; i < sums.length; i++) sums[i] = (sums[i] as number) + (part[i] as number);
+  }
+}
+
+/** `x weightᵀ + bias`. */
+function outputGraph(rows: number, columns: number): Uint8Array {
+  const graph = new GraphBuilder('output');
+  const x = graph.input('x', ['tokens', columns]);
+  const weight = graph.input('weight', [rows, columns]);
+  const bias = graph.input('bias', [rows]);
+  graph.output('y', graph.node('Gemm', [x, weight, bias], { transB: 1n }), ['tokens', rows]);
+  return graph.build();
+}
+
+/** `errorsᵀ x`. */
+function productGraph(rows: number, columns: number): Uint8Array {
+  const graph = new GraphBuilder('product');
+  const errors = graph.input('errors', ['tokens', rows]);
+  const x = graph.input('x', ['tokens', columns]);
+  graph.output('product', graph.node('Gemm', [errors, x], { transA: 1n }), [rows, columns]);
+  return graph.build();
+}
+
+function roundedToBfloat16(values: Float32Array): Float32Array {
+  return decodeBfloat16(encodeBfloat16(values), scratch.of('rounded weight', values.length));
+}
+
+function rowsOfSequence(values: Float32Array, sequence: number, length: number): Float32Array {
+  return values.subarray(sequence * length, (sequence + 1) * length);
+}
+
+/** Also for a whole sequence, whose squares are added in float64. */
+function hasFiniteSquares(values: Float32Array): boolean {
+  let sum = 0;
+  for (let i = 0; i < values.length; i++) sum += (values[i] as number) ** 2;
+  return sum < 3.4e38;
+}
