@@ -3,7 +3,7 @@ import { type ActivationRefs, calibrateSlice } from './calibrate-slice';
 import { dropActivations } from './drop-activations';
 import { viewModel } from './model-view';
 import type { ActivityRuntime, Attempt } from './runtime';
-import { type Effort, together } from './step';
+import { type Effort, restore, together } from './step';
 
 /** One slice of the original model, behind the first stage of the next block. */
 export interface PassedSlice extends Effort {
@@ -37,12 +37,10 @@ export async function passOriginal(
     if (stage.changes.includes('hidden')) behind[stage.name] = activations.hidden as ArtifactRef;
     for (const { sha256 } of Object.values(activations)) left.add(sha256);
   }
-  for (const { sha256 } of [
-    ...Object.values(input.activations),
-    ...Object.values(activations),
-    ...Object.values(behind),
-  ])
-    left.delete(sha256);
+  const handedOn = [...Object.values(behind), ...Object.values(activations)];
+  // Known from an earlier run, and dropped since: better now than when a layer waits for it.
+  await restore(handedOn, runtime, attempt);
+  for (const { sha256 } of [...Object.values(input.activations), ...handedOn]) left.delete(sha256);
   await dropActivations({ sha256s: [...left] }, runtime);
   return { activations, behind, ...together(efforts) };
 }

@@ -238,6 +238,14 @@ async function recompute(ref: ArtifactRef, runtime: ActivityRuntime, attempt: At
   );
 }
 
+/** Computes artifacts again that the store has lost. */
+export async function restore(refs: readonly ArtifactRef[], runtime: ActivityRuntime, attempt: Attempt): Promise<void> {
+  const bench = readingBench(runtime, attempt);
+  for (const ref of refs) {
+    await bench.withArtifacts([ref], async () => (await runtime.store.open(ref.sha256)).close());
+  }
+}
+
 /** A bench for reading outside of a step: what inspection and assembly need. */
 export function readingBench(
   runtime: ActivityRuntime,
