@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { setImmediate as yieldToEventLoop } from 'node:timers/promises';
+import { bytesOf } from '../../numbers';
 import { CheckRecord } from './check';
 import { checkGroups, checkScales, checkZeros } from './check-parameters';
 import { GptqWeights } from './decode-gptq';
@@ -75,10 +76,12 @@ async function checkWeights(
 ): Promise<void> {
   const data = await witnesses.weightOf(module);
   const hash = createHash('sha256');
+  const memory = new Float32Array(ROWS_PER_TURN * raw.K);
   let differing = 0;
   for (let row = 0; row < raw.N; row += ROWS_PER_TURN) {
-    const own = weights.rows(row, Math.min(ROWS_PER_TURN, raw.N - row));
-    hash.update(new Uint8Array(own.buffer));
+    const count = Math.min(ROWS_PER_TURN, raw.N - row);
+    const own = weights.rows(row, count, memory.subarray(0, count * raw.K));
+    hash.update(bytesOf(own));
     differing += countDiffering(own, data.subarray(row * raw.K, row * raw.K + own.length));
     await yieldToEventLoop();
     signal?.throwIfAborted();
