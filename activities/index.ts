@@ -12,6 +12,7 @@ import { joinTables } from './join-tables';
 import { measureWidths } from './measure-widths';
 import { mergeHessian } from './merge-hessian';
 import { packLayer } from './pack-layer';
+import { passOriginal } from './pass-original';
 import { publishCheckpoints } from './publish-checkpoints';
 import { quantizeLinears, quantizeRows } from './quantize-linears';
 import { rotateBlock } from './rotate-block';
@@ -35,6 +36,7 @@ export function createActivities(runtime: ActivityRuntime) {
     measureWidths: asActivity(runtime, measureWidths),
     mergeHessian: asActivity(runtime, mergeHessian),
     packLayer: asActivity(runtime, packLayer),
+    passOriginal: asActivity(runtime, passOriginal),
     publishCheckpoints: asActivity(runtime, publishCheckpoints),
     quantizeLinears: asActivity(runtime, quantizeLinears),
     quantizeRows: asActivity(runtime, quantizeRows),
@@ -56,6 +58,7 @@ export type { MeasuredWidths } from './measure-widths';
 export type { MergedHessian, MergeInput } from './merge-hessian';
 export type { MismatchInput } from './merge-mismatch';
 export type { BlockHistory } from './pack-layer';
+export type { PassedSlice } from './pass-original';
 export type { MeasuredPerplexity, PublishInput } from './publish-checkpoints';
 export type { HessianSource, QuantizedLinears, QuantizedRowsOfStage, StageInput } from './quantize-linears';
 export type { RotatedBlock } from './rotate-block';

@@ -15,11 +15,8 @@ export interface BlockOutline {
     readonly linears: number;
     /** Whether a Hessian is needed for them. */
     readonly calibrated: boolean;
-    /**
-     * Set where a linear is to make up for what has gone wrong upstream: the stage whose `hidden` in the original model it should have led to,
-     * by the position of its block among all of the architecture.
-     */
-    readonly makesUpFor?: { readonly block: number; readonly stage: string };
+    /** Set where a linear is to make up for what has gone wrong upstream: the stage, of this block or the next, whose `hidden` is behind it. */
+    readonly makesUpFor?: string;
   }[];
 }
 
@@ -82,7 +79,7 @@ export async function inspectModel(
         linears: quantized.length,
         calibrated: quantized.some((linear) => linear.recipe?.method === 'gptq'),
         ...(quantized.some((linear) => linear.recipe?.mismatch) && {
-          makesUpFor: residualEnd(known, block.index, stage)?.appliedBy,
+          makesUpFor: residualEnd(known, block.index, stage)?.appliedBy.stage,
         }),
       };
     }),

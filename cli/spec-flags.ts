@@ -75,6 +75,18 @@ export const SPEC_FLAGS: readonly SpecFlag[] = [
     parse: wholeNumber,
   },
   {
+    flags: '--learned-rounding <steps>',
+    description: 'steps of learned rounding (SignRound) between GPTQ and the refinements (default 0: none)',
+    path: ['recipe', 'learnedRounding'],
+    parse: wholeNumber,
+  },
+  {
+    flags: '--refinement-damping <share>',
+    description: 'share of the mean Hessian diagonal added to it while refining, 0 to 1 (default 0)',
+    path: ['recipe', 'refinementDamping'],
+    parse: realNumber,
+  },
+  {
     flags: '--restarts <n>',
     description: 'times that GPTQ runs again with the refined scales (default: of the quality)',
     path: ['recipe', 'restarts'],

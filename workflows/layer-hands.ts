@@ -6,6 +6,7 @@ import type {
   HessianSource,
   MergeInput,
   MismatchInput,
+  PassedSlice,
   QuantizedLinears,
 } from '../activities';
 import type { ArtifactRef, LayerProgress } from '../engine/spec';
@@ -23,12 +24,6 @@ export type QuantizedRefs = Readonly<Record<string, ArtifactRef>>;
 /** As many slices as a fleet can work on at once; Temporal allows 2,000 pending activities. */
 export const SLICES_AT_ONCE = 200;
 
-/** A stage of a block, by the block's position. */
-export interface StagePlace {
-  readonly block: number;
-  readonly stage: string;
-}
-
 /** How a stage is run, and what for. */
 export interface StageWishes {
   /** The linears that are applied as quantized. */
@@ -36,7 +31,7 @@ export interface StageWishes {
   /** XᵀX of the captured input. */
   readonly gram: boolean;
   /** By slice: the original model behind the linear whose input is captured. Asks for what that input knows of what has gone wrong. */
-  readonly original?: readonly ActivationRefs[];
+  readonly original?: readonly ArtifactRef[];
 }
 
 /** The moves that a layer's workflows are made of, with their books kept and pauses respected. */
@@ -44,8 +39,8 @@ export interface LayerHands {
   readonly ledger: LayerLedger;
   /** Runs one stage on every slice. */
   runStage(stage: string, slices: readonly ActivationRefs[], wishes: StageWishes): Promise<CalibratedSlice[]>;
-  /** Runs a stage, of this layer or the one after it, of the original model. */
-  runOriginal(place: StagePlace, slices: readonly ActivationRefs[]): Promise<ActivationRefs[]>;
+  /** Takes slices of the original model from behind the layer's first stage to behind the next layer's. */
+  passOriginal(slices: readonly ActivationRefs[]): Promise<PassedSlice[]>;
   mergeHessian(stage: string, grams: MergeInput): Promise<ArtifactRef>;
   /** Measures the error of the stage's linears at every width. @returns document: WidthErrors[]. */
   measureWidths(stage: string, hessian: ArtifactRef | null): Promise<ArtifactRef>;
@@ -87,29 +82,27 @@ export function layerHands(input: {
             stage,
             activations,
             ...wishes,
-            ...(original && { original: original[slice]?.hidden as ArtifactRef }),
+            ...(original && { original: original[slice] as ArtifactRef }),
           }),
       );
       ledger.calibrated(results);
       return results;
     },
-    async runOriginal(place, slices) {
+    async passOriginal(slices) {
       await condition(() => !paused);
       const results = await inWindow(
         slices,
         () => SLICES_AT_ONCE,
         (activations, slice) =>
-          onGpu(`${block.name} · original ${place.stage} · slice ${slice + 1} of ${slices.length}`).calibrateSlice({
+          onGpu(`${block.name} · original · slice ${slice + 1} of ${slices.length}`).passOriginal({
             plan,
             table,
-            ...place,
+            block: block.index,
             activations,
-            quantized: {},
-            gram: false,
           }),
       );
-      ledger.ranOriginal(results);
-      return activationsOf(results);
+      ledger.passedOriginal(results);
+      return results;
     },
     async mergeHessian(stage, grams) {
       const merged = await onCpu(`${block.name} · ${stage} · Hessian`).mergeHessian(grams);

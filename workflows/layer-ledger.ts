@@ -49,11 +49,8 @@ export class LayerLedger {
   }
 
   /** Slices of the original model. */
-  ranOriginal(slices: readonly CalibratedSlice[]): void {
-    for (const slice of slices) {
-      this.count('calibrate-slice', slice);
-      for (const { sha256 } of Object.values(slice.activations)) this.transient.add(sha256);
-    }
+  passedOriginal(slices: readonly Effort[]): void {
+    for (const slice of slices) this.count('pass-original', slice);
   }
 
   merged(hessian: MergedHessian): void {

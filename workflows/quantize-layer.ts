@@ -1,16 +1,8 @@
 import type { ActivationRefs, BlockHistory, BlockOutline, HessianSource } from '../activities';
 import type { ArtifactRef, MeanErrors, QuantizationSpec } from '../engine/spec';
 import { captureHessians } from './capture-hessians';
-import {
-  activationsOf,
-  gramsOf,
-  type LayerHands,
-  layerHands,
-  mismatchOf,
-  type QuantizedRefs,
-  type StagePlace,
-} from './layer-hands';
-import { originalStream } from './original-stream';
+import { activationsOf, gramsOf, type LayerHands, layerHands, mismatchOf, type QuantizedRefs } from './layer-hands';
+import type { OriginalLayer } from './pass-original-layer';
 
 export interface LayerInput {
   /** Documents: JobPlan, TensorTable. */
@@ -25,27 +17,18 @@ export interface LayerInput {
   readonly applied: QuantizedRefs;
   /** By stage, when they were captured before (order `independent`). */
   readonly hessians: Readonly<Record<string, HessianSource | null>>;
-  /** Where linears make up for what has gone wrong upstream: the original model beside the one that is being quantized. */
-  readonly original?: OriginalSoFar;
+  /** Where linears make up for what has gone wrong upstream: the original model's hidden states behind them, by stage, then by slice. */
+  readonly original: OriginalLayer['behind'];
   /** Keep the layer in 16 bit. */
   readonly skip: boolean;
   /** SHA-256 of artifacts that no layer reads any more. */
   readonly retired: readonly string[];
 }
 
-export interface OriginalSoFar {
-  /** By slice: behind the layer's first stage. */
-  readonly activations: readonly ActivationRefs[];
-  /** The stage after the layer's last one; null: none is wanted any more. */
-  readonly next: StagePlace | null;
-}
-
 /** A layer that needs only be packed. */
 export interface LayerResult extends MeanErrors {
   /** By slice: what the next layer starts from. */
   readonly activations: readonly ActivationRefs[];
-  /** By slice: the original model behind the stage after the layer's last one, when it was asked for. */
-  readonly original?: readonly ActivationRefs[];
   /** The linears that the next layer's first stage applies. */
   readonly applied: QuantizedRefs;
   readonly quantized: QuantizedRefs;
@@ -60,7 +43,7 @@ export interface LayerResult extends MeanErrors {
   readonly seconds: number;
 }
 
-type Solved = Pick<LayerResult, 'activations' | 'applied' | 'original' | 'quantized'>;
+type Solved = Pick<LayerResult, 'activations' | 'applied' | 'quantized'>;
 
 /** Quantizes the linears of one layer. */
 export async function quantizeLayer(input: LayerInput): Promise<LayerResult> {
@@ -68,25 +51,22 @@ export async function quantizeLayer(input: LayerInput): Promise<LayerResult> {
   const { ledger } = hands;
   const solve = input.activations.length === 0 ? solveOnly : input.order === 'stage' ? stageByStage : layerAtOnce;
   const solved = await solve(input, hands);
-  const read = [...input.activations, ...(input.original?.activations ?? [])];
-  const left = [...solved.activations, ...(solved.original ?? [])];
   return {
     ...solved,
     reports: ledger.reports,
     history: ledger.history(input.skip),
-    retired: [...input.retired, ...ledger.intermediates([...read, ...left])],
+    retired: [...input.retired, ...ledger.intermediates([...input.activations, ...solved.activations])],
     ...ledger.totals(),
   };
 }
 
 /** True-sequential: what a stage captures is quantized before the next stage runs, so every FLOP is done once. */
-async function stageByStage({ block, skip, ...input }: LayerInput, hands: LayerHands): Promise<Solved> {
+async function stageByStage({ block, skip, original, ...input }: LayerInput, hands: LayerHands): Promise<Solved> {
   let { activations, applied } = input;
   let quantized: QuantizedRefs = {};
-  const original = input.original && originalStream(hands, block, input.original);
   for (const { name, linears, calibrated, makesUpFor } of block.stages) {
     const wanted = linears > 0 && !skip;
-    const behind = wanted && makesUpFor && original ? await original.behind(makesUpFor) : undefined;
+    const behind = wanted && makesUpFor ? original[makesUpFor] : undefined;
     const wishes = { quantized: applied, gram: wanted && calibrated, ...(behind && { original: behind }) };
     const slices = await hands.runStage(name, activations, wishes);
     activations = activationsOf(slices);
@@ -94,7 +74,7 @@ async function stageByStage({ block, skip, ...input }: LayerInput, hands: LayerH
     applied = wanted ? (await hands.quantize(name, hessian, mismatchOf(slices))).linears : {};
     quantized = { ...quantized, ...applied };
   }
-  return { activations, applied, quantized, ...(original && { original: await original.last }) };
+  return { activations, applied, quantized };
 }
 
 /** The whole layer is captured with its own original weights; then the activations pass through the quantized ones. */

@@ -1,19 +1,15 @@
-import {
-  ChildWorkflowCancellationType,
-  ParentClosePolicy,
-  startChild,
-  WorkflowIdReusePolicy,
-  workflowInfo,
-} from '@temporalio/workflow';
+import { startChild, workflowInfo } from '@temporalio/workflow';
 import type { ActivationRefs, BlockOutline } from '../activities';
 import type { ArtifactRef, MeanErrors } from '../engine/spec';
 import { layerWorkflowId } from '../engine/spec/job';
 import { onCpu } from './activity-proxies';
 import { type CalibratedLayer, calibrateLayer } from './calibrate-layer';
+import { childOptions } from './child-options';
 import type { MeasuredSoFar, StageHessians } from './choose-widths';
 import { inWindow } from './in-window';
 import type { Job } from './job';
 import type { QuantizedRefs } from './layer-hands';
+import { OriginalsAhead } from './originals-ahead';
 import type { PreparedModel } from './prepare-model';
 import { type LayerInput, type LayerResult, quantizeLayer } from './quantize-layer';
 
@@ -22,7 +18,7 @@ export interface LayersSoFar {
   /** By slice: what the next layer starts from. */
   readonly activations: readonly ActivationRefs[];
   readonly applied: QuantizedRefs;
-  /** By slice: the original model behind the next layer's first stage, while linears make up for what goes wrong upstream. */
+  /** By slice: the original model behind the next layer's first stage, where linears make up for what goes wrong upstream. */
   readonly original?: readonly ActivationRefs[];
   /** SHA-256 of what the last layer started from: kept for one layer more, then dropped. */
   readonly retired: readonly string[];
@@ -60,38 +56,32 @@ export function quantizeLayers(
 async function oneAfterAnother(model: PreparedModel, start: LayersSoFar, job: Job, carryOn: CarryOn) {
   let chain: Omit<LayersSoFar, 'finished'> = start;
   const finished = start.finished.map((layer) => Promise.resolve(layer));
+  const originals = new OriginalsAhead(model, job);
   for (const block of model.blocks.slice(start.finished.length)) {
-    if (workflowInfo().continueAsNewSuggested) await carryOn({ ...chain, finished: await Promise.all(finished) });
+    if (workflowInfo().continueAsNewSuggested) {
+      await originals.settled();
+      await carryOn({ ...chain, finished: await Promise.all(finished) });
+    }
     const { activations, applied, retired } = chain;
-    const original = originalOf(model, block, chain.original ?? []);
-    const result = await solve(model, block, { activations, applied, ...original, hessians: {}, retired }, job);
+    const original = await originals.at(block, chain.original ?? []);
+    const behind = original?.behind ?? {};
+    const given = { activations, applied, original: behind, hessians: {}, retired };
+    const result = await solve(model, block, given, job);
     const packed = pack(model, block, result, job);
     packed.catch(() => undefined); // Whoever waits for it is told.
     finished.push(packed);
+    const passedOn = original?.activations ?? [];
     chain = {
       activations: result.activations,
-      ...(result.original && { original: result.original }),
+      original: passedOn,
       applied: result.applied,
-      retired: hashesOf(
-        [...activations, ...(original.original?.activations ?? [])],
-        [...result.activations, ...(result.original ?? [])],
-      ),
+      retired: [
+        ...hashesOf(activations, result.activations),
+        ...hashesOf([...(chain.original ?? []), ...Object.values(behind).flatMap(named)], passedOn),
+      ],
     };
   }
   return Promise.all(finished);
-}
-
-/** The original model as a layer needs it: only while a linear there, or after it, is to make up for something. */
-function originalOf(
-  { blocks, spec }: PreparedModel,
-  { index, stages }: BlockOutline,
-  activations: readonly ActivationRefs[],
-): Pick<LayerInput, 'original'> {
-  const wanted = blocks.slice(index).some((block) => block.stages.some(({ makesUpFor }) => makesUpFor));
-  if (spec.order !== 'stage' || !wanted) return {};
-  const following = blocks[index + 1];
-  const first = following && { block: following.index, stage: following.stages[0]?.name as string };
-  return { original: { activations, next: first ?? stages.at(-1)?.makesUpFor ?? null } };
 }
 
 async function manyAtOnce(model: PreparedModel, start: LayersSoFar, job: Job, carryOn: CarryOn) {
@@ -118,7 +108,12 @@ async function manyAtOnce(model: PreparedModel, start: LayersSoFar, job: Job, ca
     ready(),
     () => job.operator.concurrency,
     async ({ block, hessians }) => {
-      const result = await solve(model, block, { activations: [], applied: {}, hessians, retired: [] }, job);
+      const result = await solve(
+        model,
+        block,
+        { activations: [], applied: {}, original: {}, hessians, retired: [] },
+        job,
+      );
       return pack(model, block, result, job);
     },
   );
@@ -181,15 +176,8 @@ export async function calibrate(
   return result;
 }
 
-function childOptions(workflowId: string, staticSummary: string) {
-  return {
-    workflowId,
-    staticSummary,
-    parentClosePolicy: ParentClosePolicy.REQUEST_CANCEL,
-    cancellationType: ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
-    // A job that was terminated may leave a layer that is still ending when the job is started again.
-    workflowIdReusePolicy: WorkflowIdReusePolicy.TERMINATE_IF_RUNNING,
-  };
+function named(artifacts: readonly ArtifactRef[]): ActivationRefs[] {
+  return artifacts.map((hidden) => ({ hidden }));
 }
 
 /** Artifacts of `given` that are not passed on. */

@@ -24,7 +24,9 @@ const LinearReportSchema = z.object({
   relativeError: z.number().nullable(),
   relativeWeightError: z.number(),
   relativeErrorBeforeRefinement: z.number().nullable(),
-  relativeErrorAfter: z.partialRecord(z.enum(['refinements', 'restarts', 'groupRounds']), z.number()).optional(),
+  relativeErrorAfter: z
+    .partialRecord(z.enum(['learnedRounding', 'refinements', 'restarts', 'groupRounds']), z.number())
+    .optional(),
   rung: z.enum(['as-asked', 'more-damping', 'diagonal-floor', 'round-to-nearest', 'not-needed']),
   damping: z.number(),
   deadColumns: z.int(),

@@ -80,6 +80,8 @@ it('shows what every step gained, block by block', () => {
   expect(text).toContain('| mean | 2.00 % | 1.20 % | 0.900 % |');
   expect(text).not.toContain('`model.layers.2`');
   expect(card({ reports: [block(0, [report(0.02, {})])] })).toContain('| block | GPTQ |\n|---|---|');
+  const learned = [block(0, [report(0.02, { learnedRounding: 0.018, refinements: 0.01 })])];
+  expect(card({ reports: learned })).toContain('| block | GPTQ | rounding learned | refined |\n|---|---|---|---|');
 });
 
 it('says which average width the linears were chosen for', () => {

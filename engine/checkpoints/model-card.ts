@@ -115,7 +115,12 @@ function calibration({ calibration, spec }: Manifest): string[] {
 }
 
 /** The steps that improve on GPTQ, with the name of their column. */
-const STEPS = { refinements: 'refined', restarts: 'after restarts', groupRounds: 'groups solved again' } as const;
+const STEPS = {
+  learnedRounding: 'rounding learned',
+  refinements: 'refined',
+  restarts: 'after restarts',
+  groupRounds: 'groups solved again',
+} as const;
 
 /** What every step gained, block by block. */
 function errors({ blocks }: Manifest): string[] {

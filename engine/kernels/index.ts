@@ -4,6 +4,8 @@ export type { ScaleProblem } from './find-scale';
 export type { GptqProblem } from './gptq-columns';
 export { createGram, type Gram, type GramOptions } from './gram';
 export type { Kernels } from './kernels';
+export type { RoundingLearningProblem } from './learn-rounding';
+export { LEAST_GAIN } from './least-gain';
 export type { GramPrecision, NativeAddon, NativeCancellation, NativeLinear, NativeProduct } from './native-addon';
 export { referenceKernels } from './reference-kernels';
 export type { RefinementProblem } from './refine';

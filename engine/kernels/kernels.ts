@@ -1,5 +1,6 @@
 import type { ScaleProblem } from './find-scale';
 import type { GptqProblem } from './gptq-columns';
+import type { RoundingLearningProblem } from './learn-rounding';
 import type { RefinementProblem } from './refine';
 import type { RoundingProblem } from './round-to-nearest';
 
@@ -22,6 +23,8 @@ export interface Kernels {
   roundToNearest(problem: RoundingProblem): void;
   /** Codes with error compensation. */
   gptqColumns(problem: GptqProblem): void;
+  /** Codes by descent on what is added before rounding. */
+  learnRounding(problem: RoundingLearningProblem): void;
   /** Closed-form scales and coordinate descent on codes. */
   refine(problem: RefinementProblem): void;
   /** `D H Dᵀ` per row. */

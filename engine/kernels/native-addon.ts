@@ -214,6 +214,10 @@ export interface NativeLinear {
   /** Columns are weighed by the pivots of the factor, not by the diagonal of the Hessian. */
   readonly pivots?: boolean;
   readonly refinements: number;
+  /** Steps of learned rounding before the refinements; default 0. */
+  readonly learnedRounding?: number;
+  /** Share of the mean live diagonal of the Hessian that is added to it while refining; default 0. */
+  readonly refinementDamping?: number;
   /** Times that GPTQ runs again with the refined scales; default 0. */
   readonly restarts?: number;
   /** Rounds of refinement that begin with solving every group again; default 0. */
@@ -235,6 +239,7 @@ export type NativeResult =
       readonly scales: Float32Array;
       readonly zeros: Uint8Array;
       readonly errorsBefore: Float64Array;
+      readonly errorsLearned?: Float64Array;
       readonly errorsRefined: Float64Array;
       readonly errorsRestarted: Float64Array;
       readonly errors: Float64Array;

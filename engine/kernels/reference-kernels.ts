@@ -2,6 +2,7 @@ import { findScales } from './find-scale';
 import { gptqColumns } from './gptq-columns';
 import { inverseFactor } from './inverse-factor';
 import type { Kernels } from './kernels';
+import { learnRounding } from './learn-rounding';
 import { outputEnergy } from './output-energy';
 import { refine } from './refine';
 import { roundToNearest } from './round-to-nearest';
@@ -13,6 +14,7 @@ export const referenceKernels: Kernels = {
   findScales,
   roundToNearest,
   gptqColumns,
+  learnRounding,
   refine,
   outputEnergy,
 };

@@ -11,7 +11,7 @@ export interface RefinementProblem {
   readonly rows: number;
   readonly columns: number;
   readonly groupSize: number;
-  /** `[columns, columns]`, undamped, symmetric. */
+  /** `[columns, columns]`, symmetric. */
   readonly hessian: Float64Array;
   readonly grid: CodeGrid;
   /** `[rows, groups]`, improved in place; float16 values stay float16 values. */

@@ -1,6 +1,7 @@
 import { roundToFloat16 } from '../numbers/float16';
 import { roundSmall, SMALLEST_SCALE } from './code-grid';
 import { inverseFactor } from './inverse-factor';
+import { LEAST_GAIN } from './least-gain';
 import type { RefinementState } from './refine';
 import { applyMoves } from './refine-codes';
 
@@ -17,9 +18,6 @@ const ASYMMETRIC = [
   ...[1, 0.95, 1.05, 0.9, 1.1].map((multiple) => ({ multiple, shift: -1 })),
   ...[1, 0.95, 1.05, 0.9, 1.1].map((multiple) => ({ multiple, shift: 1 })),
 ];
-
-/** A candidate has to be better by this share of the row's error: less is noise, in which two ways to compute could differ. */
-const LEAST_GAIN = 1e-9;
 
 /** What all rows share of one group; columns by falling diagonal of the Hessian. null: not positive definite, or too large. */
 interface GroupFactor {

@@ -5,7 +5,7 @@ import { passesOriginal, total, type WorkToDo } from './work-to-do';
  * Activities of a layer: `calibrate-slice` per stage and slice (order `layer`: once more for every stage but the first),
  * `quantize-linears` per stage with a linear to quantize (it merges the Hessian too, but in order `independent`, where that is an
  * activity per stage), and one `pack-layer`. Order `independent` drops activations apart from that. Where linears make up for a mismatch, the
- * original passes through as many stages.
+ * original passes by in one `pass-original` per slice.
  */
 export function activitiesOfBlock(block: BlockPlan, work: WorkToDo): number {
   const { plan, spec } = work;
@@ -16,7 +16,7 @@ export function activitiesOfBlock(block: BlockPlan, work: WorkToDo): number {
     linears.some(({ recipe }) => recipe?.method === 'gptq'),
   ).length;
   const passes = spec.order === 'layer' ? 2 * stages - 1 : stages;
-  const original = passesOriginal(block, work) ? stages : 0;
+  const original = passesOriginal(block, work) ? 1 : 0;
   return (passes + original) * plan.slices.length + (separate ? calibrated + 1 : 0) + quantized + 1;
 }
 

@@ -23,6 +23,8 @@ export function estimateMemory(work: WorkToDo): PlanEstimate['peakMemoryBytes'] 
   const mergeHessian = calibrated ? most(work, ({ captures }) => 16 * (captures[0]?.columns ?? 0) ** 2) : 0;
   const quantize = most(work, (stage) => quantizeLinears(stage, calibrated));
   const mismatches = plan.blocks.flatMap(({ stages }) => stages.filter(hasMismatch).flatMap(({ linears }) => linears));
+  const linears = plan.blocks.flatMap(({ stages }) => stages.flatMap((stage) => stage.linears));
+  const damped = linears.flatMap(({ recipe, columns }) => (recipe?.refinementDamping ? 8 * columns ** 2 : 0));
   const solveMismatch = Math.max(0, ...mismatches.map(({ rows, columns }) => 24 * rows * columns + 8 * columns ** 2));
   return {
     'fetch-model': STREAM_BYTES,
@@ -34,7 +36,7 @@ export function estimateMemory(work: WorkToDo): PlanEstimate['peakMemoryBytes'] 
           ...(spec.order === 'independent' ? { 'merge-hessian': mergeHessian } : {}),
         }
       : {}),
-    'quantize-linears': Math.max(mergeHessian, quantize + solveMismatch),
+    'quantize-linears': Math.max(mergeHessian, quantize + solveMismatch + Math.max(0, ...damped)),
     'pack-layer': packLayer(work),
     ...(spec.evaluation ? { evaluate: evaluate(work, spec.evaluation) } : {}),
   };

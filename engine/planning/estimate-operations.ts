@@ -9,7 +9,8 @@ import { calibrationTokens, hasMismatch, passesOriginal, total, type WorkToDo } 
  * - a mismatch: on `originalShare` of the tokens the forward pass of the original, and 2 · rows · columns per linear that has one; to solve
  *   for it 4 · rows · columns² and one more factorization;
  * - factorization: 4/3 · columns³ (Cholesky, inverse, Cholesky) per Hessian;
- * - GPTQ: rows · columns² per linear (Frantar et al. 2022, section 3.3); each refinement 2 · rows · columns²;
+ * - GPTQ: rows · columns² per linear (Frantar et al. 2022, section 3.3); each refinement 2 · rows · columns²; learned rounding as much, and
+ *   again for every 100 steps, in which a code moves about once;
  * - choosing widths: GPTQ at each of them, and the calibration of the original model, but in order `independent`.
  */
 export function estimateOperations(work: WorkToDo): number {
@@ -58,10 +59,16 @@ function solving({ plan, spec }: WorkToDo): number {
         : (4 / 3) * linears[0].columns ** 3 * (linears.some(({ recipe }) => recipe?.mismatch) ? 2 : 1),
       ...linears.map(({ rows, columns, recipe }) => (recipe?.mismatch ? 4 * rows * columns ** 2 : 0)),
       ...linears.map(
-        ({ rows, columns, recipe }) => rows * columns ** 2 * (1 + widths + 2 * (recipe?.refinements ?? 0)),
+        ({ rows, columns, recipe }) =>
+          rows * columns ** 2 * (1 + widths + 2 * ((recipe?.refinements ?? 0) + learning(recipe?.learnedRounding))),
       ),
     ]),
   );
+}
+
+/** In refinements. */
+function learning(steps = 0): number {
+  return steps === 0 ? 0 : 1 + steps / 100;
 }
 
 function evaluation({ spec, plan, architecture, shape }: WorkToDo): number {

@@ -21,13 +21,22 @@ describe('a recipe at another width', () => {
     }
   });
 
+  it('has no fields that nobody has set', () => {
+    const spec = specOf({});
+    expect(Object.keys(recipeAtWidth(spec.recipe, 2, spec))).toEqual(Object.keys(spec.recipe));
+  });
+
   it('keeps what was given', () => {
-    const spec = specOf({ recipe: { groupSize: 32, refinements: 7, damping: 0.05 } });
+    const spec = specOf({
+      recipe: { groupSize: 32, refinements: 7, damping: 0.05, learnedRounding: 50, refinementDamping: 0.03 },
+    });
     expect(recipeAtWidth(spec.recipe, 2, spec)).toMatchObject({
       bits: 2,
       groupSize: 32,
       refinements: 7,
       damping: 0.05,
+      learnedRounding: 50,
+      refinementDamping: 0.03,
     });
   });
 });

@@ -12,10 +12,9 @@ export function recipeAtWidth(
   const fieldsAt = (width: Recipe['bits']): Recipe => RecipeSchema.parse(recipeOfQuality(spec.quality, width));
   const [before, after] = [fieldsAt(spec.recipe.bits), fieldsAt(bits)];
   // Which linears have a mismatch, the plan has decided.
-  const follows = ([field, value]: [string, unknown]) =>
-    field !== 'mismatch' && value === before[field as keyof Recipe];
-  const followed = Object.entries(recipe)
-    .filter(follows)
-    .map(([field]) => [field, after[field as keyof Recipe]]);
-  return { ...recipe, ...Object.fromEntries(followed), bits };
+  const follows = (field: keyof Recipe) => field !== 'mismatch' && recipe[field] === before[field];
+  // A field that may be missing, may be missing at one of the widths.
+  const fields = [...new Set([...Object.keys(recipe), ...Object.keys(after)])] as (keyof Recipe)[];
+  const followed = fields.map((field) => [field, follows(field) ? after[field] : recipe[field]] as const);
+  return { ...(Object.fromEntries(followed.filter(([, value]) => value !== undefined)) as Recipe), bits };
 }

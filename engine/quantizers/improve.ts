@@ -1,21 +1,20 @@
-import type { Kernels } from '../kernels';
+import { type Kernels, LEAST_GAIN } from '../kernels';
 import { codeGridOf } from './code-grid-of';
 import { compensate } from './gptq';
+import { refinementHessian } from './refinement-hessian';
 import type { QuantizedRows, SharedProblem } from './row-block';
 import { type Quantized, weightDifference } from './weight-errors';
-
-/** A restart has to be better by this share: less is noise, in which two ways to compute could differ. */
-const LEAST_GAIN = 1e-9;
 
 /** Errors of the outputs after every step; all `[rows]`. */
 export type OutputErrors = Pick<
   QuantizedRows,
-  'errorsBefore' | 'errorsRefined' | 'errorsRestarted' | 'errors' | 'energies'
+  'errorsBefore' | 'errorsLearned' | 'errorsRefined' | 'errorsRestarted' | 'errors' | 'energies'
 >;
 
 /**
- * Lowers the errors of the outputs by what the recipe asks for: refinements; GPTQ again with the refined scales, and refinements again,
- * where a row keeps the better of both; rounds that solve every group again.
+ * Lowers the errors of the outputs by what the recipe asks for: learned rounding; refinements; GPTQ again with the refined scales, and
+ * refinements again, where a row keeps the better of both; rounds that solve every group again. A damped Hessian may be what is refined
+ * with; the errors that are returned are under the undamped one.
  *
  * @param refines false: only the errors are taken.
  */
@@ -38,8 +37,9 @@ export function improve(
       energies: nothing,
     };
   }
-  const { hessian } = solvable;
-  if (!refines || (recipe.refinements === 0 && recipe.groupRounds === 0)) {
+  const { learnedRounding = 0, refinements, restarts, groupRounds } = recipe;
+  if (!refines || (learnedRounding === 0 && refinements === 0 && groupRounds === 0)) {
+    const { hessian } = solvable;
     const unrefined = kernels.outputEnergy(weightDifference(weights, quantized, shared), hessian, rows, columns);
     const energies = kernels.outputEnergy(weights, hessian, rows, columns);
     return {
@@ -50,25 +50,50 @@ export function improve(
       energies,
     };
   }
+  const { hessian, added } = refinementHessian(shared, solvable);
+  const problem = { rows, columns, groupSize, grid: codeGridOf(shared), weights, hessian, ...quantized };
+  const sums = () => ({ errorsBefore: new Float64Array(rows), errors: new Float64Array(rows) });
   const refine = (rounds: number, resolveGroups: boolean) => {
-    const sums = {
-      errorsBefore: new Float64Array(rows),
-      errors: new Float64Array(rows),
-      energies: new Float64Array(rows),
-    };
-    const size = { rows, columns, groupSize, grid: codeGridOf(shared) };
-    kernels.refine({ ...size, weights, hessian, ...quantized, rounds, resolveGroups, ...sums });
-    return sums;
+    const refined = { ...sums(), energies: new Float64Array(rows) };
+    kernels.refine({ ...problem, rounds, resolveGroups, ...refined });
+    return refined;
   };
-  const { errorsBefore, errors, energies } = refine(recipe.refinements, false);
-  const errorsRestarted = errors.slice();
-  for (let k = 0; k < recipe.restarts; k++) {
-    const kept = { codes: quantized.codes.slice(), scales: quantized.scales.slice(), zeros: quantized.zeros.slice() };
+  const excess = () => dampedPart(added, weightDifference(weights, quantized, shared), rows);
+  const excessBefore = excess();
+  const learned = learnedRounding > 0 ? sums() : null;
+  if (learned) kernels.learnRounding({ ...problem, rounds: learnedRounding, ...learned });
+  const errorsLearned = learned && less(learned.errors, excess());
+  const first = refine(refinements, false);
+  const errorsRefined = less(first.errors, excess());
+  const kept = first.errors.slice();
+  for (let k = 0; k < restarts; k++) {
+    const before = { codes: quantized.codes.slice(), scales: quantized.scales.slice(), zeros: quantized.zeros.slice() };
     compensate({ kernels, shared, rows, weights, ...quantized }, null);
-    keepBetter(quantized, kept, errorsRestarted, refine(recipe.refinements, false).errors);
+    keepBetter(quantized, before, kept, refine(refinements, false).errors);
   }
-  const last = recipe.groupRounds > 0 ? refine(recipe.groupRounds, true).errors : errorsRestarted;
-  return { errorsBefore, errorsRefined: errors, errorsRestarted, errors: last, energies };
+  const errorsRestarted = less(kept, excess());
+  const last = groupRounds > 0 ? less(refine(groupRounds, true).errors, excess()) : errorsRestarted;
+  return {
+    errorsBefore: less((learned ?? first).errorsBefore, excessBefore),
+    ...(errorsLearned && { errorsLearned }),
+    errorsRefined,
+    errorsRestarted,
+    errors: last,
+    energies: less(first.energies, dampedPart(added, weights, rows)),
+  };
+}
+
+/** `added ‖x‖²` of each row of x: what the damping adds to its energy. */
+function dampedPart(added: number, x: Float64Array, rows: number): Float64Array {
+  const columns = x.length / rows;
+  return Float64Array.from({ length: rows }, (_, row) => {
+    if (added === 0) return 0;
+    return added * x.subarray(row * columns, (row + 1) * columns).reduce((sum, value) => sum + value * value, 0);
+  });
+}
+
+function less(from: Float64Array, what: Float64Array): Float64Array {
+  return from.map((value, row) => value - (what[row] as number));
 }
 
 /** A row that did not get better becomes what it was; the errors follow. */

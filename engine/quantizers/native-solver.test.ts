@@ -86,6 +86,11 @@ const recipes: fc.Arbitrary<Recipe> = fc.record({
   restarts: fc.constantFrom(0, 0, 1, 2),
   groupRounds: fc.constantFrom(0, 0, 1, 2),
 });
+/** Steps that a recipe may leave out. */
+const switches = fc.record({
+  learnedRounding: fc.constantFrom(0, 10, 40),
+  refinementDamping: fc.constantFrom(0, 0.03),
+});
 const minimumZeros = fc.constantFrom(0 as const, 1 as const);
 
 /** Relative difference; that of nothing and nothing is 0. */
@@ -95,12 +100,15 @@ function distance(a: number | null, b: number | null): number {
 }
 
 function compareWithReference(addon: NativeAddon): void {
-  test('agree with the reference: codes, scales, zero points, errors', async () => {
+  test.each([
+    ['', fc.constant({})],
+    [' with learned rounding and refinement damping', switches],
+  ])('agree with the reference: codes, scales, zero points, errors%s', async (_, more) => {
     let codes = 0;
     let different = 0;
     await fc.assert(
-      fc.asyncProperty(shapes, recipes, minimumZeros, async (shape, recipe, minimumZero) => {
-        const problem = { ...layer(shape), recipe, minimumZero };
+      fc.asyncProperty(shapes, recipes, minimumZeros, more, async (shape, others, minimumZero, steps) => {
+        const problem = { ...layer(shape), recipe: { ...others, ...steps }, minimumZero };
         const expected = await quantizeLinear({ ...problem, kernels: 'typescript', threads: 0 });
         const actual = await quantizeLinear({ ...problem, kernels: 'native' });
         codes += expected.linear.codes.length;
@@ -125,6 +133,10 @@ function compareWithReference(addon: NativeAddon): void {
         for (const key of ['relativeError', 'relativeErrorBeforeRefinement', 'relativeWeightError'] as const) {
           expect(distance(errors[key], expected.report[key])).toBeLessThan(1e-9);
         }
+        for (const [step, error] of Object.entries(errors.relativeErrorAfter ?? {})) {
+          const after = expected.report.relativeErrorAfter?.[step as 'refinements'];
+          expect(distance(error, after ?? null)).toBeLessThan(1e-9);
+        }
       }),
       { numRuns: 120, seed: 20260823 },
     );
@@ -144,8 +156,8 @@ function compareWithReference(addon: NativeAddon): void {
   };
 
   test('give the same bytes on any number of threads', async () => {
-    for (const actOrder of ['static', 'dynamic'] as const) {
-      const recipe = { ...problem.recipe, actOrder };
+    for (const changes of [{}, { actOrder: 'dynamic' }, { learnedRounding: 40, refinementDamping: 0.03 }] as const) {
+      const recipe = { ...problem.recipe, ...changes };
       const one = await outcome({ recipe, threads: 1 });
       for (const threads of [2, 3, 8]) expect(await outcome({ recipe, threads })).toEqual(one);
     }
@@ -154,8 +166,8 @@ function compareWithReference(addon: NativeAddon): void {
   test('give the same bytes with every instruction set', async () => {
     const best = addon.instructionSet();
     try {
-      for (const refinements of [0, 3]) {
-        const recipe = { ...problem.recipe, refinements };
+      for (const steps of [{ refinements: 0 }, { refinements: 3 }, { learnedRounding: 40, refinementDamping: 0.03 }]) {
+        const recipe = { ...problem.recipe, ...steps };
         addon.useInstructionSet(best);
         const expected = await outcome({ recipe });
         for (const set of ['avx2', 'neon']) {
@@ -181,21 +193,24 @@ function compareWithReference(addon: NativeAddon): void {
     expect(turns).toBeGreaterThan(100);
   });
 
-  test('an abort ends running work with the signal’s reason', async () => {
-    const { hessian } = problem;
-    const rows = 100_000;
-    const weight = new Float32Array(rows * problem.columns).fill(0.3);
-    for (let i = 0; i < weight.length; i += 7) weight[i] = -0.1;
-    const controller = new AbortController();
-    const reason = new Error('stopped by the operator');
-    const recipe = { ...problem.recipe, refinements: 20 };
-    const started = performance.now();
-    const whole = { ...problem, weight, rows, hessian: await prepareHessian(hessian), recipe, threads: 1 };
-    setTimeout(() => controller.abort(reason), 100);
-    await expect(quantizeLinear({ ...whole, signal: controller.signal })).rejects.toBe(reason);
-    // The whole of it would take minutes, even here.
-    expect(performance.now() - started).toBeLessThan(60_000);
-  });
+  test.each([{ refinements: 20 }, { learnedRounding: 10_000 }])(
+    'an abort ends running work with the signal’s reason (%j)',
+    async (steps) => {
+      const { hessian } = problem;
+      const rows = 100_000;
+      const weight = new Float32Array(rows * problem.columns).fill(0.3);
+      for (let i = 0; i < weight.length; i += 7) weight[i] = -0.1;
+      const controller = new AbortController();
+      const reason = new Error('stopped by the operator');
+      const recipe = { ...problem.recipe, ...steps };
+      const started = performance.now();
+      const whole = { ...problem, weight, rows, hessian: await prepareHessian(hessian), recipe, threads: 1 };
+      setTimeout(() => controller.abort(reason), 100);
+      await expect(quantizeLinear({ ...whole, signal: controller.signal })).rejects.toBe(reason);
+      // The whole of it would take minutes, even here.
+      expect(performance.now() - started).toBeLessThan(60_000);
+    },
+  );
 
   test('a panic is an error, and the next call works', async () => {
     const wrong = { ...problem, rows: 2, weight: problem.weight.subarray(0, 2 * problem.columns) };

@@ -65,6 +65,8 @@ function nativeLinear(shared: SharedProblem, { weight, rows }: RowBlock): Native
     neighbours: recipe.zeros === 'neighbours',
     pivots: recipe.importance === 'pivots' && !rounds,
     refinements: rounds ? 0 : recipe.refinements,
+    learnedRounding: rounds ? 0 : (recipe.learnedRounding ?? 0),
+    refinementDamping: rounds ? 0 : (recipe.refinementDamping ?? 0),
     restarts: rounds ? 0 : recipe.restarts,
     groupRounds: rounds ? 0 : recipe.groupRounds,
     ...(solvable && { solvable: { ...(rest as typeof solvable), factor: factor ?? undefined } }),

@@ -55,9 +55,13 @@ const recipes: fc.Arbitrary<Recipe> = fc.record({
   importance: fc.constantFrom('diagonal' as const, 'pivots' as const),
   zeros: fc.constantFrom('range' as const, 'neighbours' as const),
   refinements: fc.integer({ min: 0, max: 3 }),
+  learnedRounding: fc.constantFrom(0, 20),
+  refinementDamping: fc.constantFrom(0, 0.03),
   restarts: fc.integer({ min: 0, max: 1 }),
   groupRounds: fc.integer({ min: 0, max: 2 }),
 });
+/** Under the Hessian that is refined with, nothing gets worse; reported is the error under the undamped one. */
+const undamped = recipes.map((recipe) => ({ ...recipe, refinementDamping: 0 }));
 const RUNS = { numRuns: 60, seed: 20260823 };
 
 describe.each(['native', 'typescript'] as const)('with a mismatch (%s)', (kernels) => {
@@ -148,14 +152,16 @@ describe('whatever the recipe', () => {
 
   test('every step of improvement that is asked for is reported, and none makes the output error larger', async () => {
     await fc.assert(
-      fc.asyncProperty(sizes, recipes, async (size, recipe) => {
-        const whole = { ...recipe, method: 'gptq', refinements: 2, restarts: 1, groupRounds: 1 } as const;
+      fc.asyncProperty(sizes, undamped, async (size, recipe) => {
+        const steps = { learnedRounding: 20, refinements: 2, restarts: 1, groupRounds: 1 };
+        const whole = { ...recipe, method: 'gptq' as const, ...steps };
         const { report } = await quantizeLinear({ ...layer(size.seed, size.rows, size.columns), recipe: whole });
-        const { refinements, restarts, groupRounds } = report.relativeErrorAfter ?? {};
-        const errors = [report.relativeErrorBeforeRefinement, refinements, restarts, groupRounds] as number[];
-        expect(groupRounds).toBe(report.relativeError);
+        const after = report.relativeErrorAfter ?? {};
+        expect(Object.keys(after)).toEqual(Object.keys(steps));
+        const errors = [report.relativeErrorBeforeRefinement, ...Object.values(after)] as number[];
+        expect(after.groupRounds).toBe(report.relativeError);
         // The sums are taken anew after every step: their last bits differ.
-        for (let i = 1; i < 4; i++) {
+        for (let i = 1; i < errors.length; i++) {
           expect(errors[i]).toBeLessThanOrEqual((errors[i - 1] as number) * (1 + 1e-9) + 1e-15);
         }
       }),
@@ -165,9 +171,11 @@ describe('whatever the recipe', () => {
 
   test('refinement never makes the output error larger', async () => {
     await fc.assert(
-      fc.asyncProperty(sizes, recipes, async (size, recipe) => {
+      fc.asyncProperty(sizes, undamped, async (size, recipe) => {
         const { report } = await quantizeLinear({ ...layer(size.seed, size.rows, size.columns), recipe });
-        expect(report.relativeError).toBeLessThanOrEqual(report.relativeErrorBeforeRefinement as number);
+        // With learned rounding the sum is taken anew before the refinements: its last bits differ.
+        const before = report.relativeErrorBeforeRefinement as number;
+        expect(report.relativeError).toBeLessThanOrEqual(recipe.learnedRounding ? before * (1 + 1e-9) + 1e-15 : before);
       }),
       RUNS,
     );
@@ -175,7 +183,7 @@ describe('whatever the recipe', () => {
 
   test('one more round of refinement is never worse', async () => {
     await fc.assert(
-      fc.asyncProperty(sizes, recipes, async (size, recipe) => {
+      fc.asyncProperty(sizes, undamped, async (size, recipe) => {
         const problem = layer(size.seed, size.rows, size.columns);
         const errors: number[] = [];
         // What comes after them starts from another place.
@@ -221,30 +229,34 @@ test('8 bits are nearly lossless', async () => {
   });
 });
 
-test('the report measures what the dequantized weight does', async () => {
-  const problem = layer(9, 11, 40);
-  const { linear, report } = await quantizeLinear({
-    ...problem,
-    recipe: RecipeSchema.parse({ bits: 3, groupSize: 16 }),
-  });
-  const { rows, columns, hessian, weight } = problem;
-  const quantized = dequantize(linear);
-  const energy = (d: ArrayLike<number>) => {
-    let sum = 0;
-    for (let r = 0; r < rows; r++) {
-      for (let i = 0; i < columns; i++) {
-        for (let j = 0; j < columns; j++) {
-          sum += (d[r * columns + i] as number) * (hessian[i * columns + j] as number) * (d[r * columns + j] as number);
+test.each([{}, { learnedRounding: 50, refinementDamping: 0.1 }])(
+  'the report measures what the dequantized weight does (%j)',
+  async (steps) => {
+    const problem = layer(9, 11, 40);
+    const { linear, report } = await quantizeLinear({
+      ...problem,
+      recipe: RecipeSchema.parse({ bits: 3, groupSize: 16, ...steps }),
+    });
+    const { rows, columns, hessian, weight } = problem;
+    const quantized = dequantize(linear);
+    const energy = (d: ArrayLike<number>) => {
+      let sum = 0;
+      for (let r = 0; r < rows; r++) {
+        for (let i = 0; i < columns; i++) {
+          for (let j = 0; j < columns; j++) {
+            sum +=
+              (d[r * columns + i] as number) * (hessian[i * columns + j] as number) * (d[r * columns + j] as number);
+          }
         }
       }
-    }
-    return sum;
-  };
-  const difference = Float64Array.from(weight, (w, i) => w - (quantized[i] as number));
-  expect((report.relativeError as number) / (energy(difference) / energy(weight))).toBeCloseTo(1, 9);
-  const norm = (d: ArrayLike<number>) => Array.from(d).reduce((sum, x) => sum + x * x, 0);
-  expect(report.relativeWeightError / (norm(difference) / norm(weight))).toBeCloseTo(1, 9);
-});
+      return sum;
+    };
+    const difference = Float64Array.from(weight, (w, i) => w - (quantized[i] as number));
+    expect((report.relativeError as number) / (energy(difference) / energy(weight))).toBeCloseTo(1, 9);
+    const norm = (d: ArrayLike<number>) => Array.from(d).reduce((sum, x) => sum + x * x, 0);
+    expect(report.relativeWeightError / (norm(difference) / norm(weight))).toBeCloseTo(1, 9);
+  },
+);
 
 test('a power of two between the units of two Hessians changes no byte', async () => {
   const problem = layer(4, 9, 48);
@@ -255,6 +267,23 @@ test('a power of two between the units of two Hessians changes no byte', async (
     expect(await quantizeLinear({ ...problem, hessian, recipe })).toEqual(plain);
   }
 });
+
+test.each(['native', 'typescript'] as const)(
+  'switches that are off change neither bytes nor report (%s)',
+  async (kernels) => {
+    const problem = { ...layer(6, 20, 48), kernels };
+    const recipe = RecipeSchema.parse({ bits: 2, groupSize: 16 });
+    expect(Object.keys(recipe)).not.toContain('learnedRounding');
+    expect(Object.keys(recipe)).not.toContain('refinementDamping');
+    const off = { ...recipe, learnedRounding: 0, refinementDamping: 0 };
+    const plain = await quantizeLinear({ ...problem, recipe });
+    expect(await quantizeLinear({ ...problem, recipe: off })).toEqual(plain);
+    for (const on of [{ learnedRounding: 100 }, { refinementDamping: 0.1 }]) {
+      const { linear } = await quantizeLinear({ ...problem, recipe: { ...recipe, ...on } });
+      expect(serializeQuantizedLinear(linear)).not.toEqual(serializeQuantizedLinear(plain.linear));
+    }
+  },
+);
 
 test('linears that share an input share its Hessian, which stays as it was', async () => {
   const problem = layer(5, 6, 48);

@@ -230,6 +230,8 @@ function groupOf(columns: number, groupSize: number, outerOrder?: Int32Array): I
   return groups;
 }
 
+const NO_ROWS = new Float64Array();
+
 function reportOf(
   { rows, columns, recipe }: Pick<LinearToQuantize, 'rows' | 'columns' | 'recipe'>,
   parts: readonly SolvedRows[],
@@ -239,12 +241,13 @@ function reportOf(
   type Sums =
     | 'errors'
     | 'errorsBefore'
+    | 'errorsLearned'
     | 'errorsRefined'
     | 'errorsRestarted'
     | 'energies'
     | 'weightErrors'
     | 'weightEnergies';
-  const total = (sums: Sums) => blocks.reduce((sum, block) => block[sums].reduce((a, b) => a + b, sum), 0);
+  const total = (sums: Sums) => blocks.reduce((sum, block) => (block[sums] ?? NO_ROWS).reduce((a, b) => a + b, sum), 0);
   const energy = total('energies');
   // Relative to nothing an error means nothing; an indefinite Hessian can make the energy negative.
   const relative = (sums: Sums) => (energy > 0 ? total(sums) / energy : null);
@@ -258,6 +261,7 @@ function reportOf(
     ...(factorized && energy > 0
       ? {
           relativeErrorAfter: {
+            ...((recipe.learnedRounding ?? 0) > 0 && { learnedRounding: total('errorsLearned') / energy }),
             ...(recipe.refinements > 0 && { refinements: total('errorsRefined') / energy }),
             ...(recipe.restarts > 0 && { restarts: total('errorsRestarted') / energy }),
             ...(recipe.groupRounds > 0 && { groupRounds: total('errors') / energy }),

@@ -48,8 +48,12 @@ export interface QuantizedRows {
   /** `[rows, groups]`. */
   readonly scales: Float32Array;
   readonly zeros: Uint8Array;
-  /** All `[rows]`. `ΔW H ΔWᵀ` before the refinements, after them, after the restarts and in the end, and `W H Wᵀ`; zeros without a Hessian. */
+  /**
+   * All `[rows]`. `ΔW H ΔWᵀ` before anything improves on the method's codes, after learned rounding (where asked for), after the
+   * refinements, after the restarts and in the end, and `W H Wᵀ`; zeros without a Hessian. H is undamped in all of them.
+   */
   readonly errorsBefore: Float64Array;
+  readonly errorsLearned?: Float64Array;
   readonly errorsRefined: Float64Array;
   readonly errorsRestarted: Float64Array;
   readonly errors: Float64Array;

@@ -13,10 +13,10 @@ const hessian = Float64Array.from({ length: columns ** 2 }, (_, at) =>
   inputs.reduce((sum, x) => sum + (x[Math.floor(at / columns)] as number) * (x[at % columns] as number), 0),
 );
 
-it.each(['static', 'dynamic', 'none'] as const)(
-  'rows solved in parts, kept as bytes and joined are the linear that is solved whole (act-order %s)',
-  async (actOrder) => {
-    const recipe = RecipeSchema.parse({ bits: 3, groupSize: 32, refinements: 2, actOrder });
+it.each([{ actOrder: 'static' }, { actOrder: 'dynamic' }, { actOrder: 'none' }, { learnedRounding: 20 }])(
+  'rows solved in parts, kept as bytes and joined are the linear that is solved whole (%j)',
+  async (steps) => {
+    const recipe = RecipeSchema.parse({ bits: 3, groupSize: 32, refinements: 2, ...steps });
     const options: LinearToQuantize = { weight, rows, columns, hessian, recipe, minimumZero: 1 };
     const parts: SolvedRows[] = [];
     for (const [first, count] of [

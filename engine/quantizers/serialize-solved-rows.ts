@@ -2,7 +2,7 @@ import { QuantloomError } from '../spec';
 import type { SolvedRows } from './quantize-linear';
 import type { QuantizedRows } from './row-block';
 
-/** The arrays of QuantizedRows in the order of the file, with their types. */
+/** The arrays of QuantizedRows in the order of the file, with their types; errorsLearned, which may be missing, is the last. */
 const FIELDS = {
   errorsBefore: Float64Array,
   errorsRefined: Float64Array,
@@ -14,7 +14,8 @@ const FIELDS = {
   scales: Float32Array,
   codes: Uint8Array,
   zeros: Uint8Array,
-} as const satisfies Record<keyof QuantizedRows, unknown>;
+  errorsLearned: Float64Array,
+} as const satisfies Record<keyof Required<QuantizedRows>, unknown>;
 const NAMES = Object.keys(FIELDS) as (keyof QuantizedRows)[];
 
 interface Header extends Omit<SolvedRows, 'blocks' | 'groupOf'> {
@@ -28,12 +29,13 @@ interface Header extends Omit<SolvedRows, 'blocks' | 'groupOf'> {
  * little-endian. The same rows give the same bytes.
  */
 export function serializeSolvedRows({ blocks, groupOf, ...rest }: SolvedRows): Uint8Array {
-  const lengths = blocks.map((block) => NAMES.map((name) => block[name].length));
+  const arraysOf = (block: QuantizedRows) => NAMES.flatMap((name) => block[name] ?? []);
+  const lengths = blocks.map((block) => arraysOf(block).map((array) => array.length));
   const header: Header = { ...rest, columns: groupOf.length, lengths };
   const json = Buffer.from(JSON.stringify(header));
   const length = Buffer.alloc(4);
   length.writeUInt32LE(json.length);
-  const arrays = [groupOf, ...blocks.flatMap((block) => NAMES.map((name) => block[name]))];
+  const arrays = [groupOf, ...blocks.flatMap(arraysOf)];
   return Buffer.concat([
     length,
     json,
@@ -63,9 +65,10 @@ export function parseSolvedRows(bytes: Uint8Array): SolvedRows {
   };
   const groupOf = new Int32Array(take(4 * columns));
   const blocks = lengths.map((counts) => {
-    const fields = NAMES.map((name, i) => {
+    const fields = counts.map((count, i) => {
+      const name = NAMES[i] as (typeof NAMES)[number];
       const Field = FIELDS[name];
-      return [name, new Field(take((counts[i] as number) * Field.BYTES_PER_ELEMENT))];
+      return [name, new Field(take(count * Field.BYTES_PER_ELEMENT))];
     });
     return Object.fromEntries(fields) as QuantizedRows;
   });

@@ -11,6 +11,7 @@ export const WORKFLOWS = {
   quantizeModel: 'quantizeModel',
   quantizeLayer: 'quantizeLayer',
   calibrateLayer: 'calibrateLayer',
+  passOriginalLayer: 'passOriginalLayer',
 } as const;
 
 /** Query of quantizeModel, answered with a `Progress`; of its child `<job>/layer-<index>`, answered with a `LayerProgress`. */

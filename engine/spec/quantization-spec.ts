@@ -26,6 +26,16 @@ const RECIPE_FIELDS = {
   zeros: z.enum(['range', 'neighbours']),
   /** Rounds of closed-form scales and coordinate descent on codes after GPTQ; 0: none. */
   refinements: z.int().min(0).max(100),
+  /**
+   * Steps of learned rounding (SignRound, AdaRound) on GPTQ's codes, before the refinements; a row keeps the best codes that it passes.
+   * Default: none, 0; docs/adr/0015 has what it gains.
+   */
+  learnedRounding: z.int().min(0).max(10_000),
+  /**
+   * Share of the mean Hessian diagonal that is added to the diagonal while refining, so that scales and codes fit unseen text better.
+   * The errors of the report are without it. Default: none, 0.
+   */
+  refinementDamping: z.number().min(0).max(1),
   /** Times that GPTQ runs again with the refined scales, and refinements again; a row keeps the best. Needs refinements. */
   restarts: z.int().min(0).max(20),
   /** Rounds after all that in which every group is solved again for several scales and zero points, and refined. Groups of up to 256. */
@@ -50,9 +60,11 @@ export const RecipeSchema = z.strictObject({
   importance: RECIPE_FIELDS.importance.default('diagonal'),
   zeros: RECIPE_FIELDS.zeros.default('range'),
   refinements: RECIPE_FIELDS.refinements.default(3),
+  // Not 0, here and below: without them, recipes are those of before they were there, and so are the keys of steps.
+  learnedRounding: RECIPE_FIELDS.learnedRounding.optional(),
+  refinementDamping: RECIPE_FIELDS.refinementDamping.optional(),
   restarts: RECIPE_FIELDS.restarts.default(0),
   groupRounds: RECIPE_FIELDS.groupRounds.default(0),
-  // Not 0: without it, recipes are those of before it was there, and so are the keys of steps.
   mismatch: RECIPE_FIELDS.mismatch.optional(),
 });
 export type Recipe = z.infer<typeof RecipeSchema>;

@@ -17,7 +17,9 @@ export interface LinearReport {
   /** The same relative output error before the refinements. */
   readonly relativeErrorBeforeRefinement: number | null;
   /** The same after each step of improvement that the recipe asks for, in this order; the last is `relativeError`. */
-  readonly relativeErrorAfter?: Readonly<Partial<Record<'refinements' | 'restarts' | 'groupRounds', number>>>;
+  readonly relativeErrorAfter?: Readonly<
+    Partial<Record<'learnedRounding' | 'refinements' | 'restarts' | 'groupRounds', number>>
+  >;
   readonly rung: DampingRung;
   /** The damping that was used in the end. */
   readonly damping: number;

@@ -46,7 +46,7 @@ const WORKER_FILE = join(__dirname, 'tensor-worker.js');
 /** A stage with more weights than this, in float32, passes alone: its operators are large enough for all cores, its weights too large to be held twice. */
 const LARGE_WEIGHT_BYTES = 512 * 2 ** 20;
 
-/** Stages that pass side by side. */
+/** Stages that pass side by side, where there are as many threads. */
 const STREAMS = 2;
 
 let threads: TensorThreads | null = null;
@@ -173,7 +173,8 @@ function tensorThreadsOf(runners: readonly Runner[]): TensorThreads {
     },
     openStage: ({ weightsKey, weights, ...stage }, signal) => {
       const bytes = stage.stage.applies.reduce((sum, { rows, columns }) => sum + rows * columns * 4, 0);
-      const places = bytes > LARGE_WEIGHT_BYTES ? runners.length : 1;
+      const sharing = bytes <= LARGE_WEIGHT_BYTES && stage.runner.threads >= runners.length;
+      const places = sharing ? 1 : runners.length;
       const open = async (thread: TensorThread) => {
         const { value, buffers } = ownedArrays(thread.weightsKey === weightsKey ? null : await weights());
         await thread.run('openStage', { ...stage, weights: value }, buffers, signal);

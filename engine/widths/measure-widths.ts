@@ -31,5 +31,8 @@ export function recipesToMeasure(
 ): Recipe[] {
   const unrefined = { refinements: 0, restarts: 0, groupRounds: 0 };
   const widths = [...spec.mixedWidths].sort((a, b) => a - b);
-  return widths.map((bits) => ({ ...recipeAtWidth(recipe, bits, spec), ...unrefined }));
+  return widths.map((bits) => {
+    const { learnedRounding, refinementDamping, ...others } = recipeAtWidth(recipe, bits, spec);
+    return { ...others, ...unrefined };
+  });
 }

@@ -175,6 +175,10 @@ pub struct LinearToQuantize {
     /// Columns are weighed by the pivots of the factor.
     pub pivots: Option<bool>,
     pub refinements: u32,
+    /// Steps of learned rounding before the refinements; default 0.
+    pub learned_rounding: Option<u32>,
+    /// Share of the mean live diagonal of the Hessian that is added to it while refining; default 0.
+    pub refinement_damping: Option<f64>,
     /// Times that GPTQ runs again with the refined scales; default 0.
     pub restarts: Option<u32>,
     /// Rounds of refinement that begin with solving every group again; default 0.
@@ -190,6 +194,7 @@ pub struct QuantizedLinear {
     pub scales: Float32Array,
     pub zeros: Uint8Array,
     pub errors_before: Float64Array,
+    pub errors_learned: Option<Float64Array>,
     pub errors_refined: Float64Array,
     pub errors_restarted: Float64Array,
     pub errors: Float64Array,
@@ -246,6 +251,8 @@ impl Task for LinearWork {
                 },
                 pivots: linear.pivots.unwrap_or(false),
                 refinements: linear.refinements as usize,
+                learned_rounding: linear.learned_rounding.unwrap_or(0) as usize,
+                refinement_damping: linear.refinement_damping.unwrap_or(0.0),
                 restarts: linear.restarts.unwrap_or(0) as usize,
                 group_rounds: linear.group_rounds.unwrap_or(0) as usize,
                 errors: linear.errors.unwrap_or(true),
@@ -279,6 +286,7 @@ impl Task for LinearWork {
                 scales: rows.scales.into(),
                 zeros: rows.zeros.into(),
                 errors_before: rows.errors_before.into(),
+                errors_learned: rows.errors_learned.map(Into::into),
                 errors_refined: rows.errors_refined.into(),
                 errors_restarted: rows.errors_restarted.into(),
                 errors: rows.errors.into(),

@@ -34,7 +34,7 @@ const SHIFTED: [(f64, f64); 16] = [
 ];
 
 /// A candidate has to be better by this share of the row's error: less is noise, in which two ways to compute could differ.
-const LEAST_GAIN: f64 = 1e-9;
+pub const LEAST_GAIN: f64 = 1e-9;
 
 /// Partial sums of a product.
 const PARTS: usize = 4;
@@ -311,7 +311,7 @@ fn weighted_sum<const N: usize>(values: &[[f64; 16]], weights: &[f64]) -> [f64; 
 }
 
 #[inline(always)]
-fn clamp(x: f64, lowest: f64, highest: f64) -> f64 {
+pub fn clamp(x: f64, lowest: f64, highest: f64) -> f64 {
     let x = if x < lowest { lowest } else { x };
     if x > highest { highest } else { x }
 }

@@ -22,6 +22,7 @@ pub mod gram;
 mod gram_tiles;
 pub mod groups;
 pub mod inverse_factor;
+pub mod learn;
 pub mod linear;
 pub mod merge;
 pub mod mismatch;

@@ -4,7 +4,8 @@ use crate::columns::{
     ColumnBlock, ColumnProblem, PackedFactor, ROWS_MULTIPLE, Scaling, quantize_columns,
 };
 use crate::energy::output_energy;
-use crate::groups::{GroupFactor, factorize_groups};
+use crate::groups::{GroupFactor, LEAST_GAIN, factorize_groups};
+use crate::learn::learn_rounding;
 use crate::packed::PackedMatrix;
 use crate::product::{Matrix, Strips, Workspace};
 use crate::refine::{Rows, Shared, refine};
@@ -14,9 +15,7 @@ use crate::simd::{dispatch, dot};
 use crate::threads::{Cancellation, Cancelled};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
-
-/// A restart has to be better by this share: less is noise, in which two ways to compute could differ.
-const LEAST_GAIN: f64 = 1e-9;
+use std::borrow::Cow;
 
 /// Rows that are transposed together.
 const ROWS_TOGETHER: usize = 8;
@@ -46,6 +45,27 @@ pub struct Hessian<'a> {
     pub factor: Option<&'a [f64]>,
 }
 
+impl<'a> Hessian<'a> {
+    /// With `share` of the mean live diagonal added to the diagonal; and how much that is.
+    fn damped(&self, share: f64) -> (Cow<'a, [f64]>, f64) {
+        if share == 0.0 {
+            return (Cow::Borrowed(self.values), 0.0);
+        }
+        let columns = self.dead.len();
+        let diagonal = |i: usize| self.values[i * columns + i];
+        let live = (0..columns).filter(|&i| self.dead[i] == 0);
+        let (trace, count) = live.fold((0.0, 0.0), |(sum, count), i| {
+            (sum + diagonal(i), count + 1.0)
+        });
+        let added = share * trace / count;
+        let mut values = self.values.to_vec();
+        for i in 0..columns {
+            values[i * columns + i] += added;
+        }
+        (Cow::Owned(values), added)
+    }
+}
+
 pub struct LinearProblem<'a> {
     /// `[rows, columns]`.
     pub weight: &'a [f32],
@@ -59,6 +79,10 @@ pub struct LinearProblem<'a> {
     pub pivots: bool,
     /// Rounds of refinement; needs a Hessian.
     pub refinements: usize,
+    /// Steps of learned rounding before them; needs a Hessian.
+    pub learned_rounding: usize,
+    /// Share of the mean live diagonal of the Hessian that is added to it in all that improves on the method's codes.
+    pub refinement_damping: f64,
     /// Times that GPTQ runs again with the refined scales; needs refinements.
     pub restarts: usize,
     /// Rounds of refinement that begin with solving every group again; after all else, as long as they help.
@@ -66,6 +90,13 @@ pub struct LinearProblem<'a> {
     /// Sums for the report; without them, and without refinements, they stay zero.
     pub errors: bool,
     pub hessian: Option<Hessian<'a>>,
+}
+
+impl LinearProblem<'_> {
+    /// Whether anything improves on the method's codes.
+    fn improves(&self) -> bool {
+        self.learned_rounding > 0 || self.refinements > 0 || self.group_rounds > 0
+    }
 }
 
 /// Everything of all rows.
@@ -76,8 +107,9 @@ pub struct QuantizedRows {
     pub scales: Vec<f32>,
     pub zeros: Vec<u8>,
     /// All `[rows]`.
-    /// Before any refinement, after the first ones, after the restarts, in the end.
+    /// Before any refinement, after learned rounding (where asked for), after the first refinements, after the restarts, in the end.
     pub errors_before: Vec<f64>,
+    pub errors_learned: Option<Vec<f64>>,
     pub errors_refined: Vec<f64>,
     pub errors_restarted: Vec<f64>,
     pub errors: Vec<f64>,
@@ -109,7 +141,10 @@ struct Job<'a> {
     /// `[columns]`: group of each column in the order of solving.
     group_of: Vec<u32>,
     factor: Option<PackedFactor<'a>>,
-    /// The Hessian; without refinements the half of it that output_energy takes.
+    /// `[columns, columns]`: the Hessian that is refined with, and what its diagonal has more than the given one.
+    hessian: Cow<'a, [f64]>,
+    damping: f64,
+    /// That Hessian; without refinements the half of it that output_energy takes.
     strips: Option<Strips<f64>>,
     group_factors: Vec<Option<GroupFactor>>,
     cancellation: &'a Cancellation,
@@ -123,6 +158,7 @@ struct Block<'a> {
     scales: &'a mut [f32],
     zeros: &'a mut [u8],
     errors_before: &'a mut [f64],
+    errors_learned: &'a mut [f64],
     errors_refined: &'a mut [f64],
     errors_restarted: &'a mut [f64],
     errors: &'a mut [f64],
@@ -146,10 +182,17 @@ pub fn quantize_linear(
     }
     let groups = columns.div_ceil(problem.group_size);
     let hessian = problem.hessian.as_ref();
-    let refines = problem.refinements > 0 || problem.group_rounds > 0;
+    let refines = problem.improves();
     let needed = problem.errors || refines;
-    let packed = hessian.filter(|_| needed).map(|hessian| {
-        let matrix = Matrix::rows(hessian.values.as_ptr(), columns);
+    let (refined_with, damping) = hessian.map_or((Cow::Borrowed(&[][..]), 0.0), |hessian| {
+        hessian.damped(if refines {
+            problem.refinement_damping
+        } else {
+            0.0
+        })
+    });
+    let packed = hessian.filter(|_| needed).map(|_| {
+        let matrix = Matrix::rows(refined_with.as_ptr(), columns);
         if refines {
             unsafe { PackedMatrix::new(matrix, columns, columns) }
         } else {
@@ -175,18 +218,22 @@ pub fn quantize_linear(
         },
         strips: packed.as_ref().map(PackedMatrix::strips),
         group_factors: match hessian {
-            Some(hessian) if problem.group_rounds > 0 => {
-                factorize_groups(hessian.values, columns, problem.group_size)
+            Some(_) if problem.group_rounds > 0 => {
+                factorize_groups(&refined_with, columns, problem.group_size)
             }
             _ => Vec::new(),
         },
+        hessian: refined_with,
+        damping,
         cancellation,
     };
+    let mut errors_learned = vec![0.0; rows];
     let mut result = QuantizedRows {
         codes: vec![0; rows * columns],
         scales: vec![0.0; rows * groups],
         zeros: vec![0; rows * groups],
         errors_before: vec![0.0; rows],
+        errors_learned: None,
         errors_refined: vec![0.0; rows],
         errors_restarted: vec![0.0; rows],
         errors: vec![0.0; rows],
@@ -201,6 +248,7 @@ pub fn quantize_linear(
         .zip(result.scales.chunks_mut(size * groups))
         .zip(result.zeros.chunks_mut(size * groups))
         .zip(result.errors_before.chunks_mut(size))
+        .zip(errors_learned.chunks_mut(size))
         .zip(result.errors_refined.chunks_mut(size))
         .zip(result.errors_restarted.chunks_mut(size))
         .zip(result.errors.chunks_mut(size))
@@ -212,7 +260,10 @@ pub fn quantize_linear(
             (
                 (
                     (
-                        (((((weight, codes), scales), zeros), errors_before), errors_refined),
+                        (
+                            (((((weight, codes), scales), zeros), errors_before), errors_learned),
+                            errors_refined,
+                        ),
                         errors_restarted,
                     ),
                     errors,
@@ -231,6 +282,7 @@ pub fn quantize_linear(
             scales,
             zeros,
             errors_before,
+            errors_learned,
             errors_refined,
             errors_restarted,
             errors,
@@ -243,6 +295,7 @@ pub fn quantize_linear(
         .into_par_iter()
         .with_max_len(1)
         .try_for_each(|block| dispatch(BlockTask { job: &job, block }))?;
+    result.errors_learned = (problem.learned_rounding > 0).then_some(errors_learned);
     if let Some(at) = result.scales.iter().position(|scale| scale.is_infinite()) {
         return Err(Fault::ScaleTooLarge {
             row: at / groups,
@@ -282,8 +335,8 @@ fn check_lengths(problem: &LinearProblem) {
     assert!(rows > 0 && columns > 0 && group_size > 0, "an empty linear");
     assert_eq!(problem.weight.len(), rows * columns, "weights");
     let Some(hessian) = &problem.hessian else {
-        assert!(problem.method == Method::RoundToNearest && problem.refinements == 0);
-        assert!(problem.restarts == 0 && problem.group_rounds == 0);
+        assert!(problem.method == Method::RoundToNearest && !problem.improves());
+        assert!(problem.restarts == 0);
         return;
     };
     assert_eq!(hessian.values.len(), columns * columns, "Hessian");
@@ -368,7 +421,7 @@ impl WithSimd for BlockTask<'_> {
         if block.scales.iter().any(|scale| scale.is_infinite()) {
             return Ok(());
         }
-        if problem.errors || problem.refinements > 0 || problem.group_rounds > 0 {
+        if problem.errors || problem.improves() {
             output_errors(simd, job, &mut block, &weights, &mut codes)?;
         }
         if problem.errors {
@@ -546,78 +599,99 @@ fn output_errors<S: Simd>(
     weights: &[f64],
     codes: &mut [u8],
 ) -> Result<(), Cancelled> {
-    let (Some(hessian), Some(strips)) = (&job.problem.hessian, job.strips) else {
+    let (columns, problem) = (job.problem.columns, job.problem);
+    let Some(strips) = job.strips else {
         return Ok(());
     };
-    let LinearProblem {
-        columns,
-        group_size,
-        ..
-    } = *job.problem;
-    let LinearProblem {
-        refinements,
-        restarts,
-        group_rounds,
-        ..
-    } = *job.problem;
+    if !problem.improves() {
+        let mut workspace = Workspace::default();
+        let difference = difference(job, block, weights, codes);
+        output_energy(
+            simd,
+            &mut workspace,
+            &difference,
+            columns,
+            strips,
+            block.errors,
+        );
+        block.errors_before.copy_from_slice(block.errors);
+        block.errors_refined.copy_from_slice(block.errors);
+        block.errors_restarted.copy_from_slice(block.errors);
+        output_energy(
+            simd,
+            &mut workspace,
+            weights,
+            columns,
+            strips,
+            block.energies,
+        );
+        return Ok(());
+    }
     let shared = |rounds: usize, group_factors| Shared {
         columns,
-        group_size,
+        group_size: problem.group_size,
         groups: job.groups,
-        grid: job.problem.grid,
-        hessian: hessian.values,
+        grid: problem.grid,
+        hessian: &job.hessian,
         strips,
         rounds,
         group_factors,
     };
-    if refinements > 0 || group_rounds > 0 {
-        let first = shared(refinements, &[]);
-        refine(
-            simd,
-            &first,
-            rows_of(block, codes, weights),
-            job.cancellation,
-        )?;
-        block.errors_refined.copy_from_slice(block.errors);
-        let before = block.errors_before.to_vec();
-        for _ in 0..restarts {
-            restart(simd, job, block, &first, weights, codes)?;
-        }
-        block.errors_restarted.copy_from_slice(block.errors);
-        if group_rounds > 0 {
-            let last = shared(group_rounds, &job.group_factors);
-            refine(
-                simd,
-                &last,
-                rows_of(block, codes, weights),
-                job.cancellation,
-            )?;
-        }
-        block.errors_before.copy_from_slice(&before);
-        return Ok(());
+    let excess_before = excess(job, block, weights, codes);
+    let first = shared(problem.refinements, &[]);
+    let mut before = None;
+    if problem.learned_rounding > 0 {
+        let rows = rows_of(block, codes, weights);
+        let learned = shared(problem.learned_rounding, &[]);
+        learn_rounding(simd, &learned, rows, job.cancellation)?;
+        let excess = excess(job, block, weights, codes);
+        subtract(block.errors, &excess, block.errors_learned);
+        before = Some(block.errors_before.to_vec());
     }
-    let mut workspace = Workspace::default();
-    let difference = difference(job, block, weights, codes);
-    output_energy(
-        simd,
-        &mut workspace,
-        &difference,
-        columns,
-        strips,
-        block.errors,
-    );
-    block.errors_before.copy_from_slice(block.errors);
-    block.errors_refined.copy_from_slice(block.errors);
-    block.errors_restarted.copy_from_slice(block.errors);
-    output_energy(
-        simd,
-        &mut workspace,
-        weights,
-        columns,
-        strips,
-        block.energies,
-    );
+    let rows = rows_of(block, codes, weights);
+    refine(simd, &first, rows, job.cancellation)?;
+    let before = before.unwrap_or_else(|| block.errors_before.to_vec());
+    let excess_refined = excess(job, block, weights, codes);
+    subtract(block.errors, &excess_refined, block.errors_refined);
+    for _ in 0..problem.restarts {
+        restart(simd, job, block, &first, weights, codes)?;
+    }
+    let excess_restarted = excess(job, block, weights, codes);
+    subtract(block.errors, &excess_restarted, block.errors_restarted);
+    if problem.group_rounds > 0 {
+        let last = shared(problem.group_rounds, &job.group_factors);
+        let rows = rows_of(block, codes, weights);
+        refine(simd, &last, rows, job.cancellation)?;
+    }
+    subtract(&before, &excess_before, block.errors_before);
+    let excess_last = excess(job, block, weights, codes);
+    let damped = block.errors.to_vec();
+    subtract(&damped, &excess_last, block.errors);
+    let damped = block.energies.to_vec();
+    subtract(&damped, &squares(job, weights), block.energies);
     Ok(())
+}
+
+/// What the damping adds to the errors of the rows.
+#[inline(always)]
+fn excess(job: &Job, block: &Block, weights: &[f64], codes: &[u8]) -> Vec<f64> {
+    if job.damping == 0.0 {
+        return vec![0.0; block.rows];
+    }
+    squares(job, &difference(job, block, weights, codes))
+}
+
+/// `damping ‖x‖²` of each row.
+#[inline(always)]
+fn squares(job: &Job, x: &[f64]) -> Vec<f64> {
+    let rows = x.chunks(job.problem.columns);
+    rows.map(|x| job.damping * dot(x, x)).collect()
+}
+
+fn subtract(from: &[f64], what: &[f64], to: &mut [f64]) {
+    for ((to, from), what) in to.iter_mut().zip(from).zip(what) {
+        *to = from - what;
+    }
 }
 
 #[inline(always)]

@@ -27,7 +27,7 @@ pub struct Shared<'a> {
     pub group_size: usize,
     pub groups: usize,
     pub grid: CodeGrid,
-    /// `[columns, columns]`, undamped, symmetric.
+    /// `[columns, columns]`, symmetric.
     pub hessian: &'a [f64],
     pub strips: Strips<f64>,
     pub rounds: usize,
@@ -264,7 +264,7 @@ fn improve(
 
 /// `x += a y`
 #[inline(always)]
-fn add_multiple(x: &mut [f64], a: f64, y: &[f64]) {
+pub fn add_multiple(x: &mut [f64], a: f64, y: &[f64]) {
     for (x, y) in x.iter_mut().zip(y) {
         *x = a.mul_add(*y, *x);
     }

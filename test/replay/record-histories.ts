@@ -55,7 +55,10 @@ const steered: Scenario = async (stack, name) => {
   const model = stack.output('model');
   await cp(resolveModelDirectory('demo'), model, { recursive: true });
   const weights = join(model, 'model.safetensors');
-  const job = await stack.start(spec(stack, name, { model, calibration: oneSlice(1) }), name);
+  // Without the original beside it, the layer begins while nobody works on it.
+  const { recipe } = spec(stack, name);
+  const alone = { model, calibration: oneSlice(1), recipe: { ...recipe, mismatch: 0 } };
+  const job = await stack.start(spec(stack, name, alone), name);
   const layer = stack.client.workflow.getHandle(`${name}/layer-0`);
   await until(async () => (await activityEvents(layer)).activities.length === 1);
   await order(job, UPDATES.pause);
@@ -83,7 +86,7 @@ const cancelled: Scenario = async (stack, name) => {
 };
 
 const SCENARIOS: Record<string, Scenario> = {
-  stage: undisturbed({}, ['layer-0']),
+  stage: undisturbed({}, ['layer-0', 'original-1']),
   layer: undisturbed({ order: 'layer', calibration: oneSlice(2) }, ['layer-1']),
   independent: undisturbed({ order: 'independent', concurrency: 2, calibration: oneSlice(3) }, [
     'calibrate-0',

@@ -35,7 +35,13 @@ describe('the workflows as they are now', () => {
 
   it('have histories of every workflow type to go by', () => {
     const types = files.map((file) => startOf(readHistory(file)).workflowType.name);
-    expect([...new Set(types)].sort()).toEqual(['calibrateLayer', 'cancelParent', 'quantizeLayer', 'quantizeModel']);
+    expect([...new Set(types)].sort()).toEqual([
+      'calibrateLayer',
+      'cancelParent',
+      'passOriginalLayer',
+      'quantizeLayer',
+      'quantizeModel',
+    ]);
   });
 
   it.each(files)('go on with a job that began before an upgrade: %s', async (file) => {
