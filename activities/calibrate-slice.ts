@@ -25,9 +25,9 @@ export interface CalibratedSlice extends Effort {
 }
 
 export interface MismatchOfSlice {
-  /** F32 `[rows, columns]`: Σ e xᵀ over the part of the slice that the original model has been run on (MismatchSum). */
+  /** F32 `[2, rows, columns]`: Σ e xᵀ over the part of the slice that the original model has been run on, by halves (MismatchSum). */
   readonly sum: ArtifactRef;
-  readonly tokens: number;
+  readonly tokens: readonly [number, number];
 }
 
 interface StageInput {
@@ -112,19 +112,19 @@ const stageStep = defineStep({
     bench.spend('forward', result.seconds.stage - result.gramSeconds);
     bench.spend('gram', result.gramSeconds);
     bench.spend('store', result.seconds.store);
-    const writeSum = (sum: Float32Array, rows: number, columns: number) =>
-      bench.write('gram', bytesOf(sum), { dtype: 'F32', shape: [rows, columns] });
+    const writeSum = (sum: Float32Array, shape: readonly number[]) =>
+      bench.write('gram', bytesOf(sum), { dtype: 'F32', shape });
     return {
       activations: Object.fromEntries(
         stage.leaves.map((name) => [name, result.written[name] ?? (input.activations[name] as ArtifactRef)]),
       ),
-      gram: result.gram && (await writeSum(result.gram, columns, columns)),
+      gram: result.gram && (await writeSum(result.gram, [columns, columns])),
       tokens: result.tokens,
       nonFiniteSequences: result.nonFiniteSequences,
       ...(result.mismatch &&
         mismatch && {
           mismatch: {
-            sum: await writeSum(result.mismatch.sum, mismatch.linear.rows, columns),
+            sum: await writeSum(result.mismatch.sum, [2, mismatch.linear.rows, columns]),
             tokens: result.mismatch.tokens,
           },
         }),

@@ -22,7 +22,7 @@ const mergeStep = defineStep({
   },
 });
 
-/** Mean of e xᵀ (MismatchSum), F32 `[rows, columns]`: found or computed. */
+/** Mean of e xᵀ (MismatchSum), F32 `[2, rows, columns]`: found or computed. */
 export async function mergeMismatch(
   { parts }: MismatchInput,
   runtime: ActivityRuntime,

@@ -5,6 +5,7 @@ import {
   factorizeAhead,
   joinRows,
   type LinearToQuantize,
+  missingHalves,
   type PreparedHessian,
   parseSolvedRows,
   prepareHessian,
@@ -113,7 +114,7 @@ async function toQuantize(
   const hessian = recipe.method === 'gptq' ? prepared : null;
   const { threads } = bench.runtime;
   const { signal } = bench.attempt;
-  const missing = mean ? float32View(await bench.read(mean)) : null;
+  const missing = mean ? missingHalves(float32View(await bench.read(mean))) : null;
   return { weight: data, rows, columns, hessian, missing, recipe, minimumZero, name, threads, signal };
 }
 

@@ -74,7 +74,10 @@ describe('LayerLedger', () => {
   });
 
   it('drops activations and partial Hessians that nobody reads any more', () => {
-    ledger.calibrated([slice('a', { mismatch: { sum: artifact('a-sum'), tokens: 50 } }), slice('b', { gram: null })]);
+    ledger.calibrated([
+      slice('a', { mismatch: { sum: artifact('a-sum'), tokens: [25, 25] } }),
+      slice('b', { gram: null }),
+    ]);
     expect(ledger.intermediates([{ hidden: artifact('b-hidden') }])).toEqual(['a-hidden', 'a-gram', 'a-sum']);
   });
 

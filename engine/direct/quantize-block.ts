@@ -2,8 +2,10 @@ import { type SignedReport, weightSha256 } from '../checkpoints';
 import { type ResidualEnd, residualEnd } from '../models';
 import type { Block, Stage } from '../models/architecture';
 import {
+  type MissingHalves,
   mergeHessians,
   mergeMismatches,
+  missingHalves,
   type PartialMismatch,
   prepareHessian,
   type QuantizedLinear,
@@ -40,7 +42,7 @@ interface Captured {
   readonly hessian: Hessian;
   readonly tokens: number;
   /** What is missing behind the linear after the stage (MismatchedRows); null when not asked for. */
-  readonly missing: Float32Array | null;
+  readonly missing: MissingHalves | null;
 }
 
 /** As {@link StageWishes}, of all slices. */
@@ -65,7 +67,7 @@ export async function runSlices(
     if (result.gram) parts.push({ gram: result.gram, tokens: result.tokens });
     if (result.mismatch) mismatches.push(result.mismatch);
   }
-  const missing = mismatches.length > 0 ? await mergeMismatches(mismatches) : null;
+  const missing = mismatches.length > 0 ? missingHalves(await mergeMismatches(mismatches)) : null;
   if (parts.length === 0) return { activations, hessian: null, tokens: 0, missing };
   const { hessian, tokens } = await mergeHessians(parts);
   return { activations, hessian: Float32Array.from(hessian), tokens, missing };
@@ -92,7 +94,7 @@ export async function quantizeBlock(
   const solve = async (
     { linears }: StagePlan,
     hessian: Hessian,
-    missing: Float32Array | null = null,
+    missing: MissingHalves | null = null,
   ): Promise<QuantizedLinears> => {
     const solved = new Map<string, QuantizedLinear>();
     const prepared = hessian ? await prepareHessian(hessian) : null;

@@ -34,31 +34,32 @@ export interface MismatchBatch {
 
 /** Σ e xᵀ. */
 export interface SummedMismatch {
-  /** `[rows, columns]`. */
+  /** `[2, rows, columns]`: over the even sequences, and over the odd ones. */
   readonly sum: Float32Array;
-  /** Tokens that it sums over. */
-  readonly tokens: number;
+  /** Of either: tokens that it sums over. */
+  readonly tokens: readonly [number, number];
 }
 
 const scratch = new ScratchFloats();
 
 /**
  * What the input x of a linear W that ends a residual branch knows of what has gone wrong so far: Σ e xᵀ, e what the original model has
- * behind the linear less what h + W x has. Sums are float32 within a batch, float64 over them. Sequences with anything in them that is not
- * finite, or whose squares overflow, are left out.
+ * behind the linear less what h + W x has. Sums are float32 within a sequence (native kernels: within 512 tokens), float64 beyond. Sequences
+ * with anything in them that is not finite, or whose squares overflow, are left out.
  */
 export class MismatchSum {
-  readonly #sums: Float64Array;
+  readonly #sums: readonly [Float64Array, Float64Array];
   readonly #native: NativeAddon | null;
   readonly #weight: Float32Array;
   readonly #bias: Float32Array | null;
-  #sequences = 0;
+  readonly #counts: [number, number] = [0, 0];
+  #seen = 0;
 
   /** @throws QuantloomError InvalidModel when the weight or the bias is missing or has another shape. */
   constructor(private readonly options: MismatchSumOptions) {
     const { linear, weights, kernels } = options;
     const { name, rows, columns, bias } = linear;
-    this.#sums = new Float64Array(rows * columns);
+    this.#sums = [new Float64Array(rows * columns), new Float64Array(rows * columns)];
     this.#native = selectKernels(kernels).native;
     this.#weight = weightFeed(weights, `${name}.weight`, [rows, columns]).data as Float32Array;
     this.#bias = bias ? (weightFeed(weights, `${name}.bias`, [rows]).data as Float32Array) : null;
@@ -73,16 +74,22 @@ export class MismatchSum {
     const errors = await this.#errors({ ...batch, hidden: batch.hidden.subarray(0, tokens * rows), input: x }, tokens);
     const errorsOf = (sequence: number) => rowsOfSequence(errors, sequence, sequenceLength * rows);
     const inputOf = (sequence: number) => rowsOfSequence(x, sequence, sequenceLength * columns);
-    const finite = Array.from({ length: sequences }, (_, i) => i).filter(
-      (sequence) => hasFiniteSquares(errorsOf(sequence)) && hasFiniteSquares(inputOf(sequence)),
-    );
-    if (finite.length === sequences) await this.#addProduct(errors, x, tokens, batch.threads);
-    else for (const i of finite) await this.#addProduct(errorsOf(i), inputOf(i), sequenceLength, batch.threads);
-    this.#sequences += finite.length;
+    for (let i = 0; i < sequences; i++) {
+      const half = (this.#seen % 2) as 0 | 1;
+      this.#seen += 1;
+      if (!hasFiniteSquares(errorsOf(i)) || !hasFiniteSquares(inputOf(i))) continue;
+      await this.#addProduct(this.#sums[half], errorsOf(i), inputOf(i), batch.threads);
+      this.#counts[half] += 1;
+    }
   }
 
   total(): SummedMismatch {
-    return { sum: Float32Array.from(this.#sums), tokens: this.#sequences * this.options.sequenceLength };
+    const { sequenceLength } = this.options;
+    const [even, odd] = this.#sums;
+    const sum = new Float32Array(even.length + odd.length);
+    sum.set(even);
+    sum.set(odd, even.length);
+    return { sum, tokens: [this.#counts[0] * sequenceLength, this.#counts[1] * sequenceLength] };
   }
 
   /** e, `[tokens, rows]`. */
@@ -123,9 +130,10 @@ export class MismatchSum {
     return rounded ? encodeBfloat16(input) : input;
   }
 
-  async #addProduct(errors: Float32Array, x: Float32Array, tokens: number, threads: number): Promise<void> {
-    const { rows, columns } = this.options.linear;
-    const sums = this.#sums;
+  /** Of one sequence. */
+  async #addProduct(sums: Float64Array, errors: Float32Array, x: Float32Array, threads: number): Promise<void> {
+    const { linear, sequenceLength: tokens } = this.options;
+    const { rows, columns } = linear;
     if (this.#native) {
       this.#native.addProduct(sums, errors, rows, x, columns, threads);
       return;

@@ -154,7 +154,8 @@ export interface NativeAttention {
 /** MismatchTask of engine/quantizers/mismatch-target.ts. */
 export interface NativeMismatch {
   readonly weight: Float32Array;
-  readonly missing: Float32Array;
+  /** By half of the tokens. */
+  readonly missing: readonly [Float32Array, Float32Array];
   readonly rows: number;
   readonly columns: number;
   readonly factor: Float64Array;

@@ -4,12 +4,21 @@ import { solverPool } from './solver-pool';
 
 const [rows, columns, tokens] = [3, 4, 50];
 
-type Problem = Omit<MismatchedRows, 'hessian'> & { readonly hessian: Float64Array | Float32Array };
+interface Problem extends Omit<MismatchedRows, 'hessian' | 'missing'> {
+  readonly hessian: Float64Array | Float32Array;
+  /** What one half of the tokens says. */
+  readonly missing: Float32Array;
+  /** What the other half says. Default: the same. */
+  readonly other?: Float32Array;
+}
 
 /** With a Hessian that is not prepared yet. */
-async function targetOf(problem: Problem, kernels: 'native' | 'typescript' = 'typescript'): Promise<Float32Array> {
+async function targetOf(
+  { missing, other = missing, ...problem }: Problem,
+  kernels: 'native' | 'typescript' = 'typescript',
+): Promise<Float32Array> {
   const hessian = await prepareHessian(problem.hessian);
-  return mismatchTarget({ ...problem, hessian }, solverPool(1, kernels));
+  return mismatchTarget({ ...problem, missing: [missing, other], hessian }, solverPool(1, kernels));
 }
 
 function random(seed: number): () => number {
@@ -157,9 +166,40 @@ describe('mismatchTarget', () => {
     expect(await targetOf({ ...problem, hessian: zero })).toEqual(problem.weight);
   });
 
+  it('believes in a row as far as both halves of the tokens agree on it', async () => {
+    // H = I: the halves (1, 0) and (c, s), of equal energy, agree in c of 2 (1 + c) / 4.
+    const [cosine, sine] = [0.6, 0.8];
+    const problem: Problem = {
+      weight: Float32Array.of(0, 0, 0, 0, 0, 0),
+      rows: 3,
+      hessian: Float32Array.of(1, 0, 0, 1),
+      missing: Float32Array.of(1, 0, 1, 0, 1, 0),
+      other: Float32Array.of(cosine, sine, -1, 0, 0, 0),
+      share: 1,
+      damping: 0,
+    };
+    const believed = cosine / ((1 + cosine) / 2);
+    const right = [(believed * (1 + cosine)) / 2, (believed * sine) / 2, 0, 0, 0, 0];
+    for (const kernels of ['native', 'typescript'] as const) {
+      expect(largest([...(await targetOf(problem, kernels))], right)).toBeLessThan(1e-6);
+    }
+  });
+
+  it('adds hardly anything where all is noise', async () => {
+    const next = random(9);
+    const noise = () => Float32Array.from({ length: 400 }, next);
+    const identity = Float32Array.from({ length: 400 * 400 }, (_, i) => (i % 401 === 0 ? 1 : 0));
+    const weight = new Float32Array(400);
+    const problem = { weight, rows: 1, hessian: identity, missing: noise(), other: noise(), share: 1, damping: 0 };
+    const all = await targetOf({ ...problem, other: problem.missing });
+    const found = await targetOf(problem);
+    expect(Math.hypot(...found)).toBeLessThan(0.15 * Math.hypot(...all));
+  });
+
   it('native kernels solve the same', async () => {
     const { withResidual } = example();
-    const problem = { ...withResidual, share: 0.5, damping: 0.05 };
+    const other = withResidual.missing.map((value, i) => value * (1 + 0.4 * Math.sin(i)));
+    const problem = { ...withResidual, other, share: 0.5, damping: 0.05 };
     const [reference, native] = [await targetOf(problem), await targetOf(problem, 'native')];
     expect(largest([...native], [...reference])).toBeLessThan(1e-6);
   });

@@ -66,7 +66,8 @@ const RUNS = { numRuns: 60, seed: 20260823 };
 
 describe.each(['native', 'typescript'] as const)('with a mismatch (%s)', (kernels) => {
   const problem = layer(11, 60, 48);
-  const missing = problem.weight.map((value, i) => 0.9 * value + 0.05 * Math.cos(i));
+  const half = problem.weight.map((value, i) => 0.3 * value + 0.05 * Math.cos(i));
+  const missing = [half, half.map((value, i) => value * (1 + 0.2 * Math.sin(i)))] as const;
   const recipe = RecipeSchema.parse({ bits: 4, groupSize: 16, mismatch: 0.5 });
   const given = { ...problem, missing, recipe, kernels, threads: 1 };
 

@@ -1,7 +1,7 @@
 import type { KernelChoice } from '../kernels';
 import { type DampingRung, QuantloomError, type Recipe } from '../spec';
 import { METHODS } from './methods';
-import { mismatchTarget } from './mismatch-target';
+import { type MissingHalves, mismatchTarget } from './mismatch-target';
 import { type PreparedHessian, prepareHessian } from './prepare-hessian';
 import type { QuantizationResult } from './quantized-linear';
 import type { QuantizedRows, RowFault, SharedProblem } from './row-block';
@@ -19,10 +19,10 @@ export interface LinearToQuantize {
   readonly hessian: Float64Array | Float32Array | PreparedHessian | null;
   readonly recipe: Recipe;
   /**
-   * `[rows, columns]`: as in MismatchedRows. With a `mismatch` in the recipe and a Hessian, the target of that takes the weight's place,
+   * `[rows, columns]` each: as in MismatchedRows. With a `mismatch` in the recipe and a Hessian, the target of that takes the weight's place,
    * in the report's errors too. Default: none.
    */
-  readonly missing?: Float32Array | null;
+  readonly missing?: MissingHalves | null;
   /** Smallest zero point that the file format can hold (asymmetric): GPTQ v1 cannot store 0. */
   readonly minimumZero: 0 | 1;
   /** Module name, for messages. */
@@ -164,7 +164,8 @@ async function targetOf(
 ): Promise<Float32Array> {
   if (missing === null || mismatch === 0) return weight;
   const rowsOf = (array: Float32Array) => array.slice(first * columns, (first + count) * columns);
-  const part = { weight: rowsOf(weight), missing: rowsOf(missing), rows: count };
+  const halves = [rowsOf(missing[0]), rowsOf(missing[1])] as const;
+  const part = { weight: rowsOf(weight), missing: halves, rows: count };
   const target = await mismatchTarget({ ...part, hessian, share: mismatch }, pool, signal);
   // A weight that is not finite spoils its whole row; it is refused by its own place.
   for (let start = 0; start < target.length; start += columns) {

@@ -43,7 +43,7 @@ async function inChildProcess(body: string): Promise<Record<string, unknown>> {
     const hessian = new Float64Array(columns * columns);
     for (let i = 0; i < columns; i++) for (let j = 0; j < columns; j++) hessian[i * columns + j] = 0.9 ** Math.abs(i - j);
     const recipe = { method: 'gptq', bits: 4, groupSize: 32, symmetric: true, actOrder: 'static', damping: 0.01, scales: 'search', refinements: 3, restarts: 1, groupRounds: 1, mismatch: 0.5 };
-    const missing = weight.map((value, i) => value + 0.1 * Math.cos(i));
+    const missing = [0.1, 0.09].map((size) => weight.map((value, i) => size * (value + Math.cos(i))));
     const problem = { weight, missing, rows, columns, hessian, recipe, minimumZero: 0, kernels: 'typescript' };
     (async () => { ${body} })().then((result) => console.log(JSON.stringify(result)));
   `;

@@ -28,7 +28,8 @@ pub fn js_add_product(
 #[napi(object, object_to_js = false)]
 pub struct MismatchTask {
     pub weight: Float32Array,
-    pub missing: Float32Array,
+    /// By half of the tokens.
+    pub missing: Vec<Float32Array>,
     pub rows: u32,
     pub columns: u32,
     pub factor: Float64Array,
@@ -49,11 +50,15 @@ impl Task for MismatchWork {
         let task = &self.task;
         let (rows, columns) = (task.rows as usize, task.columns as usize);
         require_length(task.weight.len(), rows * columns)?;
-        require_length(task.missing.len(), rows * columns)?;
+        let [one, other] = &task.missing[..] else {
+            return Err(Error::from_reason("missing has two halves"));
+        };
+        require_length(one.len(), rows * columns)?;
+        require_length(other.len(), rows * columns)?;
         require_length(task.factor.len(), columns * columns)?;
         let problem = Mismatch {
             weight: &task.weight,
-            missing: &task.missing,
+            missing: [one, other],
             rows,
             columns,
             factor: &task.factor,

@@ -39,7 +39,8 @@ pub fn add_product(sums: &mut [f64], d: &[f32], rows: usize, x: &[f32], columns:
 /// See MismatchTask in engine/quantizers/mismatch-target.ts.
 pub struct Mismatch<'a> {
     pub weight: &'a [f32],
-    pub missing: &'a [f32],
+    /// By half of the tokens.
+    pub missing: [&'a [f32]; 2],
     pub rows: usize,
     pub columns: usize,
     /// Uᵀ of the inverse of the damped Hessian, `[columns, columns]`, lower triangular.
@@ -48,25 +49,51 @@ pub struct Mismatch<'a> {
     pub share: f64,
 }
 
-/// W + α E Uᵀ U, `[rows, columns]`. Each row's bytes depend on that row alone.
+/// W + α r Δ, Δ = E Uᵀ U, `[rows, columns]`. Each row's bytes depend on that row alone.
 pub fn target(problem: &Mismatch) -> Vec<f32> {
     let &Mismatch {
         weight,
         missing,
         rows,
         columns,
-        factor,
-        scale,
         share,
+        ..
     } = problem;
     let length = rows * columns;
-    assert!(weight.len() == length && missing.len() == length);
-    assert_eq!(factor.len(), columns * columns);
-    let mut numerator: Vec<f64> = missing
-        .par_iter()
-        .map(|&value| value as f64 * scale)
-        .collect();
-    let mut half = vec![0.0; length];
+    assert!(weight.len() == length && missing.iter().all(|half| half.len() == length));
+    assert_eq!(problem.factor.len(), columns * columns);
+    let halves = missing.map(|half| {
+        let given: Vec<f64> = half
+            .par_iter()
+            .map(|&value| value as f64 * problem.scale)
+            .collect();
+        let solved = solved(&given, problem);
+        (given, solved)
+    });
+    let mut target = weight.to_vec();
+    let moved = target.par_chunks_mut(columns).enumerate();
+    moved.for_each(|(row, numbers)| {
+        let part = row * columns..(row + 1) * columns;
+        let [one, other] = [&halves[0], &halves[1]]
+            .map(|(given, solved)| (&given[part.clone()], &solved[part.clone()]));
+        let moved = share * reliability(one, other);
+        for (j, number) in numbers.iter_mut().enumerate() {
+            *number = (*number as f64 + moved * (one.1[j] + other.1[j]) / 2.0) as f32;
+        }
+    });
+    target
+}
+
+/// Times (H + δ I)⁻¹.
+fn solved(given: &[f64], problem: &Mismatch) -> Vec<f64> {
+    let &Mismatch {
+        rows,
+        columns,
+        factor,
+        ..
+    } = problem;
+    let mut half = vec![0.0; given.len()];
+    let mut whole = vec![0.0; given.len()];
     let product = |a: &[f64], b: Matrix<f64>, c: &mut [f64], triangles: Triangles| unsafe {
         Product {
             a: Matrix::rows(a.as_ptr(), columns),
@@ -90,13 +117,21 @@ pub fn target(problem: &Mismatch) -> Vec<f32> {
         ..Triangles::default()
     };
     let factors = Matrix::rows(factor.as_ptr(), columns);
-    product(&numerator, factors, &mut half, lower);
+    product(given, factors, &mut half, lower);
     let turned = Matrix::columns(factor.as_ptr(), columns);
-    product(&half, turned, &mut numerator, upper);
-    let regression = numerator.par_iter().zip(weight);
-    regression
-        .map(|(&regression, &weight)| (weight as f64 + share * regression) as f32)
-        .collect()
+    product(&half, turned, &mut whole, upper);
+    whole
+}
+
+/// How much of a row of Δ both halves of the tokens agree on, 0 to 1. Rows of E and of Δ from either half.
+fn reliability(one: (&[f64], &[f64]), other: (&[f64], &[f64])) -> f64 {
+    let (mut signal, mut all) = (0.0, 0.0);
+    for j in 0..one.0.len() {
+        signal += one.1[j] * other.0[j];
+        all += (one.1[j] + other.1[j]) * (one.0[j] + other.0[j]);
+    }
+    let ratio = 4.0 * signal / all;
+    if ratio > 0.0 { ratio.min(1.0) } else { 0.0 }
 }
 
 #[cfg(test)]
@@ -147,7 +182,7 @@ mod tests {
         let (weight, missing) = (floats(rows * n, 3), floats(rows * n, 4));
         let whole = Mismatch {
             weight: &weight,
-            missing: &missing,
+            missing: [&missing, &missing],
             rows,
             columns: n,
             factor: &factor,
@@ -169,10 +204,17 @@ mod tests {
         }
         let part = Mismatch {
             weight: &weight[5 * n..16 * n],
-            missing: &missing[5 * n..16 * n],
+            missing: [&missing[5 * n..16 * n], &missing[5 * n..16 * n]],
             rows: 11,
             ..whole
         };
         assert_eq!(target(&part), found[5 * n..16 * n]);
+        // Halves that say the opposite are not believed, nor is one alone.
+        let opposite: Vec<f32> = missing.iter().map(|value| -value).collect();
+        let nothing = vec![0.0; missing.len()];
+        for other in [&opposite, &nothing] {
+            let missing = [&missing[..], &other[..]];
+            assert_eq!(target(&Mismatch { missing, ..whole }), weight);
+        }
     }
 }

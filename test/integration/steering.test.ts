@@ -31,7 +31,8 @@ describe('steering a job', () => {
   const calibrated = (id: string, changes: Partial<QuantizationSpecInput> = {}): QuantizationSpecInput => ({
     model: 'demo',
     output: stack.output(`out/${id}/result`),
-    recipe: { bits: 4, groupSize: 64, refinements: 0, scales: 'minmax' },
+    // Without a mismatch layers wait for nothing but themselves.
+    recipe: { bits: 4, groupSize: 64, refinements: 0, scales: 'minmax', mismatch: 0 },
     calibration: { source: 'demo', samples: 2, sequenceLength: 32, sliceTokens: 32, seed: ++seed },
     ...changes,
   });
