@@ -1,19 +1,12 @@
-import { formatOf, serializeSafetensors } from '../engine/checkpoints';
+import { formatOf, recordedLinears, type SignedReport, serializeSafetensors } from '../engine/checkpoints';
 import { decodeFloats, encodeFloats } from '../engine/numbers';
 import { parseQuantizedLinear } from '../engine/quantizers';
-import type {
-  ArtifactRef,
-  BlockReport,
-  LinearReport,
-  ModelPlan,
-  QuantizationSpec,
-  Tensor,
-  TensorTable,
-} from '../engine/spec';
+import type { ArtifactRef, BlockReport, ModelPlan, QuantizationSpec, Tensor, TensorTable } from '../engine/spec';
 import { dropActivations } from './drop-activations';
 import { readDocument, viewModel } from './model-view';
 import type { ActivityRuntime, Attempt } from './runtime';
 import { type Bench, defineStep, type Effort, perform, readingBench, together } from './step';
+import { verifyStoredShard } from './verify-shard';
 
 export interface PackedLayer extends Effort {
   /** By format: a complete safetensors file, a shard of the checkpoint as it will be published. */
@@ -59,8 +52,10 @@ async function readTensor(ref: ArtifactRef, bench: Bench): Promise<Tensor> {
 export type BlockHistory = Omit<BlockReport, 'linears' | 'index' | 'name'>;
 
 /**
- * Stores a finished block in its final format, so that assembling the checkpoint is linking, not packing.
+ * Stores a finished block in its final format, so that assembling the checkpoint is linking, not packing; and verifies what is stored.
  * What only this block read is dropped then. Without `block`: the tensors that no block owns (embeddings, final norm, a head that is kept).
+ *
+ * @throws QuantloomError VerificationFailed when a shard does not hold what the quantizer meant.
  */
 export async function packLayer(
   input: {
@@ -68,7 +63,7 @@ export async function packLayer(
     table: ArtifactRef;
     block: number | null;
     quantized: Readonly<Record<string, ArtifactRef>>;
-    /** Documents: LinearReport[], one per stage. */
+    /** Documents: SignedReport[], one per stage. */
     reports: readonly ArtifactRef[];
     history: BlockHistory | null;
     /** SHA-256 of artifacts that nobody reads once the block is packed. */
@@ -86,21 +81,24 @@ export async function packLayer(
       .map((name) => [name, table[name] as ArtifactRef]),
   );
   const dtypes = dtypesToWrite(kept, plan);
-  const linears = plan.blocks.flatMap((block) => block.stages.flatMap((stage) => stage.linears));
+  const planned = plan.blocks.flatMap((block) => block.stages.flatMap((stage) => stage.linears));
+  const reports = await readReports(input.reports, runtime, attempt);
+  const linears = recordedLinears(reports);
   const shards: Record<string, ArtifactRef> = {};
   const efforts: Effort[] = [];
   for (const format of plan.spec.formats) {
-    const layout = formatOf(format).layout(linears);
+    const layout = formatOf(format).layout(planned);
     const packed = await perform(
       packStep,
       { format, layout, quantized: input.quantized, kept, dtypes },
       runtime,
       attempt,
     );
-    shards[format] = packed.shard;
-    efforts.push(packed);
+    const { shard } = packed;
+    shards[format] = shard;
+    efforts.push(packed, await verifyStoredShard({ shard, format, layout, linears }, runtime, attempt));
   }
-  const report = await reportOf(input, plan.blocks, runtime, attempt);
+  const report = await storeReport(input, reports, plan.blocks, runtime);
   await dropActivations({ sha256s: input.retired }, runtime);
   return { shards, report, ...together(efforts) };
 }
@@ -112,18 +110,26 @@ function dtypesToWrite(kept: PackInput['kept'], { tensors }: ModelPlan): PackInp
   return Object.fromEntries(other.map(([name]) => [name, tensors[name]?.dtype as 'F32' | 'F16' | 'BF16']));
 }
 
-async function reportOf(
-  input: Parameters<typeof packLayer>[0],
-  blocks: readonly { readonly index: number; readonly name: string }[],
+async function readReports(
+  refs: readonly ArtifactRef[],
   runtime: ActivityRuntime,
   attempt: Attempt,
+): Promise<SignedReport[]> {
+  const bench = readingBench(runtime, attempt);
+  const reports: SignedReport[] = [];
+  for (const ref of refs) reports.push(...(await bench.readDocument<SignedReport[]>(ref)));
+  return reports;
+}
+
+async function storeReport(
+  input: Parameters<typeof packLayer>[0],
+  linears: readonly SignedReport[],
+  blocks: readonly { readonly index: number; readonly name: string }[],
+  { store }: ActivityRuntime,
 ): Promise<ArtifactRef | null> {
   const block = input.block === null ? undefined : blocks[input.block];
   if (!block || !input.history) return null;
-  const bench = readingBench(runtime, attempt);
-  const linears: LinearReport[] = [];
-  for (const reports of input.reports) linears.push(...(await bench.readDocument<LinearReport[]>(reports)));
   const report: BlockReport = { index: block.index, name: block.name, linears, ...input.history };
   const content = Buffer.from(JSON.stringify(report));
-  return { kind: 'document', sha256: await runtime.store.put(content), bytes: content.byteLength };
+  return { kind: 'document', sha256: await store.put(content), bytes: content.byteLength };
 }

@@ -16,6 +16,7 @@ export { modelCard } from './model-card';
 export { type CheckpointReader, openCheckpoint } from './open-checkpoint';
 export { describeFile, type OutputFile } from './output-file';
 export { publishDirectory } from './publish-directory';
+export { type RecordedLinear, recordedLinears } from './recorded-linears';
 export {
   layoutSafetensors,
   parseSafetensors,
@@ -26,8 +27,10 @@ export {
   type SafetensorsLayout,
   serializeSafetensors,
 } from './safetensors';
+export { type CheckpointShard, shardsOfCheckpoint } from './shards-of-checkpoint';
 export type { VerificationCheck } from './verification/check';
 export { requireVerified, type VerificationResult, verifyCheckpoint } from './verify-checkpoint';
+export { requireShardVerified, type ShardDescription, type ShardVerification, verifyShard } from './verify-shard';
 export { shardName, writeShardIndex } from './write-shard-index';
 
 /** Every format that can be written. */

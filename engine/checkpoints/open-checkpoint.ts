@@ -4,8 +4,8 @@ import { bytesOf, decodeFloats } from '../numbers';
 import type { QuantizedLinear } from '../quantizers/quantized-linear';
 import { type FloatTensor, QuantloomError, type SourceTensor, type Tensor } from '../spec';
 import { dequantizeLinear } from './dequantize-linear';
-import { decodeLinear, type GptqTensors } from './gptq/decode-linear';
 import { moduleSettings, readGptqConfig } from './gptq/module-settings';
+import { GPTQ_PARTS, readLinear } from './gptq/read-linear';
 import { readTensor } from './safetensors';
 import { readWeightFiles } from './weight-files';
 
@@ -29,8 +29,6 @@ export interface CheckpointReader {
   /** The quantized weight of a module (a name without `.weight`), or null when it is dense. */
   linear(module: string): Promise<QuantizedLinear | null>;
 }
-
-const GPTQ_PARTS = ['qweight', 'qzeros', 'scales', 'g_idx'] as const;
 
 /**
  * Opens a dense or GPTQ directory (any producer's): reads config.json and the headers, no weights.
@@ -65,14 +63,11 @@ export async function openCheckpoint(directory: string): Promise<CheckpointReade
   };
   const linear = async (module: string): Promise<QuantizedLinear | null> => {
     if (!quantized.has(module)) return null;
-    const settings = settingsOf(module);
-    const parts: Partial<Record<(typeof GPTQ_PARTS)[number], Tensor>> = {};
-    for (const part of GPTQ_PARTS) {
-      const tensor = tensors.get(`${module}.${part}`);
-      if (tensor) parts[part] = await readTensor(directory, tensor);
-      else if (part !== 'g_idx') throw invalid(`${module}.${part} is missing beside ${module}.qweight.`);
-    }
-    return decodeLinear(module, parts as GptqTensors, settings);
+    const read = async (name: string) => {
+      const tensor = tensors.get(name);
+      return tensor ? readTensor(directory, tensor) : null;
+    };
+    return readLinear(module, { where: directory, settings: settingsOf(module), read });
   };
 
   return {

@@ -19,7 +19,7 @@ const SHARD = 'model-00002-of-00003.safetensors';
 /** What the tests change of config.json, the index and the manifest. */
 interface Config {
   num_hidden_layers: number;
-  quantization_config: { bits: number };
+  quantization_config: { bits: number; checkpoint_format: string };
   weight_map: Record<string, string>;
   linears: Record<string, { recipe: { bits: number } }>;
 }
@@ -92,6 +92,18 @@ describe('an untouched checkpoint', () => {
       'Without a manifest it is not known what the quantizer meant.',
     ]);
   });
+});
+
+it('checks files, headers, index and census of a checkpoint whose values have been verified', async () => {
+  await writeTinyCheckpoint(directory);
+  const result = await verifyCheckpoint(directory, { values: false });
+  expect(result).toMatchObject({ passed: true, kind: 'gptq', hasManifest: true });
+  expect(result.checks.map(({ name }) => name)).toEqual([
+    'the checkpoint can be opened',
+    'files are those of the manifest',
+    'headers and index agree',
+    'tensors are those that config.json implies',
+  ]);
 });
 
 describe('a damaged checkpoint', () => {
@@ -220,6 +232,24 @@ describe('a damaged checkpoint', () => {
     expect(findings(await verifyCheckpoint(directory))['tensors are those that config.json implies']?.[0]).toContain(
       `${MODULE}: config.json says {"bits":4,"groupSize":32,"symmetric":true}, the manifest {"bits":3`,
     );
+  });
+
+  it('is found when the manifest recorded another layout', async () => {
+    await edit('config.json', (config) => {
+      config.quantization_config.checkpoint_format = 'gptq_v2';
+    });
+    for (const values of [true, false]) {
+      expect(
+        findings(await verifyCheckpoint(directory, { values }))['tensors are those that config.json implies'],
+      ).toEqual(['config.json says layout gptq_v2, the manifest gptq']);
+    }
+  });
+
+  it('is found by the hash of a file when values are not looked at', async () => {
+    await damage('model.layers.1.input_layernorm.weight', (bytes) => bytes.writeUInt16LE(0x7e00, 2 * 9));
+    expect(findings(await verifyCheckpoint(directory, { values: false }))).toEqual({
+      'files are those of the manifest': [expect.stringContaining(`${SHARD}: SHA-256`)],
+    });
   });
 
   it('is found by a manifest that is none', async () => {

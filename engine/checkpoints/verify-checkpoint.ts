@@ -1,14 +1,15 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { QuantloomError } from '../spec';
-import { readGptqConfig } from './gptq/module-settings';
+import { type GptqConfig, moduleSettings, readGptqConfig } from './gptq/module-settings';
 import { MANIFEST_FILE, type Manifest, parseManifest } from './manifest';
-import { openCheckpoint } from './open-checkpoint';
+import { type CheckpointReader, openCheckpoint } from './open-checkpoint';
 import { CheckRecord, type VerificationCheck } from './verification/check';
 import { checkCensus } from './verification/check-census';
 import { checkDense } from './verification/check-dense';
-import { checkFiles, checkHeaders } from './verification/check-files';
+import { checkFiles, checkHeaders, type TensorPlaces } from './verification/check-files';
 import { checkLinears } from './verification/check-linears';
+import { requirePassed } from './verification/require-passed';
+import { TensorsOfDirectory } from './verification/tensors-of-directory';
 
 export interface VerificationResult {
   readonly directory: string;
@@ -18,6 +19,12 @@ export interface VerificationResult {
   /** Whether the directory has a `quantloom.json`; without one less can be checked, and the notes say what. */
   readonly hasManifest: boolean;
   readonly checks: readonly VerificationCheck[];
+}
+
+export interface VerificationOptions {
+  readonly signal?: AbortSignal;
+  /** false: no value is looked at, since `verifyShard` has verified the files that the manifest names. Default true. */
+  readonly values?: boolean;
 }
 
 /**
@@ -30,7 +37,7 @@ export interface VerificationResult {
  */
 export async function verifyCheckpoint(
   directory: string,
-  { signal }: { readonly signal?: AbortSignal } = {},
+  { signal, values = true }: VerificationOptions = {},
 ): Promise<VerificationResult> {
   const opening = new CheckRecord('the checkpoint can be opened', 'directory');
   const manifest = await readManifest(directory, opening);
@@ -45,8 +52,7 @@ export async function verifyCheckpoint(
     kind = reader.kind;
     opening.checked++;
     checks.push(checkCensus(reader.config, gptq, places, manifest));
-    if (gptq) checks.push(...Object.values(await checkLinears(reader, gptq, places, manifest, signal)));
-    checks.push(await checkDense(directory, places, signal));
+    if (values) checks.push(...(await checkValues({ reader, gptq, places, manifest, signal })));
   } catch (error) {
     if (signal?.aborted) throw error;
     opening.find((error as Error).message);
@@ -62,16 +68,49 @@ export async function verifyCheckpoint(
 
 /** @throws QuantloomError VerificationFailed that lists the findings; `details.checks` has all checks. */
 export function requireVerified(result: VerificationResult): void {
-  if (result.passed) return;
-  const failed = result.checks.filter(({ findingCount }) => findingCount > 0);
-  const total = failed.reduce((sum, { findingCount }) => sum + findingCount, 0);
-  const shown = failed.flatMap(({ name, findings }) => findings.slice(0, 3).map((finding) => `[${name}] ${finding}`));
-  throw new QuantloomError(
-    'VerificationFailed',
-    `${result.directory}: ${total} findings. ${shown.slice(0, 6).join('; ')}. ` +
-      'The checkpoint is not to be used: write it again; if it was copied, compare it with the original.',
-    { details: { directory: result.directory, checks: result.checks } },
-  );
+  requirePassed(result.checks, {
+    where: result.directory,
+    advice: 'The checkpoint is not to be used: write it again; if it was copied, compare it with the original.',
+    details: { directory: result.directory },
+  });
+}
+
+interface OpenedCheckpoint {
+  readonly reader: CheckpointReader;
+  readonly gptq: GptqConfig | null;
+  readonly places: TensorPlaces;
+  readonly manifest: Manifest | null;
+  readonly signal: AbortSignal | undefined;
+}
+
+async function checkValues({ reader, gptq, places, manifest, signal }: OpenedCheckpoint): Promise<CheckRecord[]> {
+  const stored = new TensorsOfDirectory(reader.directory, places);
+  try {
+    const dense = () => checkDense(stored, signal);
+    if (!gptq) return [await dense()];
+    const witnesses = {
+      describedBy: 'config.json says',
+      settingsOf: (module: string) => moduleSettings(gptq, module),
+      weightOf: async (module: string) => (await reader.float(`${module}.weight`)).data,
+      meantSha256: (module: string) => manifest?.linears[module]?.weightSha256 ?? null,
+    };
+    const linears = await checkLinears(stored, witnesses, signal);
+    noteUnrecorded(manifest, linears.meaning);
+    return [...Object.values(linears), await dense()];
+  } finally {
+    await stored.close();
+  }
+}
+
+function noteUnrecorded(manifest: Manifest | null, check: CheckRecord): void {
+  if (!manifest) {
+    check.note('Without a manifest it is not known what the quantizer meant.');
+    return;
+  }
+  const unrecorded = Object.values(manifest.linears).filter(
+    ({ recipe, weightSha256 }) => recipe && !weightSha256,
+  ).length;
+  if (unrecorded > 0) check.note(`The manifest does not record the weights of ${unrecorded} linears.`);
 }
 
 async function readManifest(directory: string, check: CheckRecord): Promise<Manifest | null> {

@@ -94,12 +94,20 @@ function quantizeLinears({ captures }: Stage, calibrated: boolean): number {
   return hessian + Math.max(0, ...captures.map(({ rows }) => rows)) * columns * (4 + 3 * FLOAT_BYTES + 2);
 }
 
-/** All tensors of the block as they are kept or packed, twice (tensors, file), and one quantized linear. */
+/**
+ * Packing: all tensors of the block as they are kept or packed, twice (tensors, file), and one quantized linear. Verifying: the file, at most as
+ * large as the tensors, and of one linear the words as stored, the codes and the weight in float32.
+ */
 function packLayer({ plan }: WorkToDo): number {
   const bytesOf = (names: readonly string[]) => total(names.map((name) => plan.tensors[name]?.bytes ?? 0));
-  const linears = plan.blocks.flatMap(({ stages }) => stages.flatMap((stage) => stage.linears));
-  const blocks = plan.blocks.map(({ tensors }) => 2 * bytesOf(tensors));
-  return Math.max(0, 2 * bytesOf(plan.remainder), ...blocks) + Math.max(0, ...linears.map(quantizedLinearBytes));
+  const blocks = plan.blocks.map(({ tensors, stages }) => {
+    const file = bytesOf(tensors);
+    const linears = stages.flatMap((stage) => stage.linears);
+    const packing = Math.max(0, ...linears.map(quantizedLinearBytes));
+    const verifying = linears.map((linear) => quantizedLinearBytes(linear) + 5 * linear.rows * linear.columns);
+    return file + Math.max(file + packing, ...verifying);
+  });
+  return Math.max(2 * bytesOf(plan.remainder), ...blocks);
 }
 
 /** One layer's weights or the head's as float32, the embedding, the activations of a pass, and the logits of one window. */

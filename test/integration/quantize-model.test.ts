@@ -134,6 +134,8 @@ describe('the workflow quantizeModel', () => {
     const before = stack.log.length;
     const second = await stack.run({ ...spec, output: stack.output('again-2') }, 'again-2');
     expect(stack.log.slice(before).filter(({ event }) => event === 'computed')).toHaveLength(1);
+    // Four layers and what no layer owns: when they are packed, and once more at the end.
+    expect(stack.log.slice(before).filter(({ step }) => step === 'verify-shard')).toHaveLength(2 * 5);
     expect(second.cached).toBe(first.cached + first.computed);
     expect(await weightDigests(stack.output('again-2'))).toEqual(await weightDigests(stack.output('again')));
   }, 120_000);

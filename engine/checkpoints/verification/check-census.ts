@@ -89,8 +89,12 @@ function expectedTensors(
   }
 }
 
-/** The config against the recipes that the manifest records. */
+/** The config against the layout and the recipes that the manifest records. */
 function checkLinearsOfManifest(manifest: Manifest, gptq: GptqConfig | null, check: CheckRecord): void {
+  if (gptq) {
+    const { layout } = manifest;
+    check.expect(gptq.layout === layout, () => `config.json says layout ${gptq.layout}, the manifest ${layout}`);
+  }
   for (const [name, { recipe }] of Object.entries(manifest.linears)) {
     const isHead = !/\.\d+\./.test(name);
     const settings = gptq && (!isHead || gptq.lm_head) ? moduleSettings(gptq, name) : null;

@@ -1,4 +1,4 @@
-import { fieldAt, halfFloat, type PackedLanes } from './gptq-fields';
+import { fieldsAt, halfFloat, type PackedLanes } from './gptq-fields';
 
 /** The bytes of one linear as they lie in the file, with what the config says about them. */
 export interface RawGptqLinear {
@@ -19,7 +19,7 @@ export interface RawGptqLinear {
   readonly symmetric: boolean;
 }
 
-/** Decoder of the verification: one lookup per code, no code shared with the packer. */
+/** Decoder of the verification: no code shared with the packer, nor with the reader. */
 export class GptqWeights {
   /** `[G, N]` as in the file. */
   readonly scales: Float32Array;
@@ -34,23 +34,31 @@ export class GptqWeights {
     const planar = raw.checkpointFormat === 'gptq_p' || (bits > 4 && bits < 8);
     this.codes = { words: wordsOf(raw.qweight), bits, planar, laneStride: 1, wordStride: N };
     const zeros = { words: wordsOf(raw.qzeros), bits, planar, laneStride: (N / 32) * bits, wordStride: 1 };
-    this.storedZeros = Uint8Array.from({ length: G * N }, (_, at) => fieldAt(zeros, Math.floor(at / N), at % N));
+    this.storedZeros = new Uint8Array(G * N);
+    const ofRow = new Uint8Array(G);
+    for (let row = 0; row < N; row++) {
+      fieldsAt(zeros, 0, row, ofRow);
+      for (let group = 0; group < G; group++) this.storedZeros[group * N + row] = ofRow[group] as number;
+    }
     this.scales = Float32Array.from({ length: G * N }, (_, at) => halfFloat(raw.scales.readUInt16LE(2 * at)));
     this.zeroOffset = this.findZeroOffset();
   }
 
-  /** `W[first .. first + count, :]`, `(code - zero) * scale`. Neighbouring rows lie beside each other in the file: some at once are faster. */
-  rows(first: number, count: number): Float32Array {
+  /**
+   * `W[first .. first + count, :]`, `(code - zero) * scale`, in memory of `count * K` numbers. Neighbouring rows lie beside each other in the
+   * file: some at once are faster.
+   */
+  rows(first: number, count: number, weights = new Float32Array(count * this.raw.K)): Float32Array {
     const { K, N, bits, groupOf } = this.raw;
-    const { codes, scales, storedZeros, zeroOffset } = this;
+    const { scales, storedZeros, zeroOffset } = this;
     const largest = (1 << bits) - 1;
-    const weights = new Float32Array(count * K);
+    const codes = new Uint8Array(count);
     for (let column = 0; column < K; column++) {
       const group = (groupOf[column] as number) * N + first;
+      fieldsAt(this.codes, first, column, codes);
       for (let row = 0; row < count; row++) {
         const zero = ((storedZeros[group + row] as number) + zeroOffset) & largest;
-        const code = fieldAt(codes, first + row, column);
-        weights[row * K + column] = (code - zero) * (scales[group + row] as number);
+        weights[row * K + column] = ((codes[row] as number) - zero) * (scales[group + row] as number);
       }
     }
     return weights;

@@ -1,6 +1,6 @@
 /**
- * Random access to the fields of a packed GPTQ tensor, written from the format's description and not from the packer: every code
- * is looked up on its own.
+ * The fields of a packed GPTQ tensor, written from the format's description and not from the packer: where a code lies is computed for
+ * every index of a lane on its own.
  *
  * A lane is the sequence of codes that are packed together: a column of qweight, a row of qzeros.
  */
@@ -14,33 +14,48 @@ export interface PackedLanes {
   readonly wordStride: number;
 }
 
-/** Code `index` of a lane. */
-export function fieldAt(packed: PackedLanes, lane: number, index: number): number {
+/** Code `index` of the lanes from `firstLane` on, as many as `codes` has room for. */
+export function fieldsAt(packed: PackedLanes, firstLane: number, index: number, codes: Uint8Array): void {
   const { bits } = packed;
-  if (!packed.planar) return bitsAt(packed, lane, 0, index * bits, bits);
-  // The planes of b bits are the binary digits of b, the highest first: 5 = 4 + 1, 7 = 4 + 2 + 1.
-  const firstWord = (index >>> 5) * bits;
-  const inBlock = index & 31;
-  let code = 0;
-  let bitsDone = 0;
-  for (let width = 8; width >= 1; width >>>= 1) {
-    if ((bits & width) === 0) continue;
-    // A plane of width w fills w words: those before it are as many as the bits before it.
-    code |= bitsAt(packed, lane, firstWord + bitsDone, inBlock * width, width) << bitsDone;
-    bitsDone += width;
+  codes.fill(0);
+  if (!packed.planar) {
+    addBits(packed, { firstLane, firstWord: 0, position: index * bits, count: bits, shift: 0 }, codes);
+    return;
   }
-  return code;
+  // The planes of b bits are the binary digits of b, the highest first: 5 = 4 + 1, 7 = 4 + 2 + 1.
+  const blockWord = (index >>> 5) * bits;
+  const inBlock = index & 31;
+  let shift = 0;
+  for (let count = 8; count >= 1; count >>>= 1) {
+    if ((bits & count) === 0) continue;
+    // A plane of width w fills w words: those before it are as many as the bits before it.
+    addBits(packed, { firstLane, firstWord: blockWord + shift, position: inBlock * count, count, shift }, codes);
+    shift += count;
+  }
 }
 
-/** `count` bits from bit `position` of the stream that starts at word `firstWord` of the lane, the lowest bit first. */
-function bitsAt(packed: PackedLanes, lane: number, firstWord: number, position: number, count: number): number {
-  const { words, wordStride } = packed;
-  const at = lane * packed.laneStride + (firstWord + (position >>> 5)) * wordStride;
+/** `count` bits from bit `position` of the stream that starts at word `firstWord` of each lane, the lowest bit first. */
+interface BitRange {
+  readonly firstLane: number;
+  readonly firstWord: number;
+  readonly position: number;
+  readonly count: number;
+  /** Where they belong in a code. */
+  readonly shift: number;
+}
+
+function addBits(packed: PackedLanes, { firstLane, firstWord, position, count, shift }: BitRange, codes: Uint8Array) {
+  const { words, wordStride, laneStride } = packed;
+  const mask = (1 << count) - 1;
   const skipped = position & 31;
   const inFirst = 32 - skipped;
-  let value = (words[at] as number) >>> skipped;
-  if (inFirst < count) value |= (words[at + wordStride] as number) << inFirst;
-  return value & ((1 << count) - 1);
+  const straddles = inFirst < count;
+  let at = firstLane * laneStride + (firstWord + (position >>> 5)) * wordStride;
+  for (let lane = 0; lane < codes.length; lane++, at += laneStride) {
+    let value = (words[at] as number) >>> skipped;
+    if (straddles) value |= (words[at + wordStride] as number) << inFirst;
+    codes[lane] = (codes[lane] as number) | ((value & mask) << shift);
+  }
 }
 
 /** An IEEE 754 binary16 number from its bits. */

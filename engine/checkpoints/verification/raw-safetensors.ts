@@ -1,9 +1,8 @@
-import { type FileHandle, open } from 'node:fs/promises';
+import { type ByteSource, bytesInMemory, openBytes } from './byte-source';
+import type { StoredTensor, StoredTensors } from './stored-tensors';
 
 /** Where a tensor lies in a file: absolute byte range. */
-export interface RawTensor {
-  readonly dtype: string;
-  readonly shape: readonly number[];
+export interface RawTensor extends StoredTensor {
   readonly begin: number;
   readonly end: number;
 }
@@ -32,43 +31,51 @@ const BYTES: Readonly<Record<string, number>> = {
  *
  * Format: 8 bytes little-endian header length, a JSON object of name to `{dtype, shape, data_offsets}`, then the data.
  */
-export class RawSafetensors {
+export class RawSafetensors implements StoredTensors {
   private constructor(
-    private readonly handle: FileHandle,
+    private readonly source: ByteSource,
     readonly tensors: ReadonlyMap<string, RawTensor>,
     readonly metadata: Readonly<Record<string, string>>,
-    readonly bytes: number,
   ) {}
 
   /** @throws Error saying what about the header is wrong. */
   static async open(path: string): Promise<RawSafetensors> {
-    const handle = await open(path, 'r');
+    const source = await openBytes(path);
     try {
-      const { size } = await handle.stat();
-      const length = Number((await readRange(handle, 0, 8)).readBigUInt64LE());
-      if (length > MAX_HEADER_BYTES || length + 8 > size) {
-        throw new Error(`the header says ${length} bytes, the file has ${size}`);
-      }
-      const header = JSON.parse((await readRange(handle, 8, 8 + length)).toString('utf8')) as Record<string, unknown>;
-      const { __metadata__: metadata, ...entries } = header;
-      const tensors = new Map<string, RawTensor>();
-      for (const [name, entry] of Object.entries(entries)) tensors.set(name, rawTensor(name, entry, 8 + length, size));
-      requireNoHoles(tensors, 8 + length, size);
-      return new RawSafetensors(handle, tensors, (metadata ?? {}) as Record<string, string>, size);
+      return await RawSafetensors.parse(source);
     } catch (error) {
-      await handle.close();
+      await source.close();
       throw error;
     }
+  }
+
+  /** A file that is in memory; what is read are views of it. @throws Error saying what about the header is wrong. */
+  static of(content: Uint8Array): Promise<RawSafetensors> {
+    return RawSafetensors.parse(bytesInMemory(content));
+  }
+
+  private static async parse(source: ByteSource): Promise<RawSafetensors> {
+    const { size } = source;
+    const length = Number((await source.read(0, 8)).readBigUInt64LE());
+    if (length > MAX_HEADER_BYTES || length + 8 > size) {
+      throw new Error(`the header says ${length} bytes, the file has ${size}`);
+    }
+    const header = JSON.parse((await source.read(8, 8 + length)).toString('utf8')) as Record<string, unknown>;
+    const { __metadata__: metadata, ...entries } = header;
+    const tensors = new Map<string, RawTensor>();
+    for (const [name, entry] of Object.entries(entries)) tensors.set(name, rawTensor(name, entry, 8 + length, size));
+    requireNoHoles(tensors, 8 + length, size);
+    return new RawSafetensors(source, tensors, (metadata ?? {}) as Record<string, string>);
   }
 
   async read(name: string): Promise<Buffer> {
     const tensor = this.tensors.get(name);
     if (!tensor) throw new Error(`there is no tensor ${name}`);
-    return readRange(this.handle, tensor.begin, tensor.end);
+    return this.source.read(tensor.begin, tensor.end);
   }
 
   async close(): Promise<void> {
-    await this.handle.close();
+    await this.source.close();
   }
 }
 
@@ -92,18 +99,4 @@ function requireNoHoles(tensors: ReadonlyMap<string, RawTensor>, dataStart: numb
     at = tensor.end;
   }
   if (at !== size) throw new Error(`the tensors end at byte ${at}, the file at ${size}`);
-}
-
-/** One read call returns at most 2 GiB. */
-const READ_BYTES = 1 << 30;
-
-async function readRange(handle: FileHandle, begin: number, end: number): Promise<Buffer> {
-  const buffer = Buffer.allocUnsafe(end - begin);
-  let done = 0;
-  while (done < buffer.length) {
-    const { bytesRead } = await handle.read(buffer, done, Math.min(READ_BYTES, buffer.length - done), begin + done);
-    if (bytesRead === 0) throw new Error(`the file ends at byte ${begin + done}, ${end} were expected`);
-    done += bytesRead;
-  }
-  return buffer;
 }

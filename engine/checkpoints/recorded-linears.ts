@@ -1,0 +1,24 @@
+import type { Recipe } from '../spec';
+
+/** What the quantizer recorded of a linear that is stored quantized. */
+export interface RecordedLinear {
+  readonly bits: number;
+  /** Columns per group; -1: one group. */
+  readonly groupSize: number;
+  readonly symmetric: boolean;
+  /** null: not recorded. */
+  readonly weightSha256: string | null;
+}
+
+/** What verification needs of reports, or of a manifest's linears, by module. Those that are kept in 16 bit are left out. */
+export function recordedLinears(
+  linears: Iterable<{ readonly name: string; readonly recipe: Recipe | null; readonly weightSha256: string | null }>,
+): Record<string, RecordedLinear> {
+  const recorded: Record<string, RecordedLinear> = {};
+  for (const { name, recipe, weightSha256 } of linears) {
+    if (recipe === null) continue;
+    const { bits, groupSize, symmetric } = recipe;
+    recorded[name] = { bits, groupSize, symmetric, weightSha256 };
+  }
+  return recorded;
+}
