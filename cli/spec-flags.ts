@@ -152,7 +152,7 @@ export const SPEC_FLAGS: readonly SpecFlag[] = [
   },
   {
     flags: '--original-share <share>',
-    description: 'share of the calibration set that a mismatch is estimated from (default 0.25)',
+    description: 'share of the calibration set that a mismatch is estimated from (default: of the quality)',
     path: ['calibration', 'originalShare'],
     parse: realNumber,
   },

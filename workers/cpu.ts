@@ -1,9 +1,10 @@
 import type { Worker } from '@temporalio/worker';
+import { TASK_QUEUES } from '../engine/spec';
 import type { WorkerPlace } from './connect';
 import type { WorkerSettings } from './settings';
-import { createTensorWorker } from './tensor-worker';
+import { createTensorWorkers } from './tensor-workers';
 
 /** Reads, solves, packs, assembles: one activity computes while another waits for the store. */
-export function createCpuWorker(settings: WorkerSettings, place: WorkerPlace): Promise<Worker> {
-  return createTensorWorker('cpu', 2, settings, place);
+export function createCpuWorkers(settings: WorkerSettings, place: WorkerPlace): Promise<Worker[]> {
+  return createTensorWorkers({ [TASK_QUEUES.cpu]: 2 }, settings, place);
 }

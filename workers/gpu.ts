@@ -1,9 +1,13 @@
 import type { Worker } from '@temporalio/worker';
+import { AHEAD_TASK_QUEUE, TASK_QUEUES } from '../engine/spec';
 import type { WorkerPlace } from './connect';
 import type { WorkerSettings } from './settings';
-import { createTensorWorker } from './tensor-worker';
+import { createTensorWorkers } from './tensor-workers';
 
-/** Runs matrix products, one activity after another since each takes the whole device; the next one reads its first batch meanwhile. */
-export function createGpuWorker(settings: WorkerSettings, place: WorkerPlace): Promise<Worker> {
-  return createTensorWorker('gpu', 2, settings, place);
+/**
+ * Run matrix products, one activity after another since each takes the whole device; the next one reads its first batch meanwhile. What
+ * nobody waits for yet fills the gaps.
+ */
+export function createGpuWorkers(settings: WorkerSettings, place: WorkerPlace): Promise<Worker[]> {
+  return createTensorWorkers({ [TASK_QUEUES.gpu]: 2, [AHEAD_TASK_QUEUE]: 1 }, settings, place);
 }

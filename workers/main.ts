@@ -3,8 +3,8 @@ import { parseArgs } from 'node:util';
 import { TASK_QUEUES } from '../engine/spec';
 import { connectWorker, installRuntime } from './connect';
 import { createControlWorker } from './control';
-import { createCpuWorker } from './cpu';
-import { createGpuWorker } from './gpu';
+import { createCpuWorkers } from './cpu';
+import { createGpuWorkers } from './gpu';
 import { readWorkerSettings } from './settings';
 import { shutDownWithParent } from './shutdown';
 import { logLine } from './worker-log';
@@ -20,19 +20,19 @@ async function main(): Promise<void> {
   const { connection, namespace } = await connectWorker({ waitSeconds: Number(values.wait) });
   const identity = values.name === undefined ? {} : { identity: `${values.name}:${process.pid}@${hostname()}` };
   const place = { connection, namespace, ...identity };
-  const worker =
+  const workers =
     queue === 'control'
-      ? await createControlWorker(place)
+      ? [await createControlWorker(place)]
       : queue === 'cpu'
-        ? await createCpuWorker(settings, place)
+        ? await createCpuWorkers(settings, place)
         : queue === 'gpu'
-          ? await createGpuWorker(settings, place)
-          : null;
-  if (worker === null)
+          ? await createGpuWorkers(settings, place)
+          : [];
+  if (workers.length === 0)
     throw new Error(`--queue is "${queue}"; it must be one of ${Object.keys(TASK_QUEUES).join(', ')}`);
-  shutDownWithParent(worker);
+  shutDownWithParent(workers);
   process.stdout.write(`${JSON.stringify({ event: 'ready', queue })}\n`);
-  await worker.run();
+  await Promise.all(workers.map((worker) => worker.run()));
   await connection.close();
 }
 

@@ -6,7 +6,7 @@ import {
   TimeoutFailure,
 } from '@temporalio/workflow';
 import type { Activities } from '../activities';
-import { TASK_QUEUES, WORKER_LOST } from '../engine/spec/job';
+import { AHEAD_TASK_QUEUE, TASK_QUEUES, WORKER_LOST } from '../engine/spec/job';
 
 /** A worker that dies while it runs an activity is not the activity's fault; one that dies this often is. */
 const LOSSES_BEFORE_REVIEW = 20;
@@ -35,6 +35,13 @@ export function onCpu(summary: string): Activities {
 export function onGpu(summary: string): Activities {
   return throughLosses(
     proxyActivities<Activities>({ ...OPTIONS, taskQueue: TASK_QUEUES.gpu, summary: brief(summary) }),
+  );
+}
+
+/** The same of work that nobody waits for yet. */
+export function onGpuAhead(summary: string): Activities {
+  return throughLosses(
+    proxyActivities<Activities>({ ...OPTIONS, taskQueue: AHEAD_TASK_QUEUE, summary: brief(summary) }),
   );
 }
 

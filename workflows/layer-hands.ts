@@ -11,7 +11,7 @@ import type {
 } from '../activities';
 import type { ArtifactRef, LayerProgress } from '../engine/spec';
 import { PROGRESS_QUERY } from '../engine/spec/job';
-import { onCpu, onGpu } from './activity-proxies';
+import { onCpu, onGpu, onGpuAhead } from './activity-proxies';
 import { inWindow } from './in-window';
 import { LayerLedger } from './layer-ledger';
 
@@ -94,7 +94,7 @@ export function layerHands(input: {
         slices,
         () => SLICES_AT_ONCE,
         (activations, slice) =>
-          onGpu(`${block.name} · original · slice ${slice + 1} of ${slices.length}`).passOriginal({
+          onGpuAhead(`${block.name} · original · slice ${slice + 1} of ${slices.length}`).passOriginal({
             plan,
             table,
             block: block.index,

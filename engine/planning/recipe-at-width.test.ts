@@ -16,7 +16,7 @@ describe('a recipe at another width', () => {
     const spec = specOf({});
     const { mismatch: _, ...without } = spec.recipe;
     for (const bits of [2, 8] as const) {
-      expect(recipeAtWidth(spec.recipe, bits, spec).mismatch).toBe(0.5);
+      expect(recipeAtWidth(spec.recipe, bits, spec).mismatch).toBe(1);
       expect(recipeAtWidth(without, bits, spec)).not.toHaveProperty('mismatch');
     }
   });

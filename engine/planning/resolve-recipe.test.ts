@@ -11,7 +11,7 @@ describe('resolveRecipe', () => {
       method: 'gptq',
       bits: 4,
       groupSize: 128,
-      mismatch: 0.5,
+      mismatch: 1,
       symmetric: true,
       actOrder: 'static',
       damping: 0.01,

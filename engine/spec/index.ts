@@ -1,5 +1,6 @@
 export type { ArtifactKind, ArtifactRef } from './artifact-ref';
 export {
+  AHEAD_TASK_QUEUE,
   type JobResult,
   layerWorkflowId,
   PROGRESS_QUERY,

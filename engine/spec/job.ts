@@ -3,6 +3,12 @@
 export const TASK_QUEUES = { control: 'quantloom-control', cpu: 'quantloom-cpu', gpu: 'quantloom-gpu' } as const;
 export type QueueName = keyof typeof TASK_QUEUES;
 
+/**
+ * Work for devices that nobody waits for yet. The workers of `gpu` take it too, beside what they are at, so that it never takes the place
+ * of what is waited for.
+ */
+export const AHEAD_TASK_QUEUE = `${TASK_QUEUES.gpu}-ahead`;
+
 /** Type of the failure of an activity whose worker is gone. */
 export const WORKER_LOST = 'WorkerLost';
 

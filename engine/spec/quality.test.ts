@@ -14,7 +14,10 @@ describe('the quality of a spec', () => {
   });
 
   it('makes up for mismatches where they are known and count', () => {
-    expect(parse({}).recipe.mismatch).toBe(0.5);
+    expect(parse({}).recipe.mismatch).toBe(1);
+    expect(parse({}).calibration.originalShare).toBe(0.25);
+    expect(parse({ quality: 'best' }).calibration.originalShare).toBe(1);
+    expect(parse({ quality: 'best', calibration: { originalShare: 0.5 } }).calibration.originalShare).toBe(0.5);
     expect(parse({ order: 'layer' }).recipe).not.toHaveProperty('mismatch');
     expect(parse({ recipe: { bits: 8 } }).recipe).not.toHaveProperty('mismatch');
     expect(parse({ recipe: { mismatch: 0 } }).recipe.mismatch).toBe(0);

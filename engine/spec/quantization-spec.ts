@@ -42,8 +42,8 @@ const RECIPE_FIELDS = {
   groupRounds: z.int().min(0).max(100),
   /**
    * How much of what has gone wrong upstream the linears that end a residual branch make up for: the share of the way from their weight to
-   * the one that gives the original's hidden state (GPTAQ, LoaQ). Costs a second forward pass, of the original. Order `stage` with gptq
-   * only; elsewhere it is left out. The errors of the report are against the weight so changed. Default: none, 0.
+   * the one that gives the original's hidden state (GPTAQ, LoaQ), as far as the calibration set is sure of it. Costs a forward pass of the
+   * original. Order `stage` with gptq only; elsewhere it is left out. The errors of the report are against the weight so changed. Absent: none.
    */
   mismatch: z.number().min(0).max(1),
 };
@@ -95,7 +95,10 @@ export const CalibrationSchema = z.strictObject({
    * processor multiplies it, and what these models are trained and served in; its noise of 2⁻⁹ is far below any damping.
    */
   precision: z.enum(['float32', 'bfloat16']).default('bfloat16'),
-  /** Share of every slice that the original model is run on too, where linears make up for a `mismatch`: it is estimated from that part. */
+  /**
+   * Share of every slice that the original model is run on too, where linears make up for a `mismatch`: it is estimated from that part.
+   * Quality `best` sets 1.
+   */
   originalShare: z.number().positive().max(1).default(0.25),
 });
 
@@ -178,6 +181,7 @@ export function parseQuantizationSpec(input: unknown): QuantizationSpec {
 const QualitySchema = z.object({
   quality: QuantizationSpecSchema.shape.quality,
   order: QuantizationSpecSchema.shape.order,
+  calibration: z.looseObject({}).prefault({}),
   recipe: z.looseObject({ bits: RecipeSchema.shape.bits }).prefault({}),
 });
 
@@ -193,5 +197,6 @@ function withQuality(input: unknown): unknown {
   const recipe: { symmetric?: unknown } = { ...ofQuality, ...fields };
   // GPTQModel reads zero points that others found in the second version of the format only.
   const format = formats ?? (recipe.symmetric === false ? ['gptq_v2'] : undefined);
-  return { ...(input as object), recipe, ...(format !== undefined && { formats: format }) };
+  const calibration = quality === 'best' ? { calibration: { originalShare: 1, ...given.data.calibration } } : {};
+  return { ...(input as object), recipe, ...calibration, ...(format !== undefined && { formats: format }) };
 }
