@@ -56,11 +56,16 @@ export type { BlockOutline, InspectedModel } from './inspect-model';
 export type { JoinInput } from './join-tables';
 export type { MeasuredWidths } from './measure-widths';
 export type { MergedHessian, MergeInput } from './merge-hessian';
-export type { MismatchInput } from './merge-mismatch';
 export type { BlockHistory } from './pack-layer';
 export type { PassedSlice } from './pass-original';
 export type { MeasuredPerplexity, PublishInput } from './publish-checkpoints';
-export type { HessianSource, QuantizedLinears, QuantizedRowsOfStage, StageInput } from './quantize-linears';
+export type {
+  HessianSource,
+  MismatchInput,
+  QuantizedLinears,
+  QuantizedRowsOfStage,
+  StageInput,
+} from './quantize-linears';
 export type { RotatedBlock } from './rotate-block';
 export type { ActivityRuntime } from './runtime';
 export type { Effort } from './step';

@@ -5,7 +5,9 @@ import {
   factorizeAhead,
   joinRows,
   type LinearToQuantize,
+  mergeMismatches,
   missingHalves,
+  type PartialMismatch,
   type PreparedHessian,
   parseSolvedRows,
   prepareHessian,
@@ -25,9 +27,9 @@ import {
   type TensorTable,
 } from '../engine/spec';
 import { borrowMemory, type TakeMemory } from './borrow-memory';
+import type { MismatchOfSlice } from './calibrate-slice';
 import { computationKey } from './identity';
 import { type MergedHessian, type MergeInput, mergeHessian } from './merge-hessian';
-import { type MismatchInput, mergeMismatch } from './merge-mismatch';
 import { readDocument, viewModel } from './model-view';
 import { readFloats } from './read-floats';
 import type { ActivityRuntime, Attempt } from './runtime';
@@ -47,6 +49,11 @@ export interface QuantizedLinears extends Effort, MeanErrors {
 /** A Hessian, or the sums of the slices that it is merged from. */
 export type HessianSource = ArtifactRef | MergeInput;
 
+/** What calibrateSlice summed of a mismatch, in slice order. */
+export interface MismatchInput {
+  readonly parts: readonly MismatchOfSlice[];
+}
+
 interface LinearsInput {
   readonly hessian: ArtifactRef | null;
   readonly linears: readonly {
@@ -54,7 +61,7 @@ interface LinearsInput {
     readonly weight: ArtifactRef;
     readonly recipe: Recipe;
     /** Where the recipe has a mismatch. */
-    readonly missing?: ArtifactRef;
+    readonly missing?: MismatchInput;
   }[];
   /** Smallest zero point that every format asked for can store. */
   readonly minimumZero: 0 | 1;
@@ -102,7 +109,7 @@ async function prepareAhead(
 }
 
 async function toQuantize(
-  { name, weight, recipe, missing: mean }: LinearInput,
+  { name, weight, recipe, missing: sums }: LinearInput,
   { minimumZero }: LinearsInput,
   prepared: PreparedHessian | null,
   bench: Bench,
@@ -114,8 +121,13 @@ async function toQuantize(
   const hessian = recipe.method === 'gptq' ? prepared : null;
   const { threads } = bench.runtime;
   const { signal } = bench.attempt;
-  const missing = mean ? missingHalves(float32View(await bench.read(mean))) : null;
+  const missing = sums ? missingHalves(await mergeMismatches(partialsOf(sums, bench, take), { threads })) : null;
   return { weight: data, rows, columns, hessian, missing, recipe, minimumZero, name, threads, signal };
+}
+
+async function* partialsOf({ parts }: MismatchInput, bench: Bench, take: TakeMemory): AsyncGenerator<PartialMismatch> {
+  const memory = take(parts[0]?.sum.bytes ?? 0);
+  for (const { sum, tokens } of parts) yield { sum: float32View(await bench.readInto(sum, memory)), tokens };
 }
 
 /** Weights of linears that are solved at the same time, at 8 bytes of memory each. */
@@ -273,9 +285,17 @@ async function linearsOf(
   const stage = plan.blocks[input.block]?.stages.find(({ stage }) => stage === input.stage) as StagePlan;
   const weightOf = (name: string) =>
     table[weightTensor(architecture, name, (tensor) => tensor in table)] as ArtifactRef;
-  const missing = input.mismatch ? await mergeMismatch(input.mismatch, runtime, attempt) : null;
   const linears = stage.linears.flatMap(({ name, recipe }) =>
-    recipe ? [{ name, recipe, weight: weightOf(name), ...(missing && recipe.mismatch && { missing }) }] : [],
+    recipe
+      ? [
+          {
+            name,
+            recipe,
+            weight: weightOf(name),
+            ...(input.mismatch && recipe.mismatch && { missing: input.mismatch }),
+          },
+        ]
+      : [],
   );
   return { linears, minimumZero: smallestZeroOf(plan.spec.formats) };
 }

@@ -159,6 +159,7 @@ export interface NativeMismatch {
   readonly rows: number;
   readonly columns: number;
   readonly factor: Float64Array;
+  readonly order: Int32Array;
   readonly scale: number;
   readonly share: number;
 }

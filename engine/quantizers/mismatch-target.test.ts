@@ -4,7 +4,10 @@ import { solverPool } from './solver-pool';
 
 const [rows, columns, tokens] = [3, 4, 50];
 
-interface Problem extends Omit<MismatchedRows, 'hessian' | 'missing'> {
+interface Problem extends Pick<MismatchedRows, 'weight' | 'rows'> {
+  readonly share: number;
+  readonly damping: number;
+  readonly actOrder?: 'none' | 'static' | 'dynamic';
   readonly hessian: Float64Array | Float32Array;
   /** What one half of the tokens says. */
   readonly missing: Float32Array;
@@ -14,11 +17,12 @@ interface Problem extends Omit<MismatchedRows, 'hessian' | 'missing'> {
 
 /** With a Hessian that is not prepared yet. */
 async function targetOf(
-  { missing, other = missing, ...problem }: Problem,
+  { weight, rows, share, damping, actOrder = 'none', missing, other = missing, ...problem }: Problem,
   kernels: 'native' | 'typescript' = 'typescript',
 ): Promise<Float32Array> {
   const hessian = await prepareHessian(problem.hessian);
-  return mismatchTarget({ ...problem, missing: [missing, other], hessian }, solverPool(1, kernels));
+  const recipe = { method: 'gptq', actOrder, damping, mismatch: share } as const;
+  return mismatchTarget({ weight, rows, missing: [missing, other], hessian, recipe }, solverPool(1, kernels));
 }
 
 function random(seed: number): () => number {
@@ -145,7 +149,7 @@ describe('mismatchTarget', () => {
       );
     });
     const mean = (sums: readonly number[]) => Float32Array.from(sums, (sum) => sum / 6);
-    const problem = { weight, rows: 2, hessian: mean(hessian), missing: mean(missing), share: 0.5 };
+    const problem = { weight, rows: 2, hessian: mean(hessian), missing: mean(missing), share: 0.5, damping: 0.05 };
     const right = [
       0.7904715775225308, -0.1481421337108359, 0.19097066260618795, 1.0676496588760205, -0.011593078731940334,
       0.6173006129062061,
@@ -194,6 +198,16 @@ describe('mismatchTarget', () => {
     const all = await targetOf({ ...problem, other: problem.missing });
     const found = await targetOf(problem);
     expect(Math.hypot(...found)).toBeLessThan(0.15 * Math.hypot(...all));
+  });
+
+  it.each(['native', 'typescript'] as const)('does not depend on the order of the columns (%s)', async (kernels) => {
+    const { withResidual } = example();
+    const other = withResidual.missing.map((value, i) => value * (1 + 0.4 * Math.sin(i)));
+    const problem = { ...withResidual, other, share: 0.5, damping: 0.05 };
+    const plain = await targetOf(problem, kernels);
+    for (const actOrder of ['static', 'dynamic'] as const) {
+      expect(largest([...(await targetOf({ ...problem, actOrder }, kernels))], [...plain])).toBeLessThan(1e-6);
+    }
   });
 
   it('native kernels solve the same', async () => {

@@ -157,16 +157,16 @@ async function preparedHessianOf(options: LinearToQuantize, name: string): Promi
 
 /** The weight with the rows of `range` replaced by their targets. */
 async function targetOf(
-  { weight, rows, columns, recipe: { mismatch = 0 }, missing = null, signal }: LinearToQuantize,
+  { weight, rows, columns, recipe, missing = null, signal }: LinearToQuantize,
   { first, count }: { readonly first: number; readonly count: number },
   hessian: PreparedHessian,
   pool: SolverPool,
 ): Promise<Float32Array> {
-  if (missing === null || mismatch === 0) return weight;
+  if (missing === null || !recipe.mismatch) return weight;
   const rowsOf = (array: Float32Array) => array.slice(first * columns, (first + count) * columns);
   const halves = [rowsOf(missing[0]), rowsOf(missing[1])] as const;
   const part = { weight: rowsOf(weight), missing: halves, rows: count };
-  const target = await mismatchTarget({ ...part, hessian, share: mismatch }, pool, signal);
+  const target = await mismatchTarget({ ...part, hessian, recipe }, pool, signal);
   // A weight that is not finite spoils its whole row; it is refused by its own place.
   for (let start = 0; start < target.length; start += columns) {
     if (!Number.isFinite(target[start])) target.set(part.weight.subarray(start, start + columns), start);

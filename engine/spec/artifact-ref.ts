@@ -4,7 +4,6 @@ export type ArtifactKind =
   | 'weight' // a tensor of the source model, read where it lies; or one that was rotated
   | 'activation' // what one stage leaves behind for one slice; dropped two layers later
   | 'gram' // XᵀX of one slice; dropped with the layer's activations
-  | 'mismatch' // mean over all slices of what is missing behind a linear times its input
   | 'hessian' // mean of x xᵀ over all slices
   | 'quantized-linear'
   | 'solved-rows' // of some linear, until all of them are joined

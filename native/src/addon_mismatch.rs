@@ -33,6 +33,7 @@ pub struct MismatchTask {
     pub rows: u32,
     pub columns: u32,
     pub factor: Float64Array,
+    pub order: Int32Array,
     pub scale: f64,
     pub share: f64,
 }
@@ -56,12 +57,14 @@ impl Task for MismatchWork {
         require_length(one.len(), rows * columns)?;
         require_length(other.len(), rows * columns)?;
         require_length(task.factor.len(), columns * columns)?;
+        require_length(task.order.len(), columns)?;
         let problem = Mismatch {
             weight: &task.weight,
             missing: [one, other],
             rows,
             columns,
             factor: &task.factor,
+            order: &task.order,
             scale: task.scale,
             share: task.share,
         };

@@ -43,8 +43,9 @@ pub struct Mismatch<'a> {
     pub missing: [&'a [f32]; 2],
     pub rows: usize,
     pub columns: usize,
-    /// Uᵀ of the inverse of the damped Hessian, `[columns, columns]`, lower triangular.
+    /// Uᵀ of the inverse of the damped Hessian, `[columns, columns]`, lower triangular, its columns in `order`.
     pub factor: &'a [f64],
+    pub order: &'a [i32],
     pub scale: f64,
     pub share: f64,
 }
@@ -53,48 +54,59 @@ pub struct Mismatch<'a> {
 pub fn target(problem: &Mismatch) -> Vec<f32> {
     let &Mismatch {
         weight,
-        missing,
-        rows,
+        missing: [one, other],
         columns,
+        order,
+        scale,
         share,
         ..
     } = problem;
-    let length = rows * columns;
-    assert!(weight.len() == length && missing.iter().all(|half| half.len() == length));
-    assert_eq!(problem.factor.len(), columns * columns);
-    let halves = missing.map(|half| {
-        let given: Vec<f64> = half
-            .par_iter()
-            .map(|&value| value as f64 * problem.scale)
-            .collect();
-        let solved = solved(&given, problem);
-        (given, solved)
-    });
+    let length = problem.rows * columns;
+    assert!(weight.len() == length && one.len() == length && other.len() == length);
+    assert!(problem.factor.len() == columns * columns && order.len() == columns);
+    // Of both halves, in the order of the factor.
+    let combined = |sign: f64| {
+        let mut numbers = vec![0.0; length];
+        let rows = numbers.par_chunks_mut(columns).enumerate();
+        rows.for_each(|(row, numbers)| {
+            for (number, &column) in numbers.iter_mut().zip(order) {
+                let at = row * columns + column as usize;
+                *number = (one[at] as f64 + sign * other[at] as f64) * scale;
+            }
+        });
+        numbers
+    };
+    let sums = product(&combined(1.0), false, problem);
+    let differences = product(&combined(-1.0), false, problem);
+    let moves = product(&sums, true, problem);
     let mut target = weight.to_vec();
-    let moved = target.par_chunks_mut(columns).enumerate();
-    moved.for_each(|(row, numbers)| {
+    let rows = target.par_chunks_mut(columns).enumerate();
+    rows.for_each(|(row, numbers)| {
         let part = row * columns..(row + 1) * columns;
-        let [one, other] = [&halves[0], &halves[1]]
-            .map(|(given, solved)| (&given[part.clone()], &solved[part.clone()]));
-        let moved = share * reliability(one, other);
-        for (j, number) in numbers.iter_mut().enumerate() {
-            *number = (*number as f64 + moved * (one.1[j] + other.1[j]) / 2.0) as f32;
+        let moved = share * reliability(&sums[part.clone()], &differences[part.clone()]) / 2.0;
+        for (&value, &column) in moves[part].iter().zip(order) {
+            let number = &mut numbers[column as usize];
+            *number = (*number as f64 + moved * value) as f32;
         }
     });
     target
 }
 
-/// Times (H + δ I)⁻¹.
-fn solved(given: &[f64], problem: &Mismatch) -> Vec<f64> {
+/// Times Uᵀ, or U when `turned`.
+fn product(a: &[f64], turned: bool, problem: &Mismatch) -> Vec<f64> {
     let &Mismatch {
         rows,
         columns,
         factor,
         ..
     } = problem;
-    let mut half = vec![0.0; given.len()];
-    let mut whole = vec![0.0; given.len()];
-    let product = |a: &[f64], b: Matrix<f64>, c: &mut [f64], triangles: Triangles| unsafe {
+    let b = if turned {
+        Matrix::columns(factor.as_ptr(), columns)
+    } else {
+        Matrix::rows(factor.as_ptr(), columns)
+    };
+    let mut c = vec![0.0; a.len()];
+    unsafe {
         Product {
             a: Matrix::rows(a.as_ptr(), columns),
             b,
@@ -104,34 +116,25 @@ fn solved(given: &[f64], problem: &Mismatch) -> Vec<f64> {
             columns,
             inner: columns,
             into: Into::Set,
-            triangles,
+            triangles: Triangles {
+                b_lower: !turned,
+                b_upper: turned,
+                ..Triangles::default()
+            },
         }
         .run();
-    };
-    let lower = Triangles {
-        b_lower: true,
-        ..Triangles::default()
-    };
-    let upper = Triangles {
-        b_upper: true,
-        ..Triangles::default()
-    };
-    let factors = Matrix::rows(factor.as_ptr(), columns);
-    product(given, factors, &mut half, lower);
-    let turned = Matrix::columns(factor.as_ptr(), columns);
-    product(&half, turned, &mut whole, upper);
-    whole
+    }
+    c
 }
 
-/// How much of a row of Δ both halves of the tokens agree on, 0 to 1. Rows of E and of Δ from either half.
-fn reliability(one: (&[f64], &[f64]), other: (&[f64], &[f64])) -> f64 {
-    let (mut signal, mut all) = (0.0, 0.0);
-    for j in 0..one.0.len() {
-        signal += one.1[j] * other.0[j];
-        all += (one.1[j] + other.1[j]) * (one.0[j] + other.0[j]);
+/// How much of a row of Δ both halves of the tokens agree on, 0 to 1.
+fn reliability(sums: &[f64], differences: &[f64]) -> f64 {
+    let (mut all, mut noise) = (0.0, 0.0);
+    for (sum, difference) in sums.iter().zip(differences) {
+        all += sum * sum;
+        noise += difference * difference;
     }
-    let ratio = 4.0 * signal / all;
-    if ratio > 0.0 { ratio.min(1.0) } else { 0.0 }
+    if noise < all { 1.0 - noise / all } else { 0.0 }
 }
 
 #[cfg(test)]
@@ -186,6 +189,7 @@ mod tests {
             rows,
             columns: n,
             factor: &factor,
+            order: &order,
             scale: 0.5,
             share: 1.0,
         };
