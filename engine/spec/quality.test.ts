@@ -15,7 +15,7 @@ describe('the quality of a spec', () => {
 
   it('makes up for mismatches where they are known and count', () => {
     expect(parse({}).recipe.mismatch).toBe(1);
-    expect(parse({}).calibration.originalShare).toBe(0.25);
+    expect(parse({}).calibration.originalShare).toBe(0.125);
     expect(parse({ quality: 'best' }).calibration.originalShare).toBe(1);
     expect(parse({ quality: 'best', calibration: { originalShare: 0.5 } }).calibration.originalShare).toBe(0.5);
     expect(parse({ order: 'layer' }).recipe).not.toHaveProperty('mismatch');

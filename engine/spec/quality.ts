@@ -9,7 +9,7 @@ export type Quality = (typeof QUALITIES)[number];
  * them.
  *
  * - `fast`: scales by search, GPTQ, no refinements.
- * - `balanced`: three rounds of refinement; linears that end a residual branch make up for what went wrong before them, as a quarter of the
+ * - `balanced`: three rounds of refinement; linears that end a residual branch make up for what went wrong before them, as an eighth of the
  *   calibration set tells it.
  * - `best`: GPTQ again with the refined scales, and every group solved again: some eight times the work of `balanced`. What went wrong is
  *   estimated from the whole set.

@@ -99,7 +99,7 @@ export const CalibrationSchema = z.strictObject({
    * Share of every slice that the original model is run on too, where linears make up for a `mismatch`: it is estimated from that part.
    * Quality `best` sets 1.
    */
-  originalShare: z.number().positive().max(1).default(0.25),
+  originalShare: z.number().positive().max(1).default(0.125),
 });
 
 export const EvaluationSchema = z.strictObject({
