@@ -89,7 +89,8 @@ describe('a job', () => {
     await expectDone(job, 'lost database');
     const [layer] = manifestOf(job.output).run.blocks;
     expect(layer).toMatchObject({ computed: 0 });
-    expect(document?.cached).toBeGreaterThan(steps / 3);
+    // Counted by activity, of which some are several steps.
+    expect(document?.cached).toBeGreaterThan(steps / 5);
   }, 300_000);
 
   it('stops in order when it is interrupted, and the same command goes on with it', async () => {
