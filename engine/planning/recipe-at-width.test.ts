@@ -13,7 +13,7 @@ describe('a recipe at another width', () => {
   });
 
   it('has a mismatch where it had one: the plan has decided that', () => {
-    const spec = specOf({});
+    const spec = specOf({ recipe: { mismatch: 1 } });
     const { mismatch: _, ...without } = spec.recipe;
     for (const bits of [2, 8] as const) {
       expect(recipeAtWidth(spec.recipe, bits, spec).mismatch).toBe(1);

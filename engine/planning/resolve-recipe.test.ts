@@ -11,7 +11,6 @@ describe('resolveRecipe', () => {
       method: 'gptq',
       bits: 4,
       groupSize: 128,
-      mismatch: 1,
       symmetric: true,
       actOrder: 'static',
       damping: 0.01,

@@ -13,8 +13,9 @@ describe('the quality of a spec', () => {
     expect(parse({ quality: 'fast', recipe: { refinements: 2 } }).recipe.refinements).toBe(2);
   });
 
-  it('makes up for mismatches where they are known and count', () => {
-    expect(parse({}).recipe.mismatch).toBe(1);
+  it('does not make up for mismatches unless asked', () => {
+    expect(parse({}).recipe).not.toHaveProperty('mismatch');
+    expect(parse({ recipe: { mismatch: 1 } }).recipe.mismatch).toBe(1);
     expect(parse({}).calibration.originalShare).toBe(0.125);
     expect(parse({ quality: 'best' }).calibration.originalShare).toBe(1);
     expect(parse({ quality: 'best', calibration: { originalShare: 0.5 } }).calibration.originalShare).toBe(0.5);

@@ -9,10 +9,10 @@ export type Quality = (typeof QUALITIES)[number];
  * them.
  *
  * - `fast`: scales by search, GPTQ, no refinements.
- * - `balanced`: three rounds of refinement; linears that end a residual branch make up for what went wrong before them, as an eighth of the
- *   calibration set tells it.
- * - `best`: GPTQ again with the refined scales, and every group solved again: some eight times the work of `balanced`. What went wrong is
- *   estimated from the whole set.
+ * - `balanced`: three rounds of refinement.
+ * - `best`: GPTQ again with the refined scales, and every group solved again: some eight times the work of `balanced`.
+ *
+ * None sets a `mismatch`: on a calibration set that repeats itself it can go off (docs/adr/0019).
  *
  * Zero points (asymmetric) cost no disk space in GPTQ files, which store them anyway, but fewer fast inference kernels take them: `best` has
  * them where they gain most, up to 4 bits, the others only at 2 bits, where it does not go without. docs/adr/0015 has the measurements.
@@ -26,8 +26,6 @@ export function recipeOfQuality(quality: Quality, bits: Recipe['bits']): Partial
     ...STEPS[quality],
     // What single codes can still gain is lost in the noise above 4 bits.
     ...(bits > 4 && { restarts: 0, groupRounds: 0 }),
-    // What goes wrong there is hardly more than noise either, and the original's forward pass is saved.
-    ...(bits <= 4 && quality !== 'fast' && { mismatch: 1 }),
     ...(zeroPoints && { symmetric: false, zeros: 'neighbours' }),
   };
 }
