@@ -100,8 +100,7 @@ export const SPEC_FLAGS: readonly SpecFlag[] = [
   },
   {
     flags: '--mismatch <share>',
-    description:
-      'share of what went wrong upstream that o_proj and down_proj make up for, 0 to 1 (default: of the quality)',
+    description: 'share of what went wrong upstream that o_proj and down_proj make up for, 0 to 1 (default 0)',
     path: ['recipe', 'mismatch'],
     parse: realNumber,
   },
@@ -152,7 +151,7 @@ export const SPEC_FLAGS: readonly SpecFlag[] = [
   },
   {
     flags: '--original-share <share>',
-    description: 'share of the calibration set that a mismatch is estimated from (default: of the quality)',
+    description: 'share of the calibration set that a mismatch is estimated from (default 1: all of it)',
     path: ['calibration', 'originalShare'],
     parse: realNumber,
   },

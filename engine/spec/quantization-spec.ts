@@ -95,11 +95,8 @@ export const CalibrationSchema = z.strictObject({
    * processor multiplies it, and what these models are trained and served in; its noise of 2⁻⁹ is far below any damping.
    */
   precision: z.enum(['float32', 'bfloat16']).default('bfloat16'),
-  /**
-   * Share of every slice that the original model is run on too, where linears make up for a `mismatch`: it is estimated from that part.
-   * Quality `best` sets 1.
-   */
-  originalShare: z.number().positive().max(1).default(0.125),
+  /** Share of every slice that the original model is run on too, where linears make up for a `mismatch`: it is estimated from that part. */
+  originalShare: z.number().positive().max(1).default(1),
 });
 
 export const EvaluationSchema = z.strictObject({
@@ -180,8 +177,6 @@ export function parseQuantizationSpec(input: unknown): QuantizationSpec {
 /** What of a spec decides which fields its quality sets. */
 const QualitySchema = z.object({
   quality: QuantizationSpecSchema.shape.quality,
-  order: QuantizationSpecSchema.shape.order,
-  calibration: z.looseObject({}).prefault({}),
   recipe: z.looseObject({ bits: RecipeSchema.shape.bits }).prefault({}),
 });
 
@@ -189,14 +184,10 @@ const QualitySchema = z.object({
 function withQuality(input: unknown): unknown {
   const given = QualitySchema.safeParse(input);
   if (!given.success) return input;
-  const { quality, order, recipe: chosen } = given.data;
+  const { quality, recipe: chosen } = given.data;
   const { recipe: fields, formats } = input as { recipe?: object; formats?: unknown };
-  const { mismatch, ...always } = recipeOfQuality(quality, chosen.bits);
-  // In other orders there is nothing to estimate it from.
-  const ofQuality = order === 'stage' && mismatch !== undefined ? { ...always, mismatch } : always;
-  const recipe: { symmetric?: unknown } = { ...ofQuality, ...fields };
+  const recipe: { symmetric?: unknown } = { ...recipeOfQuality(quality, chosen.bits), ...fields };
   // GPTQModel reads zero points that others found in the second version of the format only.
   const format = formats ?? (recipe.symmetric === false ? ['gptq_v2'] : undefined);
-  const calibration = quality === 'best' ? { calibration: { originalShare: 1, ...given.data.calibration } } : {};
-  return { ...(input as object), recipe, ...calibration, ...(format !== undefined && { formats: format }) };
+  return { ...(input as object), recipe, ...(format !== undefined && { formats: format }) };
 }
