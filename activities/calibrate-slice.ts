@@ -27,6 +27,8 @@ export interface CalibratedSlice extends Effort {
 export interface MismatchOfSlice {
   /** F32 `[2, rows, columns]`: Σ e xᵀ over the part of the slice that the original model has been run on, by halves (MismatchSum). */
   readonly sum: ArtifactRef;
+  /** F32 `[columns, columns]`: Σ x xᵀ over the same tokens. */
+  readonly gram: ArtifactRef;
   readonly tokens: readonly [number, number];
 }
 
@@ -48,7 +50,7 @@ interface StageInput {
 
 const stageStep = defineStep({
   name: 'calibrate-slice',
-  version: 2,
+  version: 3,
   run: async (input: StageInput, bench): Promise<Omit<CalibratedSlice, keyof Effort>> => {
     const { architecture, shape, stage, gram, mismatch } = input;
     const [sequences, sequenceLength] = (input.activations[stage.reads[0] as string] as ArtifactRef).shape as [
@@ -125,6 +127,7 @@ const stageStep = defineStep({
         mismatch && {
           mismatch: {
             sum: await writeSum(result.mismatch.sum, [2, mismatch.linear.rows, columns]),
+            gram: await writeSum(result.mismatch.gram, [columns, columns]),
             tokens: result.mismatch.tokens,
           },
         }),

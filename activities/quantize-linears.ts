@@ -6,7 +6,6 @@ import {
   joinRows,
   type LinearToQuantize,
   mergeMismatches,
-  missingHalves,
   type PartialMismatch,
   type PreparedHessian,
   parseSolvedRows,
@@ -121,13 +120,20 @@ async function toQuantize(
   const hessian = recipe.method === 'gptq' ? prepared : null;
   const { threads } = bench.runtime;
   const { signal } = bench.attempt;
-  const missing = sums ? missingHalves(await mergeMismatches(partialsOf(sums, bench, take), { threads })) : null;
-  return { weight: data, rows, columns, hessian, missing, recipe, minimumZero, name, threads, signal };
+  const mismatch = sums ? await mergeMismatches(partialsOf(sums, bench, take), { threads }) : null;
+  return { weight: data, rows, columns, hessian, mismatch, recipe, minimumZero, name, threads, signal };
 }
 
 async function* partialsOf({ parts }: MismatchInput, bench: Bench, take: TakeMemory): AsyncGenerator<PartialMismatch> {
   const memory = take(parts[0]?.sum.bytes ?? 0);
-  for (const { sum, tokens } of parts) yield { sum: float32View(await bench.readInto(sum, memory)), tokens };
+  const gramMemory = take(parts[0]?.gram.bytes ?? 0);
+  for (const { sum, gram, tokens } of parts) {
+    yield {
+      sum: float32View(await bench.readInto(sum, memory)),
+      gram: float32View(await bench.readInto(gram, gramMemory)),
+      tokens,
+    };
+  }
 }
 
 /** Weights of linears that are solved at the same time, at 8 bytes of memory each. */

@@ -75,10 +75,15 @@ describe('LayerLedger', () => {
 
   it('drops activations and partial Hessians that nobody reads any more', () => {
     ledger.calibrated([
-      slice('a', { mismatch: { sum: artifact('a-sum'), tokens: [25, 25] } }),
+      slice('a', { mismatch: { sum: artifact('a-sum'), gram: artifact('a-sum-gram'), tokens: [25, 25] } }),
       slice('b', { gram: null }),
     ]);
-    expect(ledger.intermediates([{ hidden: artifact('b-hidden') }])).toEqual(['a-hidden', 'a-gram', 'a-sum']);
+    expect(ledger.intermediates([{ hidden: artifact('b-hidden') }])).toEqual([
+      'a-hidden',
+      'a-gram',
+      'a-sum',
+      'a-sum-gram',
+    ]);
   });
 
   it('counts sequences that are not finite once, not once per stage', () => {

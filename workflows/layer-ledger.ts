@@ -41,7 +41,8 @@ export class LayerLedger {
       this.count('calibrate-slice', slice);
       for (const { sha256 } of Object.values(slice.activations)) this.transient.add(sha256);
       if (slice.gram) this.transient.add(slice.gram.sha256);
-      if (slice.mismatch) this.transient.add(slice.mismatch.sum.sha256);
+      for (const { sha256 } of slice.mismatch ? [slice.mismatch.sum, slice.mismatch.gram] : [])
+        this.transient.add(sha256);
       if (!slice.cached) this.tokensComputed += slice.tokens;
     }
     const nonFinite = sum(slices.map(({ nonFiniteSequences }) => nonFiniteSequences));

@@ -2,10 +2,9 @@ import { type SignedReport, weightSha256 } from '../checkpoints';
 import { type ResidualEnd, residualEnd } from '../models';
 import type { Block, Stage } from '../models/architecture';
 import {
-  type MissingHalves,
+  type Mismatch,
   mergeHessians,
   mergeMismatches,
-  missingHalves,
   type PartialMismatch,
   prepareHessian,
   type QuantizedLinear,
@@ -41,8 +40,8 @@ interface Captured {
   readonly activations: readonly Activations[];
   readonly hessian: Hessian;
   readonly tokens: number;
-  /** What is missing behind the linear after the stage (MismatchedRows); null when not asked for. */
-  readonly missing: MissingHalves | null;
+  /** Of the linear after the stage; null when not asked for. */
+  readonly mismatch: Mismatch | null;
 }
 
 /** As {@link StageWishes}, of all slices. */
@@ -67,10 +66,10 @@ export async function runSlices(
     if (result.gram) parts.push({ gram: result.gram, tokens: result.tokens });
     if (result.mismatch) mismatches.push(result.mismatch);
   }
-  const missing = mismatches.length > 0 ? missingHalves(await mergeMismatches(mismatches)) : null;
-  if (parts.length === 0) return { activations, hessian: null, tokens: 0, missing };
+  const mismatch = mismatches.length > 0 ? await mergeMismatches(mismatches) : null;
+  if (parts.length === 0) return { activations, hessian: null, tokens: 0, mismatch };
   const { hessian, tokens } = await mergeHessians(parts);
-  return { activations, hessian: Float32Array.from(hessian), tokens, missing };
+  return { activations, hessian: Float32Array.from(hessian), tokens, mismatch };
 }
 
 /** Quantizes one block in memory: the same order of work as the workflow `quantizeLayer`, written for one process. */
@@ -94,7 +93,7 @@ export async function quantizeBlock(
   const solve = async (
     { linears }: StagePlan,
     hessian: Hessian,
-    missing: MissingHalves | null = null,
+    mismatch: Mismatch | null = null,
   ): Promise<QuantizedLinears> => {
     const solved = new Map<string, QuantizedLinear>();
     const prepared = hessian ? await prepareHessian(hessian) : null;
@@ -107,7 +106,7 @@ export async function quantizeBlock(
         rows,
         columns,
         hessian: given,
-        missing,
+        mismatch,
         recipe,
         minimumZero,
         name,
@@ -141,7 +140,7 @@ export async function quantizeBlock(
         original: end && original ? { end, slices: original } : null,
       });
       activations = captured.activations;
-      applied = await solve(stagePlan, captured.hessian, captured.missing);
+      applied = await solve(stagePlan, captured.hessian, captured.mismatch);
     }
   } else {
     const hessians: Hessian[] = [];

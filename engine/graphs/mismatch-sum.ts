@@ -1,4 +1,11 @@
-import { type GramPrecision, type KernelChoice, type NativeAddon, selectKernels } from '../kernels';
+import {
+  createGram,
+  type Gram,
+  type GramPrecision,
+  type KernelChoice,
+  type NativeAddon,
+  selectKernels,
+} from '../kernels';
 import type { ResidualEnd } from '../models';
 import { decodeBfloat16, encodeBfloat16 } from '../numbers';
 import { activationDtype } from './decoder-graph';
@@ -32,11 +39,13 @@ export interface MismatchBatch {
   readonly threads: number;
 }
 
-/** Σ e xᵀ. */
+/** Σ e xᵀ, and Σ x xᵀ. */
 export interface SummedMismatch {
   /** `[2, rows, columns]`: over the even sequences, and over the odd ones. */
   readonly sum: Float32Array;
-  /** Of either: tokens that it sums over. */
+  /** `[columns, columns]`: Σ x xᵀ over the same tokens. */
+  readonly gram: Float32Array;
+  /** Of either half: tokens that it sums over. */
   readonly tokens: readonly [number, number];
 }
 
@@ -50,6 +59,7 @@ const scratch = new ScratchFloats();
 export class MismatchSum {
   readonly #sums: readonly [Float64Array, Float64Array];
   readonly #native: NativeAddon | null;
+  readonly #gram: Gram | Float64Array;
   readonly #weight: Float32Array;
   readonly #bias: Float32Array | null;
   readonly #counts: [number, number] = [0, 0];
@@ -61,6 +71,9 @@ export class MismatchSum {
     const { name, rows, columns, bias } = linear;
     this.#sums = [new Float64Array(rows * columns), new Float64Array(rows * columns)];
     this.#native = selectKernels(kernels).native;
+    this.#gram = this.#native
+      ? createGram({ columns, precision: options.precision ?? 'float32', native: this.#native })
+      : new Float64Array(columns * columns);
     this.#weight = weightFeed(weights, `${name}.weight`, [rows, columns]).data as Float32Array;
     this.#bias = bias ? (weightFeed(weights, `${name}.bias`, [rows]).data as Float32Array) : null;
   }
@@ -79,6 +92,7 @@ export class MismatchSum {
       this.#seen += 1;
       if (!hasFiniteSquares(errorsOf(i)) || !hasFiniteSquares(inputOf(i))) continue;
       await this.#addProduct(this.#sums[half], errorsOf(i), inputOf(i), batch.threads);
+      await this.#addGram(inputOf(i), batch.threads);
       this.#counts[half] += 1;
     }
   }
@@ -89,7 +103,8 @@ export class MismatchSum {
     const sum = new Float32Array(even.length + odd.length);
     sum.set(even);
     sum.set(odd, even.length);
-    return { sum, tokens: [this.#counts[0] * sequenceLength, this.#counts[1] * sequenceLength] };
+    const gram = this.#gram instanceof Float64Array ? Float32Array.from(this.#gram) : this.#gram.matrix();
+    return { sum, gram, tokens: [this.#counts[0] * sequenceLength, this.#counts[1] * sequenceLength] };
   }
 
   /** e, `[tokens, rows]`. */
@@ -132,16 +147,25 @@ export class MismatchSum {
 
   /** Of one sequence. */
   async #addProduct(sums: Float64Array, errors: Float32Array, x: Float32Array, threads: number): Promise<void> {
+    const { rows, columns } = this.options.linear;
+    if (this.#native) this.#native.addProduct(sums, errors, rows, x, columns, threads);
+    else await this.#addGraphProduct(sums, errors, x);
+  }
+
+  /** Of one sequence. */
+  async #addGram(x: Float32Array, threads: number): Promise<void> {
+    if (!(this.#gram instanceof Float64Array)) this.#gram.add(x, threads);
+    else await this.#addGraphProduct(this.#gram, x, x);
+  }
+
+  /** leftᵀ x of one sequence. */
+  async #addGraphProduct(sums: Float64Array, left: Float32Array, x: Float32Array): Promise<void> {
     const { linear, sequenceLength: tokens } = this.options;
-    const { rows, columns } = linear;
-    if (this.#native) {
-      this.#native.addProduct(sums, errors, rows, x, columns, threads);
-      return;
-    }
+    const [rows, { columns }] = [left.length / tokens, linear];
     const session = await sessionFor(`product ${rows} ${columns}`, this.options, () => productGraph(rows, columns));
     const part = scratch.of('part', rows * columns);
     const feeds = {
-      errors: floatFeed(errors, [tokens, rows]),
+      left: floatFeed(unsharedFloats('left', left, scratch), [tokens, rows]),
       x: floatFeed(unsharedFloats('input', x, scratch), [tokens, columns]),
     };
     await session.run(feeds, { product: floatFeed(part, [rows, columns]) });
@@ -159,12 +183,12 @@ function outputGraph(rows: number, columns: number): Uint8Array {
   return graph.build();
 }
 
-/** `errorsᵀ x`. */
+/** `leftᵀ x`. */
 function productGraph(rows: number, columns: number): Uint8Array {
   const graph = new GraphBuilder('product');
-  const errors = graph.input('errors', ['tokens', rows]);
+  const left = graph.input('left', ['tokens', rows]);
   const x = graph.input('x', ['tokens', columns]);
-  graph.output('product', graph.node('Gemm', [errors, x], { transA: 1n }), [rows, columns]);
+  graph.output('product', graph.node('Gemm', [left, x], { transA: 1n }), [rows, columns]);
   return graph.build();
 }
 

@@ -25,7 +25,7 @@ export function estimateMemory(work: WorkToDo): PlanEstimate['peakMemoryBytes'] 
   const mismatches = plan.blocks.flatMap(({ stages }) => stages.filter(hasMismatch).flatMap(({ linears }) => linears));
   const linears = plan.blocks.flatMap(({ stages }) => stages.flatMap((stage) => stage.linears));
   const damped = linears.flatMap(({ recipe, columns }) => (recipe?.refinementDamping ? 8 * columns ** 2 : 0));
-  const solveMismatch = Math.max(0, ...mismatches.map(({ rows, columns }) => 24 * rows * columns + 8 * columns ** 2));
+  const solveMismatch = Math.max(0, ...mismatches.map(({ rows, columns }) => 24 * rows * columns + 32 * columns ** 2));
   return {
     'fetch-model': STREAM_BYTES,
     ...(spec.rotation === 'none' ? {} : { 'rotate-block': rotateBlock(work) }),
@@ -76,10 +76,10 @@ function calibrateSlice(stage: Stage, { plan, spec, shape }: WorkToDo): number {
   return weights + batches + largest + gram + temporaries;
 }
 
-/** Of the linears that have one, the largest sum in float64, a part of it and the result in float32; the original's hidden state in five batches. */
+/** Of the linears that have one, the largest sums in float64, a part of them and the result in float32; the original's hidden state in five batches. */
 function sumMismatch(linears: readonly LinearPlan[], { spec, shape }: WorkToDo): number {
   if (linears.length === 0) return 0;
-  const sums = linears.map(({ rows, columns }) => (8 + 2 * FLOAT_BYTES) * rows * columns);
+  const sums = linears.map(({ rows, columns }) => (8 + 2 * FLOAT_BYTES) * (rows + columns) * columns);
   const tokens = Math.max(BATCH_TOKENS, spec.calibration.sequenceLength);
   return Math.max(...sums) + 5 * tokens * shape.hiddenSize * FLOAT_BYTES;
 }

@@ -6,8 +6,8 @@ import { calibrationTokens, hasMismatch, passesOriginal, total, type WorkToDo } 
  * - forward: 2 · rows · columns per token and linear; attention 4 · heads · headSize · sequenceLength per token and layer, of which
  *   the causal half is done. Order `layer` runs everything twice but what the first stage applies;
  * - XᵀX: 2 · columns² per token and captured input;
- * - a mismatch: on `originalShare` of the tokens the forward pass of the original, and 2 · rows · columns per linear that has one; to solve
- *   for it 4 · rows · columns² and one more factorization;
+ * - a mismatch: on `originalShare` of the tokens the forward pass of the original, and for every linear that has one 4 · rows · columns (W x
+ *   and e xᵀ) and 2 · columns² (XᵀX); to solve for it 3 · rows · columns² and one more factorization;
  * - factorization: 4/3 · columns³ (Cholesky, inverse, Cholesky) per Hessian;
  * - GPTQ: rows · columns² per linear (Frantar et al. 2022, section 3.3); each refinement 2 · rows · columns²; learned rounding as much, and
  *   again for every 100 steps, in which a code moves about once;
@@ -44,7 +44,9 @@ function calibration(work: WorkToDo): number {
   const mismatches = plan.blocks.flatMap(({ stages }) =>
     stages
       .filter(hasMismatch)
-      .map(({ linears }) => total(linears.map(({ rows, columns }) => 2 * rows * columns * tokens * originalShare))),
+      .map(({ linears }) =>
+        total(linears.map(({ rows, columns }) => (4 * rows * columns + 2 * columns ** 2) * tokens * originalShare)),
+      ),
   );
   return total(forward) + total(grams) + total(mismatches);
 }
@@ -57,7 +59,7 @@ function solving({ plan, spec }: WorkToDo): number {
       linears[0] === undefined
         ? 0
         : (4 / 3) * linears[0].columns ** 3 * (linears.some(({ recipe }) => recipe?.mismatch) ? 2 : 1),
-      ...linears.map(({ rows, columns, recipe }) => (recipe?.mismatch ? 4 * rows * columns ** 2 : 0)),
+      ...linears.map(({ rows, columns, recipe }) => (recipe?.mismatch ? 3 * rows * columns ** 2 : 0)),
       ...linears.map(
         ({ rows, columns, recipe }) =>
           rows * columns ** 2 * (1 + widths + 2 * ((recipe?.refinements ?? 0) + learning(recipe?.learnedRounding))),

@@ -9,10 +9,11 @@ export function recipeAtWidth(
   bits: Recipe['bits'],
   spec: Pick<QuantizationSpec, 'quality' | 'recipe'>,
 ): Recipe {
-  const fieldsAt = (width: Recipe['bits']): Recipe => RecipeSchema.parse(recipeOfQuality(spec.quality, width));
+  const fieldsAt = (width: Recipe['bits']): Recipe =>
+    // Not an order with mismatches: which linears have one, the plan has decided.
+    RecipeSchema.parse(recipeOfQuality(spec.quality, width, 'independent'));
   const [before, after] = [fieldsAt(spec.recipe.bits), fieldsAt(bits)];
-  // Which linears have a mismatch, the plan has decided.
-  const follows = (field: keyof Recipe) => field !== 'mismatch' && recipe[field] === before[field];
+  const follows = (field: keyof Recipe) => recipe[field] === before[field];
   // A field that may be missing, may be missing at one of the widths.
   const fields = [...new Set([...Object.keys(recipe), ...Object.keys(after)])] as (keyof Recipe)[];
   const followed = fields.map((field) => [field, follows(field) ? after[field] : recipe[field]] as const);

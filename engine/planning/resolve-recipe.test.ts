@@ -18,6 +18,7 @@ describe('resolveRecipe', () => {
       importance: 'diagonal',
       zeros: 'range',
       refinements: 3,
+      refinementDamping: 0.03,
       restarts: 0,
       groupRounds: 0,
     });

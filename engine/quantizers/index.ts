@@ -2,7 +2,7 @@ export { dequantize } from './dequantize';
 export { type MergeOptions, mergeHessians, type PartialHessian } from './merge-hessians';
 export { mergeMismatches, type PartialMismatch } from './merge-mismatches';
 export { METHODS } from './methods';
-export { type MissingHalves, missingHalves } from './mismatch-target';
+export type { Mismatch } from './mismatch-target';
 export { type PreparedHessian, prepareHessian } from './prepare-hessian';
 export {
   factorizeAhead,

@@ -13,6 +13,8 @@ interface Problem extends Pick<MismatchedRows, 'weight' | 'rows'> {
   readonly missing: Float32Array;
   /** What the other half says. Default: the same. */
   readonly other?: Float32Array;
+  /** E[x xᵀ] of the tokens that say it. Default: `hessian`. */
+  readonly seen?: Float32Array;
 }
 
 /** With a Hessian that is not prepared yet. */
@@ -22,7 +24,8 @@ async function targetOf(
 ): Promise<Float32Array> {
   const hessian = await prepareHessian(problem.hessian);
   const recipe = { method: 'gptq', actOrder, damping, mismatch: share } as const;
-  return mismatchTarget({ weight, rows, missing: [missing, other], hessian, recipe }, solverPool(1, kernels));
+  const mismatch = { missing: [missing, other], hessian: problem.seen ?? Float32Array.from(problem.hessian) } as const;
+  return mismatchTarget({ weight, rows, mismatch, hessian, recipe }, solverPool(1, kernels));
 }
 
 function random(seed: number): () => number {
@@ -187,6 +190,41 @@ describe('mismatchTarget', () => {
     for (const kernels of ['native', 'typescript'] as const) {
       expect(largest([...(await targetOf(problem, kernels))], right)).toBeLessThan(1e-6);
     }
+  });
+
+  it.each(['native', 'typescript'] as const)('weighs by the tokens that were seen and by all (%s)', async (kernels) => {
+    // By hand: M = ½ seen + ½ H; Δ = E[e xᵀ] M⁻¹.
+    const problem: Problem = {
+      weight: Float32Array.of(0, 0),
+      rows: 1,
+      hessian: Float32Array.of(1, 0, 0, 1),
+      seen: Float32Array.of(16, 0, 0, 0.25),
+      missing: Float32Array.of(16, 0.25),
+      share: 1,
+      damping: 0,
+    };
+    const right = [16 / 8.5, 0.25 / 0.625];
+    expect(largest([...(await targetOf(problem, kernels))], right)).toBeLessThan(1e-6);
+  });
+
+  it('never more than doubles, however large a share of what was seen an input had', async () => {
+    // e = Δ₀ x with Δ₀ = 1 everywhere; some inputs stand out in the tokens that were seen, some hardly appear there.
+    const factors = [1000, 30, 1, 0.03, 0.001];
+    const square = (diagonal: (column: number) => number) =>
+      Float32Array.from({ length: 25 }, (_, i) => (i % 6 === 0 ? diagonal(i / 6) : 0));
+    const seen = factors.map((factor, column) => factor * (column + 1));
+    const target = await targetOf({
+      weight: new Float32Array(5),
+      rows: 1,
+      hessian: square((column) => column + 1),
+      seen: square((column) => seen[column] as number),
+      missing: Float32Array.from(seen),
+      share: 1,
+      damping: 0,
+    });
+    expect(Math.max(...target)).toBeLessThan(2);
+    expect(target[2]).toBeCloseTo(1, 6);
+    expect(Math.min(...target)).toBeGreaterThan(0);
   });
 
   it('adds hardly anything where all is noise', async () => {

@@ -17,6 +17,12 @@ export interface PreparedHessian {
    * does not need it. null when every column is dead: there is nothing to weigh errors with.
    */
   solvable(recipe: Factorized, pool: SolverPool, signal?: AbortSignal): Promise<Solvable | null>;
+  /**
+   * (1 - share) `other` + share · this one, prepared likewise.
+   *
+   * @param other `[columns, columns]`: the mean over some of the tokens.
+   */
+  mixedWith(other: Float32Array, share: number): Promise<PreparedHessian>;
 }
 
 /** What of a recipe decides how a Hessian is factorized. */
@@ -61,6 +67,20 @@ export async function prepareHessian(
   const deadColumns = dead.reduce((sum, flag) => sum + flag, 0);
   for (let i = 0; i < columns; i++) if (dead[i]) values[i * columns + i] = 1;
 
+  return prepared({ values, scale, dead, deadColumns });
+}
+
+interface CheckedHessian {
+  /** `[columns, columns]`, scaled; the diagonal of dead columns is 1. In shared memory. */
+  readonly values: Float64Array;
+  readonly scale: number;
+  /** `[columns]`: 1 where the column is dead. */
+  readonly dead: Uint8Array;
+  readonly deadColumns: number;
+}
+
+function prepared({ values, scale, dead, deadColumns }: CheckedHessian): PreparedHessian {
+  const columns = dead.length;
   const remembered = new Map<string, Promise<Solvable>>();
   const make = async (recipe: Factorized, pool: SolverPool, signal?: AbortSignal): Promise<Solvable> => {
     const problem = await ordered(values, dead, columns, recipe);
@@ -84,6 +104,17 @@ export async function prepareHessian(
       remembered.set(key, made);
       made.catch(() => remembered.delete(key));
       return made;
+    },
+    async mixedWith(other, share) {
+      const mixed = new Float64Array(new SharedArrayBuffer(values.byteLength));
+      for (let start = 0; start < mixed.length; start += NUMBERS_PER_TURN) {
+        const stop = Math.min(start + NUMBERS_PER_TURN, mixed.length);
+        for (let at = start; at < stop; at++) {
+          mixed[at] = (1 - share) * (other[at] as number) * scale + share * (values[at] as number);
+        }
+        await setImmediate();
+      }
+      return prepared({ values: mixed, scale, dead, deadColumns });
     },
   };
 }

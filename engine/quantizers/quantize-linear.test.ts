@@ -67,14 +67,17 @@ const RUNS = { numRuns: 60, seed: 20260823 };
 describe.each(['native', 'typescript'] as const)('with a mismatch (%s)', (kernels) => {
   const problem = layer(11, 60, 48);
   const half = problem.weight.map((value, i) => 0.3 * value + 0.05 * Math.cos(i));
-  const missing = [half, half.map((value, i) => value * (1 + 0.2 * Math.sin(i)))] as const;
+  const mismatch = {
+    missing: [half, half.map((value, i) => value * (1 + 0.2 * Math.sin(i)))],
+    hessian: Float32Array.from(problem.hessian),
+  } as const;
   const recipe = RecipeSchema.parse({ bits: 4, groupSize: 16, mismatch: 0.5 });
-  const given = { ...problem, missing, recipe, kernels, threads: 1 };
+  const given = { ...problem, mismatch, recipe, kernels, threads: 1 };
 
   test('the target of it is quantized', async () => {
     const { linear } = await quantizeLinear(given);
     const without = await quantizeLinear({ ...given, recipe: { ...recipe, mismatch: 0 } });
-    const unwanted = await quantizeLinear({ ...given, missing: null });
+    const unwanted = await quantizeLinear({ ...given, mismatch: null });
     expect(serializeQuantizedLinear(unwanted.linear)).toEqual(serializeQuantizedLinear(without.linear));
     expect(serializeQuantizedLinear(linear)).not.toEqual(serializeQuantizedLinear(without.linear));
   });

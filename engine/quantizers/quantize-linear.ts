@@ -1,7 +1,7 @@
 import type { KernelChoice } from '../kernels';
 import { type DampingRung, QuantloomError, type Recipe } from '../spec';
 import { METHODS } from './methods';
-import { type MissingHalves, mismatchTarget } from './mismatch-target';
+import { type Mismatch, mismatchTarget } from './mismatch-target';
 import { type PreparedHessian, prepareHessian } from './prepare-hessian';
 import type { QuantizationResult } from './quantized-linear';
 import type { QuantizedRows, RowFault, SharedProblem } from './row-block';
@@ -19,10 +19,10 @@ export interface LinearToQuantize {
   readonly hessian: Float64Array | Float32Array | PreparedHessian | null;
   readonly recipe: Recipe;
   /**
-   * `[rows, columns]` each: as in MismatchedRows. With a `mismatch` in the recipe and a Hessian, the target of that takes the weight's place,
-   * in the report's errors too. Default: none.
+   * Of all rows. With a `mismatch` in the recipe and a Hessian, the target of that (mismatchTarget) takes the weight's place, in the
+   * report's errors too. Default: none.
    */
-  readonly missing?: MissingHalves | null;
+  readonly mismatch?: Mismatch | null;
   /** Smallest zero point that the file format can hold (asymmetric): GPTQ v1 cannot store 0. */
   readonly minimumZero: 0 | 1;
   /** Module name, for messages. */
@@ -157,15 +157,15 @@ async function preparedHessianOf(options: LinearToQuantize, name: string): Promi
 
 /** The weight with the rows of `range` replaced by their targets. */
 async function targetOf(
-  { weight, rows, columns, recipe, missing = null, signal }: LinearToQuantize,
+  { weight, rows, columns, recipe, mismatch = null, signal }: LinearToQuantize,
   { first, count }: { readonly first: number; readonly count: number },
   hessian: PreparedHessian,
   pool: SolverPool,
 ): Promise<Float32Array> {
-  if (missing === null || !recipe.mismatch) return weight;
+  if (mismatch === null || !recipe.mismatch) return weight;
   const rowsOf = (array: Float32Array) => array.slice(first * columns, (first + count) * columns);
-  const halves = [rowsOf(missing[0]), rowsOf(missing[1])] as const;
-  const part = { weight: rowsOf(weight), missing: halves, rows: count };
+  const missing = [rowsOf(mismatch.missing[0]), rowsOf(mismatch.missing[1])] as const;
+  const part = { weight: rowsOf(weight), mismatch: { ...mismatch, missing }, rows: count };
   const target = await mismatchTarget({ ...part, hessian, recipe }, pool, signal);
   // A weight that is not finite spoils its whole row; it is refused by its own place.
   for (let start = 0; start < target.length; start += columns) {

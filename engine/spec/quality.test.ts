@@ -5,7 +5,10 @@ const parse = (fields: object) => parseQuantizationSpec({ model: 'demo', output:
 
 describe('the quality of a spec', () => {
   it('sets the fields of the recipe that are not given', () => {
-    expect(parse({ quality: 'fast' }).recipe).toEqual({ ...RecipeSchema.parse({}), ...recipeOfQuality('fast', 4) });
+    expect(parse({ quality: 'fast' }).recipe).toEqual({
+      ...RecipeSchema.parse({}),
+      ...recipeOfQuality('fast', 4, 'stage'),
+    });
     expect(parse({ quality: 'fast', recipe: { bits: 3 } }).recipe).toMatchObject({ bits: 3, refinements: 0 });
   });
 
@@ -13,9 +16,16 @@ describe('the quality of a spec', () => {
     expect(parse({ quality: 'fast', recipe: { refinements: 2 } }).recipe.refinements).toBe(2);
   });
 
-  it.each(QUALITIES)('does not make up for mismatches unless asked (%s)', (quality) => {
-    expect(parse({ quality }).recipe).not.toHaveProperty('mismatch');
-    expect(parse({ quality, recipe: { mismatch: 1 } }).recipe.mismatch).toBe(1);
+  it('makes up for a mismatch at its best, where there is something to estimate it from and something to gain', () => {
+    expect(parse({ quality: 'best' }).recipe.mismatch).toBe(0.5);
+    expect(parse({ quality: 'best', recipe: { mismatch: 0 } }).recipe.mismatch).toBe(0);
+    for (const other of [{ order: 'layer' }, { order: 'independent' }, { recipe: { bits: 8 } }]) {
+      expect(parse({ quality: 'best', ...other }).recipe).not.toHaveProperty('mismatch');
+    }
+    for (const quality of ['fast', 'balanced']) {
+      expect(parse({ quality }).recipe).not.toHaveProperty('mismatch');
+      expect(parse({ quality, recipe: { mismatch: 1 } }).recipe.mismatch).toBe(1);
+    }
   });
 
   it('is balanced where none is named', () => {

@@ -177,6 +177,7 @@ export function parseQuantizationSpec(input: unknown): QuantizationSpec {
 /** What of a spec decides which fields its quality sets. */
 const QualitySchema = z.object({
   quality: QuantizationSpecSchema.shape.quality,
+  order: QuantizationSpecSchema.shape.order,
   recipe: z.looseObject({ bits: RecipeSchema.shape.bits }).prefault({}),
 });
 
@@ -184,9 +185,9 @@ const QualitySchema = z.object({
 function withQuality(input: unknown): unknown {
   const given = QualitySchema.safeParse(input);
   if (!given.success) return input;
-  const { quality, recipe: chosen } = given.data;
+  const { quality, order, recipe: chosen } = given.data;
   const { recipe: fields, formats } = input as { recipe?: object; formats?: unknown };
-  const recipe: { symmetric?: unknown } = { ...recipeOfQuality(quality, chosen.bits), ...fields };
+  const recipe: { symmetric?: unknown } = { ...recipeOfQuality(quality, chosen.bits, order), ...fields };
   // GPTQModel reads zero points that others found in the second version of the format only.
   const format = formats ?? (recipe.symmetric === false ? ['gptq_v2'] : undefined);
   return { ...(input as object), recipe, ...(format !== undefined && { formats: format }) };

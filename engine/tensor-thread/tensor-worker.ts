@@ -16,7 +16,7 @@ export async function closeStage(): Promise<object> {
 }
 
 function sumsOf({ gram, mismatch }: StageSums): Float32Array[] {
-  return [gram, mismatch?.sum ?? null].filter((sum) => sum !== null);
+  return [gram, mismatch?.sum, mismatch?.gram].filter((sum) => sum instanceof Float32Array);
 }
 
 function moved(value: object, arrays: readonly Float32Array[]): object {
