@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { defaultHome } from '../cli/settings';
 import { findTemporalBinary } from '../cli/temporal-binary';
@@ -22,6 +23,12 @@ export function quantloomCommand(
     environment: { ...environmentOfStrangers(), QUANTLOOM_HOME: join(scratch, 'home'), ...environment },
     workingDirectory: scratch,
   };
+}
+
+/** Of this program, e.g. `0.1.0`. */
+export function quantloomVersion(): string {
+  const { version } = JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')) as { version: string };
+  return version;
 }
 
 /** Logs of the workers of such a run. */

@@ -82,7 +82,7 @@ export const SPEC_FLAGS: readonly SpecFlag[] = [
   },
   {
     flags: '--refinement-damping <share>',
-    description: 'share of the mean Hessian diagonal added to it while refining, 0 to 1 (default 0)',
+    description: 'share of the mean Hessian diagonal added to it while refining, 0 to 1 (default: of the quality)',
     path: ['recipe', 'refinementDamping'],
     parse: realNumber,
   },
@@ -100,7 +100,8 @@ export const SPEC_FLAGS: readonly SpecFlag[] = [
   },
   {
     flags: '--mismatch <share>',
-    description: 'share of what went wrong upstream that o_proj and down_proj make up for, 0 to 1 (default: of the quality)',
+    description:
+      'share of what went wrong upstream that o_proj and down_proj make up for, 0 to 1 (default: of the quality)',
     path: ['recipe', 'mismatch'],
     parse: realNumber,
   },

@@ -12,6 +12,7 @@ import { ResultsFile } from '../results-file';
 import { compareTable } from './compare-table';
 import { compareTools } from './compare-tools';
 import { type CompareRun, isCompared } from './compared-run';
+import { directTool } from './direct-tool';
 import { type CompareOptions, HELP, parseCompareOptions } from './options';
 import { inspectPeersPython, type PeersPython, peerTool } from './peer-tools';
 import { quantloomTool } from './quantloom-tool';
@@ -48,6 +49,7 @@ async function main(): Promise<void> {
 function availableTools(options: CompareOptions, python: PeersPython | null): Tool[] {
   return options.tools.flatMap((name) => {
     if (name === 'quantloom') return options.qualities.map(quantloomTool);
+    if (name === 'direct') return options.qualities.map(directTool);
     const tool = peerTool(name, python);
     if (typeof tool !== 'string') return [tool];
     note(tool);

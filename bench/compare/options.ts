@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 
-export const TOOL_NAMES = ['quantloom', 'gptqmodel', 'llmcompressor', 'autoround'] as const;
+export const TOOL_NAMES = ['quantloom', 'direct', 'gptqmodel', 'llmcompressor', 'autoround'] as const;
 export type ToolName = (typeof TOOL_NAMES)[number];
 
 /** What Quantloom does unasked. */
@@ -58,7 +58,8 @@ export const HELP = `usage: npm run bench -- [flags]
   --context TOKENS     per window of the evaluation (default 512)
   --max-tokens N       bound on the tokens evaluated (default 16384)
   --rounds N           every tool runs so often, in turns (default 1)
-  --tools LIST         of ${TOOL_NAMES.join(', ')} (default: all but autoround, which takes long)
+  --tools LIST         of ${TOOL_NAMES.join(', ')} (default: all but autoround, which takes long, and
+                       direct, Quantloom's engine in one process without Temporal and store)
   --quality LIST       of Quantloom: fast, balanced (default), best; each is a row of its own
   --iterations N       of auto-round (default 200)
   --threads N          default: all

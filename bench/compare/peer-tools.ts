@@ -14,7 +14,7 @@ interface Peer {
   readonly readers: Readers;
 }
 
-const PEERS: Readonly<Record<Exclude<ToolName, 'quantloom'>, Peer>> = {
+const PEERS: Readonly<Record<Exclude<ToolName, 'quantloom' | 'direct'>, Peer>> = {
   gptqmodel: {
     title: 'GPTQModel',
     package: 'gptqmodel',
@@ -53,7 +53,7 @@ export async function inspectPeersPython(executable: string): Promise<PeersPytho
 }
 
 /** The tool, or why it is left out. */
-export function peerTool(name: Exclude<ToolName, 'quantloom'>, python: PeersPython | null): Tool | string {
+export function peerTool(name: Exclude<ToolName, 'quantloom' | 'direct'>, python: PeersPython | null): Tool | string {
   const peer = PEERS[name];
   if (python === null) return `${peer.title} left out: QUANTLOOM_PEERS_PYTHON does not name a Python that has it`;
   const version = python.versions[peer.package];

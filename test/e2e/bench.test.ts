@@ -27,7 +27,7 @@ describe('the benchmark', () => {
 
   it('without Python measures Quantloom, says what it left out, and goes on from its results', async () => {
     const json = join(directory, 'results.json');
-    const first = await bench(['--json', json, '--split']);
+    const first = await bench(['--json', json, '--split', '--tools', 'quantloom,direct,gptqmodel']);
     expect(first.stderr).toContain('GPTQModel left out: QUANTLOOM_PEERS_PYTHON');
     expect(first.stdout).toMatch(/quantloom \d/);
     expect(first.stdout).toContain('quantize-linears');
@@ -36,17 +36,19 @@ describe('the benchmark', () => {
     const results = JSON.parse(content) as Results<WorkloadIdentity, unknown>;
     expect(results.kind).toBe('compare');
     expect(results.workload.model).toEqual({ name: 'demo', layers: 4, parameters: 3672320 });
-    const [original, run, ...rest] = results.runs as [OriginalRun, ComparedRun];
+    const [original, run, direct, ...rest] = results.runs as [OriginalRun, ComparedRun, ComparedRun];
     expect(rest).toEqual([]);
     expect(run).toMatchObject({ tool: 'quantloom', width: '4', round: 1, settings: { bits: 4, groupSize: 64 } });
     expect(run.perplexity?.quantloom).toBeGreaterThan(original.perplexity.quantloom as number);
+    // The engine alone writes the same weights.
+    expect(direct).toMatchObject({ tool: 'direct', perplexity: run.perplexity, settings: run.settings });
     expect(run.weightBytes).toBeLessThan(original.weightBytes);
     const parts = (run.parts as { wallSeconds: Record<string, number> }).wallSeconds;
     expect(Object.values(parts).reduce((sum, seconds) => sum + seconds, 0)).toBeCloseTo(run.wallSeconds, 3);
     expect(content).not.toContain(directory);
     expect(content).not.toContain(ROOT);
 
-    const second = await bench(['--json', json]);
+    const second = await bench(['--json', json, '--tools', 'quantloom,direct']);
     expect(second.stderr).not.toContain('round 1');
     expect(await readFile(json, 'utf8')).toBe(content);
     expect((await readdir(directory)).filter((name) => name.startsWith('quantloom-bench-'))).toEqual([]);

@@ -13,6 +13,9 @@ const TITLES: Readonly<Record<string, string>> = {
   quantloom: 'Quantloom',
   'quantloom-fast': 'Quantloom fast',
   'quantloom-best': 'Quantloom best',
+  direct: "Quantloom's engine alone",
+  'direct-fast': "Quantloom's engine alone, fast",
+  'direct-best': "Quantloom's engine alone, best",
   gptqmodel: 'GPTQModel',
   llmcompressor: 'llm-compressor',
   autoround: 'auto-round',
@@ -111,7 +114,11 @@ function tableOf(rows: readonly ComparedRow[], original: OriginalRun | undefined
 function ratiosOf(rows: readonly ComparedRow[]): string {
   const lines = rows.flatMap((peer) => {
     const own = rows.find(({ tool, width }) => tool === 'quantloom' && width === peer.width);
-    if (!own || peer.tool.startsWith('quantloom')) return [];
+    if (!own || peer.tool.startsWith('quantloom') || peer.tool.startsWith('direct-')) return [];
+    if (peer.tool === 'direct') {
+      const more = 100 * ((own.wallSeconds ?? Number.NaN) / (peer.wallSeconds ?? Number.NaN) - 1);
+      return `- ${widthTitle(peer.width)}: ${more.toFixed(1)} % more wall time than its engine alone, in one process: Temporal, store, processes of their own and verification`;
+    }
     const ratio = (field: 'wallSeconds' | 'cpuSeconds' | 'busiestPeakBytes') =>
       ((own[field] ?? Number.NaN) / (peer[field] ?? Number.NaN)).toFixed(2);
     return `- ${widthTitle(peer.width)}: ${ratio('wallSeconds')} of ${TITLES[peer.tool] ?? peer.tool}'s wall time, ${ratio('cpuSeconds')} of its CPU time, ${ratio('busiestPeakBytes')} of the memory of its busiest process`;
