@@ -19,12 +19,12 @@ export interface VerifiedShard extends Effort {
 const verifyStep = defineStep({
   name: 'verify-shard',
   version: 1,
-  run: async ({ shard, layout, linears }: ShardInput, bench) => {
+  run: async ({ shard, format, layout, linears }: ShardInput, bench) => {
     const { signal } = bench.attempt;
     bench.attempt.progress({ verifying: shard.sha256 });
     // From the store, whose hash is checked: what was in memory when it was packed proves nothing.
     const content = await bench.read(shard);
-    const result = await verifyShard(content, { name: `shard ${shard.sha256}`, layout, linears }, { signal });
+    const result = await verifyShard(content, { name: `shard ${shard.sha256}`, format, layout, linears }, { signal });
     requireShardVerified(result);
     return { compared: result.checks.reduce((sum, { checked }) => sum + checked, 0) };
   },

@@ -14,7 +14,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { bitPlanes } from '../engine/checkpoints/gptq/layout';
-import { packWords, unpackWords } from '../engine/checkpoints/gptq/pack-words';
+import { packWords, unpackWords } from '../engine/checkpoints/pack-words';
 import { GraphBuilder } from '../engine/graphs/graph-builder';
 import { createGram, type KernelChoice, type NativeAddon, preferKernels, selectKernels } from '../engine/kernels';
 import { decodeBfloat16, decodeFloat16, encodeBfloat16, encodeFloat16 } from '../engine/numbers';

@@ -1,5 +1,7 @@
 import type { QuantizedLinear } from '../quantizers/quantized-linear';
 import type { LinearPlan, QuantizationSpec, Tensor } from '../spec';
+import type { LinearStorage } from './linear-storage';
+import type { Manifest } from './manifest';
 
 export type FormatName = QuantizationSpec['formats'][number];
 
@@ -19,6 +21,9 @@ export interface CheckpointContext {
 /** An entry of the registry: a way to lay a quantized model out on disk. Adding one touches one folder. */
 export interface CheckpointFormat {
   readonly name: FormatName;
+
+  /** How its linears lie in the files: what reads and verifies them. */
+  readonly storage: LinearStorage;
 
   /** The smallest zero point that the format can store; quantizers keep to it when they are asymmetric. */
   readonly smallestZero: 0 | 1;
@@ -47,4 +52,7 @@ export interface CheckpointFormat {
 
   /** Bits of the file per weight of this linear, scales, zero points and indices included; null recipe: those of `sourceBits`. */
   bitsPerWeight(linear: LinearPlan, sourceBits?: number): number;
+
+  /** What the model card says about loading: Markdown that names who can load this checkpoint, how, and who cannot and why. */
+  loading(checkpoint: Pick<Manifest, 'linears' | 'layout'>): string;
 }

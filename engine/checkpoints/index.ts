@@ -1,6 +1,3 @@
-import type { CheckpointFormat, FormatName } from './format';
-import { gptq, gptqV2 } from './gptq/gptq-format';
-
 export { createManifest, type ManifestInput } from './create-manifest';
 export { dequantizeLinear, weightSha256 } from './dequantize-linear';
 export {
@@ -10,6 +7,7 @@ export {
   type SignedReport,
 } from './describe-checkpoint';
 export type { CheckpointContext, CheckpointFormat, FormatName } from './format';
+export { CHECKPOINT_FORMATS, formatOf, smallestZeroOf } from './formats';
 export { MANIFEST_FILE, type Manifest, ManifestSchema, parseManifest, serializeManifest } from './manifest';
 export { meanErrors } from './mean-errors';
 export { modelCard } from './model-card';
@@ -32,19 +30,3 @@ export type { VerificationCheck } from './verification/check';
 export { requireVerified, type VerificationResult, verifyCheckpoint } from './verify-checkpoint';
 export { requireShardVerified, type ShardDescription, type ShardVerification, verifyShard } from './verify-shard';
 export { shardName, writeShardIndex } from './write-shard-index';
-
-/** Every format that can be written. */
-export const CHECKPOINT_FORMATS: Readonly<Record<FormatName, CheckpointFormat>> = {
-  gptq,
-  gptq_v2: gptqV2,
-};
-
-/** The smallest zero point that every one of these formats can store. */
-export function smallestZeroOf(formats: readonly FormatName[]): 0 | 1 {
-  return Math.max(...formats.map((format) => formatOf(format).smallestZero)) as 0 | 1;
-}
-
-/** The entry of a format's name. */
-export function formatOf(name: FormatName): CheckpointFormat {
-  return CHECKPOINT_FORMATS[name];
-}

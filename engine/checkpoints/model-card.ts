@@ -1,5 +1,6 @@
 import prettyBytes from 'pretty-bytes';
 import type { Recipe } from '../spec';
+import { formatOf } from './formats';
 import type { Manifest } from './manifest';
 import { meanErrors } from './mean-errors';
 
@@ -19,6 +20,7 @@ export interface ModelCardContext {
  */
 export function modelCard(context: ModelCardContext): string {
   const { manifest } = context;
+  const format = formatOf(manifest.format);
   const sections = [
     frontMatter(context),
     `# ${manifest.source.name}, quantized to ${describeBits(manifest)} (${manifest.layout})`,
@@ -28,7 +30,7 @@ export function modelCard(context: ModelCardContext): string {
     ...errors(manifest),
     `## Size\n\n${sizes(context)}`,
     ...perplexity(manifest),
-    `## Loading\n\n${loading(manifest)}`,
+    `## Loading\n\n${format.loading(manifest)}`,
     `## Reproducing\n\nFrom a directory with the source model${manifest.calibration ? ' and the calibration text' : ''}:\n\n${reproduction(manifest)}`,
   ];
   return `${sections.join('\n\n')}\n`;
@@ -45,7 +47,7 @@ function frontMatter({ manifest, licence }: ModelCardContext): string {
     'tags:',
     ...[
       'quantloom',
-      'gptq',
+      formatOf(manifest.format).storage.method,
       `${manifest.source.architecture}`,
       ...bitWidths(manifest).map((bits) => `${bits}-bit`),
     ].map((tag) => `- ${tag}`),
@@ -203,46 +205,6 @@ function perplexity({ perplexity, spec }: Manifest): string[] {
       `On \`${spec.evaluation?.text ?? 'text'}\` (SHA-256 \`${textSha256}\`): ${scoredTokens} tokens scored in windows of ${context} that do not overlap; the first token of a window is not scored.`,
     ].join('\n'),
   ];
-}
-
-function loading(manifest: Manifest): string {
-  const { layout } = manifest;
-  const all = recipes(manifest);
-  const quantized = all.flatMap(({ recipe }) => (recipe ? [recipe] : []));
-  const mixed =
-    new Set(quantized.map(({ bits, groupSize, symmetric }) => [bits, groupSize, symmetric].join())).size > 1;
-  const head = manifest.linears.lm_head?.recipe != null;
-  const asymmetric = quantized.some(({ symmetric }) => !symmetric);
-  const directory = 'path/to/this/directory';
-
-  const gptqmodel =
-    layout === 'gptq' && asymmetric
-      ? 'GPTQModel refuses asymmetric files in the v1 format of other producers; write the format `gptq_v2` for it.'
-      : `GPTQModel:\n\n\`\`\`python\nfrom gptqmodel import GPTQModel\nmodel = GPTQModel.load("${directory}")\n\`\`\``;
-  const transformersReason =
-    layout === 'gptq_p'
-      ? 'the planar layout of 5 and 6 bits'
-      : mixed
-        ? 'settings that differ between modules'
-        : head
-          ? 'a quantized head'
-          : null;
-  const transformers = transformersReason
-    ? `transformers cannot load ${transformersReason}.`
-    : `transformers (with gptqmodel and optimum installed):\n\n\`\`\`python\nfrom transformers import AutoModelForCausalLM\nmodel = AutoModelForCausalLM.from_pretrained("${directory}", device_map="auto")\n\`\`\``;
-  const tail = Object.values(manifest.linears).some(
-    ({ recipe, columns }) => recipe && recipe.groupSize > 0 && columns % recipe.groupSize !== 0,
-  );
-  const vllmReason =
-    layout === 'gptq_p'
-      ? 'the planar layout of 5 and 6 bits'
-      : tail
-        ? 'a group size that does not divide the columns'
-        : null;
-  const vllm = vllmReason
-    ? `vLLM cannot load ${vllmReason}.`
-    : `vLLM${layout === 'gptq_v2' ? ' (a version that knows the checkpoint format `gptq_v2`)' : ''}:\n\n\`\`\`sh\nvllm serve ${directory}\n\`\`\``;
-  return [transformers, vllm, gptqmodel].join('\n\n');
 }
 
 function reproduction({ source, spec, format }: Manifest): string {

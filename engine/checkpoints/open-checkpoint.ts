@@ -4,8 +4,8 @@ import { bytesOf, decodeFloats } from '../numbers';
 import type { QuantizedLinear } from '../quantizers/quantized-linear';
 import { type FloatTensor, QuantloomError, type SourceTensor, type Tensor } from '../spec';
 import { dequantizeLinear } from './dequantize-linear';
-import { moduleSettings, readGptqConfig } from './gptq/module-settings';
-import { GPTQ_PARTS, readLinear } from './gptq/read-linear';
+import { storedLinears } from './formats';
+import { partNames, quantizedModules } from './linear-storage';
 import { readTensor } from './safetensors';
 import { readWeightFiles } from './weight-files';
 
@@ -14,10 +14,11 @@ export interface CheckpointReader {
   readonly directory: string;
   /** config.json. */
   readonly config: Readonly<Record<string, unknown>>;
-  readonly kind: 'dense' | 'gptq';
+  /** `dense`, or the `quant_method` of a quantized one. */
+  readonly kind: string;
   /** Bytes of the weight files. */
   readonly weightBytes: number;
-  /** Names of the tensors that the dense model would have, sorted: `<module>.weight` stands for qweight and what belongs to it. */
+  /** Names of the tensors that the dense model would have, sorted: `<module>.weight` stands for the tensors that a quantized one has. */
   names(): readonly string[];
   has(name: string): boolean;
   /** @throws QuantloomError InvalidCheckpoint when there is no such tensor. */
@@ -31,24 +32,18 @@ export interface CheckpointReader {
 }
 
 /**
- * Opens a dense or GPTQ directory (any producer's): reads config.json and the headers, no weights.
+ * Opens a directory of safetensors, dense or in a format that can be written (any producer's): reads config.json and the headers, no weights.
  *
  * @throws QuantloomError InvalidCheckpoint, UnsupportedInput for another quantization method.
  */
 export async function openCheckpoint(directory: string): Promise<CheckpointReader> {
   const config = await readConfig(directory);
-  const gptq = readGptqConfig(config);
+  const stored = storedLinears(config);
   const { tensors, files } = await readWeightFiles(directory);
-  const quantized = new Set<string>();
-  if (gptq) {
-    for (const name of tensors.keys()) if (name.endsWith('.qweight')) quantized.add(name.slice(0, -'.qweight'.length));
-  }
-  const isPart = (name: string) => {
-    const dot = name.lastIndexOf('.');
-    return quantized.has(name.slice(0, dot)) && GPTQ_PARTS.some((part) => part === name.slice(dot + 1));
-  };
+  const quantized = new Set(stored ? quantizedModules(stored.storage, tensors.keys()) : []);
+  const parts = stored ? partNames(stored.storage, [...quantized]) : new Set<string>();
   const names = [
-    ...[...tensors.keys()].filter((name) => !isPart(name)),
+    ...[...tensors.keys()].filter((name) => !parts.has(name)),
     ...[...quantized].map((module) => `${module}.weight`),
   ].sort();
   const moduleOf = (name: string) => {
@@ -57,33 +52,32 @@ export async function openCheckpoint(directory: string): Promise<CheckpointReade
   };
 
   const settingsOf = (module: string) => {
-    const settings = gptq && moduleSettings(gptq, module);
+    const settings = stored?.settingsOf(module);
     if (settings) return settings;
     throw invalid(`${module} is stored quantized, but quantization_config says that it is not.`);
   };
   const linear = async (module: string): Promise<QuantizedLinear | null> => {
-    if (!quantized.has(module)) return null;
+    if (!stored || !quantized.has(module)) return null;
     const read = async (name: string) => {
       const tensor = tensors.get(name);
       return tensor ? readTensor(directory, tensor) : null;
     };
-    return readLinear(module, { where: directory, settings: settingsOf(module), read });
+    return stored.storage.read(module, { where: directory, settings: settingsOf(module), read });
   };
 
   return {
     directory,
     config,
-    kind: gptq ? 'gptq' : 'dense',
+    kind: stored?.storage.method ?? 'dense',
     weightBytes: [...files.values()].reduce((sum, bytes) => sum + bytes, 0),
     names: () => names,
-    has: (name) => moduleOf(name) !== null || (tensors.has(name) && !isPart(name)),
+    has: (name) => moduleOf(name) !== null || (tensors.has(name) && !parts.has(name)),
     linear,
 
     shape(name) {
       const module = moduleOf(name);
-      if (module === null) return tensorNamed(name).shape;
-      const [words = 0, rows = 0] = tensorNamed(`${module}.qweight`).shape;
-      return [rows, (words * 32) / settingsOf(module).bits];
+      if (!stored || module === null) return tensorNamed(name).shape;
+      return stored.storage.shape(settingsOf(module), (part) => tensorNamed(`${module}.${part}`).shape);
     },
 
     async float(name) {

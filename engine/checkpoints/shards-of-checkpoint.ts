@@ -1,9 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { formatOf } from './formats';
+import { quantizedModules } from './linear-storage';
 import { MANIFEST_FILE, type Manifest, parseManifest } from './manifest';
 import type { OutputFile } from './output-file';
 import { type RecordedLinear, recordedLinears } from './recorded-linears';
-import { quantizedModules } from './verification/check-linears';
 import { readWeightFiles } from './weight-files';
 
 /** A weight file, and what its checkpoint's manifest says of it. */
@@ -23,11 +24,12 @@ export interface CheckpointShard {
 export async function shardsOfCheckpoint(directory: string): Promise<CheckpointShard[]> {
   const { files, format, layout, linears } = parseManifest(await readFile(join(directory, MANIFEST_FILE), 'utf8'));
   const { tensors, files: weightFiles } = await readWeightFiles(directory);
+  const { storage } = formatOf(format);
   return files
     .filter(({ name }) => weightFiles.has(name))
     .map((file) => {
       const names = [...tensors.values()].filter((tensor) => tensor.file === file.name).map(({ name }) => name);
-      const held = quantizedModules(names).flatMap((name) => {
+      const held = quantizedModules(storage, names).flatMap((name) => {
         const linear: Manifest['linears'][string] | undefined = linears[name];
         return linear ? [{ name, ...linear }] : [];
       });

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type GptqConfig, moduleSettings, readGptqConfig } from './gptq/module-settings';
+import { type StoredLinears, storedLinears } from './formats';
 import { MANIFEST_FILE, type Manifest, parseManifest } from './manifest';
 import { type CheckpointReader, openCheckpoint } from './open-checkpoint';
 import { CheckRecord, type VerificationCheck } from './verification/check';
@@ -13,7 +13,8 @@ import { TensorsOfDirectory } from './verification/tensors-of-directory';
 
 export interface VerificationResult {
   readonly directory: string;
-  readonly kind: 'dense' | 'gptq' | 'unreadable';
+  /** `dense`, the `quant_method` of a quantized one, or `unreadable`. */
+  readonly kind: string;
   /** False when any check has a finding. */
   readonly passed: boolean;
   /** Whether the directory has a `quantloom.json`; without one less can be checked, and the notes say what. */
@@ -42,17 +43,17 @@ export async function verifyCheckpoint(
   const opening = new CheckRecord('the checkpoint can be opened', 'directory');
   const manifest = await readManifest(directory, opening);
   const checks: CheckRecord[] = [opening];
-  let kind: VerificationResult['kind'] = 'unreadable';
+  let kind = 'unreadable';
   try {
     checks.push(await checkFiles(directory, manifest, signal));
     const { check, places } = await checkHeaders(directory);
     checks.push(check);
     const reader = await openCheckpoint(directory);
-    const gptq = readGptqConfig(reader.config);
+    const linears = storedLinears(reader.config);
     kind = reader.kind;
     opening.checked++;
-    checks.push(checkCensus(reader.config, gptq, places, manifest));
-    if (values) checks.push(...(await checkValues({ reader, gptq, places, manifest, signal })));
+    checks.push(checkCensus(reader.config, linears, places, manifest));
+    if (values) checks.push(...(await checkValues({ reader, linears, places, manifest, signal })));
   } catch (error) {
     if (signal?.aborted) throw error;
     opening.find((error as Error).message);
@@ -77,26 +78,25 @@ export function requireVerified(result: VerificationResult): void {
 
 interface OpenedCheckpoint {
   readonly reader: CheckpointReader;
-  readonly gptq: GptqConfig | null;
+  readonly linears: StoredLinears | null;
   readonly places: TensorPlaces;
   readonly manifest: Manifest | null;
   readonly signal: AbortSignal | undefined;
 }
 
-async function checkValues({ reader, gptq, places, manifest, signal }: OpenedCheckpoint): Promise<CheckRecord[]> {
+async function checkValues({ reader, linears, places, manifest, signal }: OpenedCheckpoint): Promise<CheckRecord[]> {
   const stored = new TensorsOfDirectory(reader.directory, places);
   try {
-    const dense = () => checkDense(stored, signal);
-    if (!gptq) return [await dense()];
+    const dense = () => checkDense(stored, linears?.storage ?? null, signal);
+    if (!linears) return [await dense()];
     const witnesses = {
-      describedBy: 'config.json says',
-      settingsOf: (module: string) => moduleSettings(gptq, module),
+      ...linears,
       weightOf: async (module: string) => (await reader.float(`${module}.weight`)).data,
       meantSha256: (module: string) => manifest?.linears[module]?.weightSha256 ?? null,
     };
-    const linears = await checkLinears(stored, witnesses, signal);
-    noteUnrecorded(manifest, linears.meaning);
-    return [...Object.values(linears), await dense()];
+    const checks = await checkLinears(stored, witnesses, signal);
+    noteUnrecorded(manifest, checks.meaning);
+    return [...Object.values(checks), await dense()];
   } finally {
     await stored.close();
   }

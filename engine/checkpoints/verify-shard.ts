@@ -1,19 +1,19 @@
 import type { Tensor } from '../spec';
 import { dequantizeLinear } from './dequantize-linear';
-import type { GptqLayout } from './gptq/layout';
-import type { ModuleSettings } from './gptq/module-settings';
-import { readLinear } from './gptq/read-linear';
+import { formatOf } from './formats';
+import { type LinearSettings, quantizedModules } from './linear-storage';
 import type { RecordedLinear } from './recorded-linears';
 import { parseSafetensors } from './safetensors';
 import { CheckRecord, type VerificationCheck } from './verification/check';
 import { checkDense } from './verification/check-dense';
-import { checkLinears, quantizedModules } from './verification/check-linears';
+import { checkLinears } from './verification/check-linears';
 import { RawSafetensors } from './verification/raw-safetensors';
 import { requirePassed } from './verification/require-passed';
 
 export interface ShardDescription {
   /** Its name, for messages. */
   readonly name: string;
+  readonly format: string;
   /** Variant of the format, as `CheckpointFormat.layout` says. */
   readonly layout: string;
   /** By module: every linear of the shard that is stored quantized. */
@@ -38,33 +38,35 @@ export interface ShardVerification {
  */
 export async function verifyShard(
   content: Uint8Array,
-  { name, layout, linears }: ShardDescription,
+  { name, format, layout, linears }: ShardDescription,
   { signal }: { readonly signal?: AbortSignal } = {},
 ): Promise<ShardVerification> {
   const opening = new CheckRecord('the shard can be opened', 'file');
   const checks: CheckRecord[] = [opening];
   try {
+    const { storage } = formatOf(format);
     const stored = await RawSafetensors.of(content);
     const { tensors } = parseSafetensors(content, name);
     opening.checked++;
     const settingsOf = (module: string) => {
       const recorded = linears[module];
-      return recorded ? { ...recorded, layout: layout as GptqLayout } : null;
+      return recorded ? { ...recorded, layout } : null;
     };
     const read = async (tensor: string): Promise<Tensor | null> => tensors.get(tensor) ?? null;
     const witnesses = {
+      storage,
       describedBy: 'the quantizer recorded',
       settingsOf,
       weightOf: async (module: string) => {
-        const settings = settingsOf(module) as ModuleSettings;
-        return dequantizeLinear(await readLinear(module, { where: name, settings, read })).data;
+        const settings = settingsOf(module) as LinearSettings;
+        return dequantizeLinear(await storage.read(module, { where: name, settings, read })).data;
       },
       meantSha256: (module: string) => linears[module]?.weightSha256 ?? null,
     };
     const checked = await checkLinears(stored, witnesses, signal);
-    const found = new Set(quantizedModules(stored.tensors.keys()));
+    const found = new Set(quantizedModules(storage, stored.tensors.keys()));
     for (const module of Object.keys(linears)) if (!found.has(module)) checked.meaning.find(`${module}: missing`);
-    checks.push(...Object.values(checked), await checkDense(stored, signal));
+    checks.push(...Object.values(checked), await checkDense(stored, storage, signal));
   } catch (error) {
     if (signal?.aborted) throw error;
     opening.find((error as Error).message);

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { bitPlanes, GPTQ_LAYOUTS } from '../checkpoints/gptq/layout';
-import { packWords, unpackWords } from '../checkpoints/gptq/pack-words';
+import { packWords, unpackWords } from '../checkpoints/pack-words';
 import { decodeBfloat16, decodeFloat16, encodeBfloat16, encodeFloat16 } from '../numbers';
 import { dequantize, mergeHessians } from '../quantizers';
 import type { NativeAddon } from './native-addon';

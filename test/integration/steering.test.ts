@@ -5,7 +5,7 @@ import { cp, readdir, rename } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { type WorkflowHandle, WorkflowUpdateFailedError } from '@temporalio/client';
 import { openCheckpoint, parseManifest, verifyCheckpoint } from '../../engine/checkpoints';
-import { type GptqConfig, moduleSettings, readGptqConfig } from '../../engine/checkpoints/gptq/module-settings';
+import { storedLinears } from '../../engine/checkpoints/formats';
 import { readWeightFiles } from '../../engine/checkpoints/weight-files';
 import { resolveModelDirectory } from '../../engine/sources';
 import { PROGRESS_QUERY, type Progress, type QuantizationSpecInput, UPDATES } from '../../engine/spec';
@@ -197,8 +197,8 @@ describe('steering a job', () => {
     }
     const manifest = parseManifest(readFileSync(join(output, 'quantloom.json'), 'utf8'));
     expect(manifest.blocks.map(({ skipped }) => skipped)).toEqual([true, false, true, false]);
-    const config = readGptqConfig(checkpoint.config) as GptqConfig;
-    const settings = [0, 1, 2, 3].map((layer) => moduleSettings(config, `model.layers.${layer}.self_attn.q_proj`));
+    const stored = storedLinears(checkpoint.config);
+    const settings = [0, 1, 2, 3].map((layer) => stored?.settingsOf(`model.layers.${layer}.self_attn.q_proj`));
     expect(settings).toEqual([null, expect.objectContaining({ bits: 4 }), null, expect.objectContaining({ bits: 4 })]);
   }, 120_000);
 

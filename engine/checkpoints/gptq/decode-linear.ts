@@ -1,9 +1,9 @@
 import { decodeFloats, int32View } from '../../numbers';
 import type { QuantizedLinear } from '../../quantizers/quantized-linear';
 import { QuantloomError, type Tensor } from '../../spec';
+import { unpackWords } from '../pack-words';
 import { bitPlanes, type GptqLayout } from './layout';
 import type { ModuleSettings } from './module-settings';
-import { unpackWords } from './pack-words';
 
 /** The tensors of one linear, by the last part of their names. */
 export interface GptqTensors {

@@ -1,8 +1,9 @@
 import { bytesOf, encodeFloats } from '../../numbers';
 import type { QuantizedLinear } from '../../quantizers/quantized-linear';
 import { QuantloomError, type Tensor } from '../../spec';
-import { bitPlanes, CODES_PER_BLOCK, type GptqLayout, storedZeroOffset } from './layout';
-import { packWords } from './pack-words';
+import { requireFloat16Scale } from '../float16-scale';
+import { CODES_PER_BLOCK, packWords } from '../pack-words';
+import { bitPlanes, type GptqLayout, storedZeroOffset } from './layout';
 
 /**
  * A quantized linear as the tensors of a GPTQ checkpoint. K: columns, N: rows, G: groups, b: bits.
@@ -37,14 +38,7 @@ export function encodeLinear(name: string, linear: QuantizedLinear, layout: Gptq
   for (let row = 0; row < N; row++) {
     for (let group = 0; group < G; group++) {
       const scale = linear.scales[row * G + group] as number;
-      if (!(scale > 0 && scale <= 65504)) {
-        throw new QuantloomError(
-          'UnsupportedInput',
-          `${name}: the scale of row ${row}, group ${group} is ${scale}; the file holds float16, greater than 0 and at most 65504. ` +
-            'Check the source weight of that row for extreme values.',
-          { details: { name, row, group, scale } },
-        );
-      }
+      requireFloat16Scale(name, scale, row, group);
       scales[group * N + row] = scale;
     }
   }

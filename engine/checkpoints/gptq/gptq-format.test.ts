@@ -46,15 +46,15 @@ function dynamicOf(linears: LinearPlan[]) {
 
 /** What each module's settings are when the config is read back. */
 function expectReadBack(linears: LinearPlan[]): void {
-  const written = readGptqConfig(config(linears));
+  const written = readGptqConfig(config(linears).quantization_config as Record<string, unknown>);
   for (const linear of linears) {
     if (linear.name === 'lm_head') continue;
-    const settings = written && moduleSettings(written, linear.name);
+    const settings = moduleSettings(written, linear.name);
     const meant = linear.recipe && {
       bits: linear.recipe.bits,
       groupSize: linear.recipe.groupSize,
       symmetric: linear.recipe.symmetric,
-      layout: written?.layout,
+      layout: written.layout,
     };
     expect({ name: linear.name, settings }).toEqual({ name: linear.name, settings: meant });
   }
@@ -149,10 +149,7 @@ describe('the quantization_config', () => {
 
 describe('overrides of other producers', () => {
   const read = (dynamic: Record<string, object>, module: string) =>
-    moduleSettings(
-      readGptqConfig({ quantization_config: { quant_method: 'gptq', bits: 4, group_size: 128, dynamic } }) as never,
-      module,
-    );
+    moduleSettings(readGptqConfig({ quant_method: 'gptq', bits: 4, group_size: 128, dynamic }), module);
 
   it.each([
     ['the first match wins', { '+:.*down.*': { bits: 8 }, '.*': { bits: 3 } }, 8],

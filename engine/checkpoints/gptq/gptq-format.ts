@@ -1,8 +1,12 @@
 import type { LinearPlan } from '../../spec';
 import type { CheckpointContext, CheckpointFormat } from '../format';
+import { quantizedModelConfig } from '../model-config';
+import { CODES_PER_BLOCK } from '../pack-words';
 import { encodeLinear } from './encode-linear';
-import { CODES_PER_BLOCK, type GptqLayout } from './layout';
-import { isHead, quantizationConfig } from './quantization-config';
+import { gptqStorage } from './gptq-storage';
+import type { GptqLayout } from './layout';
+import { loading } from './loading';
+import { quantizationConfig } from './quantization-config';
 
 /** GPTQ v1: what transformers, vLLM, SGLang and every other reader of GPTQ loads. */
 export const gptq: CheckpointFormat = gptqFormat('gptq');
@@ -16,21 +20,13 @@ function gptqFormat(name: 'gptq' | 'gptq_v2'): CheckpointFormat {
 
   return {
     name,
+    storage: gptqStorage,
     smallestZero: name === 'gptq' ? 1 : 0,
     layout,
     refuse,
     encodeLinear: (module, linear, variant) => encodeLinear(module, linear, variant as GptqLayout),
 
-    config(context) {
-      const { quantization_config: _, ...source } = context.sourceConfig;
-      const headQuantized = context.linears.some((linear) => isHead(linear) && linear.recipe !== null);
-      return {
-        ...source,
-        // A head with weights of its own is no longer the embedding.
-        ...(headQuantized ? { tie_word_embeddings: false } : {}),
-        quantization_config: quantizationConfig(context),
-      };
-    },
+    config: (context) => quantizedModelConfig(context, quantizationConfig(context)),
 
     files(context: CheckpointContext) {
       const text = `${JSON.stringify(quantizationConfig(context), null, 2)}\n`;
@@ -42,6 +38,8 @@ function gptqFormat(name: 'gptq' | 'gptq_v2'): CheckpointFormat {
       const groups = recipe.groupSize === -1 ? 1 : Math.ceil(columns / recipe.groupSize);
       return recipe.bits + (groups * (16 + recipe.bits)) / columns + 32 / rows;
     },
+
+    loading,
   };
 }
 

@@ -1,3 +1,5 @@
+import type { BitPlane } from '../pack-words';
+
 /**
  * How a GPTQ checkpoint lays out its codes and zero points: the value of `checkpoint_format` in its config.
  *
@@ -8,15 +10,6 @@
  */
 export const GPTQ_LAYOUTS = ['gptq', 'gptq_v2', 'gptq_p'] as const;
 export type GptqLayout = (typeof GPTQ_LAYOUTS)[number];
-
-/** Codes that are packed together: the smallest run that fills whole words at every width. */
-export const CODES_PER_BLOCK = 32;
-
-/** A run of adjacent bits of every code of a block: `width` bits, of which the lowest is bit `shift` of the code. */
-export interface BitPlane {
-  readonly width: number;
-  readonly shift: number;
-}
 
 /** GPTQModel's split of the widths that do not divide 32, low plane first. */
 const SPLIT_PLANES: Readonly<Record<number, readonly BitPlane[]>> = {

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { QuantloomError } from '../../spec';
+import type { LinearSettings } from '../linear-storage';
 import { readDynamicOverride } from './dynamic-overrides';
 import { GPTQ_LAYOUTS, type GptqLayout } from './layout';
 
@@ -19,29 +20,16 @@ const GptqConfigSchema = z.object({
 export type GptqConfig = z.infer<typeof GptqConfigSchema> & { readonly layout: GptqLayout };
 
 /** How one module is stored. */
-export interface ModuleSettings {
-  readonly bits: number;
-  /** Columns per group; -1: one group. */
-  readonly groupSize: number;
-  readonly symmetric: boolean;
+export interface ModuleSettings extends LinearSettings {
   readonly layout: GptqLayout;
 }
 
 /**
- * The quantization_config of a config.json, or null when the model is dense.
+ * The quantization_config of a config.json.
  *
- * @throws QuantloomError UnsupportedInput for another method or layout, InvalidCheckpoint for a field that makes no sense.
+ * @throws QuantloomError UnsupportedInput for another layout, InvalidCheckpoint for a field that makes no sense.
  */
-export function readGptqConfig(config: Readonly<Record<string, unknown>>): GptqConfig | null {
-  const raw = config.quantization_config as Record<string, unknown> | null | undefined;
-  if (!raw) return null;
-  if (raw.quant_method !== 'gptq') {
-    throw new QuantloomError(
-      'UnsupportedInput',
-      `quantization_config.quant_method is ${JSON.stringify(raw.quant_method)}; dense and "gptq" checkpoints can be read.`,
-      { details: { quantMethod: raw.quant_method } },
-    );
-  }
+export function readGptqConfig(raw: Readonly<Record<string, unknown>>): GptqConfig {
   const parsed = GptqConfigSchema.safeParse(raw);
   if (!parsed.success) {
     const faults = parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`);

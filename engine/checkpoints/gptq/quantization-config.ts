@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { type LinearPlan, QuantloomError, type Recipe } from '../../spec';
 import type { CheckpointContext } from '../format';
+import { isHead } from '../model-config';
 import { writeDynamicOverrides } from './dynamic-overrides';
 
 /** What the file says of a linear, in the names of the quantization_config. */
@@ -21,12 +22,12 @@ interface StoredSettings {
  * @throws QuantloomError InvalidSpecification when no linear is quantized.
  */
 export function quantizationConfig(context: CheckpointContext): Record<string, unknown> {
-  const head = context.linears.find((linear) => isHead(linear));
-  const inLayers = context.linears.filter((linear) => !isHead(linear));
+  const head = context.linears.find((linear) => isHead(linear.name));
+  const inLayers = context.linears.filter((linear) => !isHead(linear.name));
   const base = mostFrequent(inLayers.some((linear) => linear.recipe) ? inLayers : context.linears);
 
   const dynamic = writeDynamicOverrides(
-    context.linears.filter((linear) => linear.recipe !== null || !isHead(linear)),
+    context.linears.filter((linear) => linear.recipe !== null || !isHead(linear.name)),
     (linear) => {
       if (linear.recipe === null) return false;
       const own = storedSettings(linear.recipe);
@@ -59,11 +60,6 @@ export function quantizationConfig(context: CheckpointContext): Record<string, u
       refinements: base.recipe.refinements,
     },
   };
-}
-
-/** A head is no part of a layer: its name has no number in it. */
-export function isHead(linear: LinearPlan): boolean {
-  return !/\.\d+\./.test(linear.name);
 }
 
 function storedSettings(recipe: Recipe): StoredSettings {

@@ -1,12 +1,12 @@
 import { architectureOf } from '../../models';
 import { QuantloomError } from '../../spec';
-import { type GptqConfig, moduleSettings } from '../gptq/module-settings';
+import type { StoredLinears } from '../formats';
+import type { ExpectedTensor } from '../linear-storage';
 import type { Manifest } from '../manifest';
 import { CheckRecord } from './check';
 import type { TensorPlaces } from './check-files';
 
 const DENSE_DTYPES = ['F16', 'BF16', 'F32'];
-const PART_DTYPES = { qweight: 'I32', qzeros: 'I32', scales: 'F16', g_idx: 'I32' } as const;
 
 /**
  * Every tensor that config.json implies is there, with its shape and dtype, quantized or dense as the config says; and no others.
@@ -14,15 +14,16 @@ const PART_DTYPES = { qweight: 'I32', qzeros: 'I32', scales: 'F16', g_idx: 'I32'
  */
 export function checkCensus(
   config: Readonly<Record<string, unknown>>,
-  gptq: GptqConfig | null,
+  linears: StoredLinears | null,
   places: TensorPlaces,
   manifest: Manifest | null,
 ): CheckRecord {
   const check = new CheckRecord('tensors are those that config.json implies', 'tensor');
-  const expected = expectedTensors(config, gptq, places, check);
+  const expected = expectedTensors(config, linears, places, check);
   if (!expected) return check;
-  for (const [name, { shape, dtypes }] of expected) {
+  for (const [name, { shape, dtypes, optional }] of expected) {
     const found = places.get(name);
+    if (optional && !found) continue;
     check.expect(found !== undefined, () => `${name}: missing`);
     if (!found) continue;
     if (found.shape.join() !== shape.join())
@@ -33,28 +34,22 @@ export function checkCensus(
   if (manifest) for (const name of extras) check.find(`${name}: config.json implies no such tensor`);
   else if (extras.length > 0)
     check.note(`${extras.length} tensors that config.json does not imply, e.g. ${extras[0]}.`);
-  if (manifest) checkLinearsOfManifest(manifest, gptq, check);
+  if (manifest) checkLinearsOfManifest(manifest, linears, check);
   return check;
-}
-
-interface Expected {
-  readonly shape: readonly number[];
-  readonly dtypes: readonly string[];
 }
 
 function expectedTensors(
   config: Readonly<Record<string, unknown>>,
-  gptq: GptqConfig | null,
+  linears: StoredLinears | null,
   places: TensorPlaces,
   check: CheckRecord,
-): Map<string, Expected> | null {
-  const expected = new Map<string, Expected>();
+): Map<string, ExpectedTensor> | null {
+  const expected = new Map<string, ExpectedTensor>();
   const dense = (name: string, shape: readonly number[]) => expected.set(name, { shape, dtypes: DENSE_DTYPES });
   try {
     const architecture = architectureOf(config);
     const shape = architecture.shape(config);
     const blocks = architecture.blocks(shape, (name) => places.has(name));
-    const headModule = architecture.head.replace(/\.weight$/, '');
     dense(architecture.embedding, [shape.vocabularySize, shape.hiddenSize]);
     dense(architecture.finalNorm, [shape.hiddenSize]);
     for (const block of blocks) for (const [name, size] of block.tensors) dense(name, size);
@@ -66,18 +61,12 @@ function expectedTensors(
       const isLinear = blocks.some(({ stages }) =>
         stages.some(({ captures }) => captures.some((linear) => linear.name === module)),
       );
-      if (!gptq || module === name || !isLinear || (module === headModule && !gptq.lm_head)) continue;
-      const settings = moduleSettings(gptq, module);
-      if (!settings) continue;
+      const settings = linears && module !== name && isLinear ? linears.settingsOf(module) : null;
+      if (!linears || !settings) continue;
       const [rows = 0, columns = 0] = expected.get(name)?.shape ?? [];
       expected.delete(name);
-      const groups = settings.groupSize === -1 ? 1 : Math.ceil(columns / settings.groupSize);
-      const part = (suffix: keyof typeof PART_DTYPES, size: number[]) =>
-        expected.set(`${module}.${suffix}`, { shape: size, dtypes: [PART_DTYPES[suffix]] });
-      part('qweight', [(columns / 32) * settings.bits, rows]);
-      part('qzeros', [groups, (rows / 32) * settings.bits]);
-      part('scales', [groups, rows]);
-      part('g_idx', [columns]);
+      for (const [part, tensor] of Object.entries(linears.storage.tensors(settings, [rows, columns])))
+        expected.set(`${module}.${part}`, tensor);
     }
     return expected;
   } catch (error) {
@@ -90,14 +79,13 @@ function expectedTensors(
 }
 
 /** The config against the layout and the recipes that the manifest records. */
-function checkLinearsOfManifest(manifest: Manifest, gptq: GptqConfig | null, check: CheckRecord): void {
-  if (gptq) {
+function checkLinearsOfManifest(manifest: Manifest, linears: StoredLinears | null, check: CheckRecord): void {
+  if (linears) {
     const { layout } = manifest;
-    check.expect(gptq.layout === layout, () => `config.json says layout ${gptq.layout}, the manifest ${layout}`);
+    check.expect(linears.layout === layout, () => `config.json says layout ${linears.layout}, the manifest ${layout}`);
   }
   for (const [name, { recipe }] of Object.entries(manifest.linears)) {
-    const isHead = !/\.\d+\./.test(name);
-    const settings = gptq && (!isHead || gptq.lm_head) ? moduleSettings(gptq, name) : null;
+    const settings = linears?.settingsOf(name) ?? null;
     const stored = settings && { bits: settings.bits, groupSize: settings.groupSize, symmetric: settings.symmetric };
     const meant = recipe && { bits: recipe.bits, groupSize: recipe.groupSize, symmetric: recipe.symmetric };
     check.expect(

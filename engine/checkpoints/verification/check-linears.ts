@@ -1,16 +1,17 @@
 import { createHash } from 'node:crypto';
 import { setImmediate as yieldToEventLoop } from 'node:timers/promises';
 import { bytesOf } from '../../numbers';
+import { type LinearDescription, type LinearStorage, quantizedModules } from '../linear-storage';
 import { CheckRecord } from './check';
 import { checkGroups, checkScales, checkZeros } from './check-parameters';
-import { GptqWeights } from './decode-gptq';
-import { type LinearDescription, type RawLinear, readRawLinear } from './read-raw-linear';
+import type { RawLinear } from './raw-linear';
 import type { StoredTensors } from './stored-tensors';
 
 const ROWS_PER_TURN = 32;
 
 /** What quantized linears are checked against. */
 export interface LinearWitnesses extends LinearDescription {
+  readonly storage: LinearStorage;
   /** The weight as the reader has it that perplexity and generation use, `[rows, columns]`. */
   weightOf(module: string): Promise<Float32Array>;
   /** `weightSha256` that the quantizer recorded; null: it is not known. */
@@ -41,15 +42,14 @@ export async function checkLinears(
     meaning: new CheckRecord('weights are what the quantizer meant', 'linear'),
   };
   let subnormal = 0;
-  for (const module of quantizedModules(stored.tensors.keys())) {
+  for (const module of quantizedModules(witnesses.storage, stored.tensors.keys())) {
     signal?.throwIfAborted();
     try {
-      const raw = await readRawLinear(module, stored, witnesses);
+      const raw = await witnesses.storage.readRaw(module, stored, witnesses);
       if (!checkGroups(module, raw, checks.groups)) continue;
-      const weights = new GptqWeights(raw);
-      subnormal += checkScales(module, weights.scales, raw.N, checks.scales);
-      checkZeros(module, raw, weights, checks.zeros);
-      await checkWeights(module, raw, weights, witnesses, checks, signal);
+      subnormal += checkScales(module, raw, checks.scales);
+      checkZeros(module, raw, witnesses.describedBy, checks.zeros);
+      await checkWeights(module, raw, witnesses, checks, signal);
     } catch (error) {
       if (signal?.aborted) throw error;
       checks.reader.find(`${module}: ${(error as Error).message}`);
@@ -61,32 +61,27 @@ export async function checkLinears(
   return checks;
 }
 
-/** Modules that are stored quantized, by the names of tensors. */
-export function quantizedModules(tensors: Iterable<string>): string[] {
-  return [...tensors].filter((name) => name.endsWith('.qweight')).map((name) => name.slice(0, -'.qweight'.length));
-}
-
 async function checkWeights(
   module: string,
   raw: RawLinear,
-  weights: GptqWeights,
   witnesses: LinearWitnesses,
   { reader: same, meaning }: LinearChecks,
   signal?: AbortSignal,
 ): Promise<void> {
   const data = await witnesses.weightOf(module);
   const hash = createHash('sha256');
-  const memory = new Float32Array(ROWS_PER_TURN * raw.K);
+  const { rows, columns } = raw;
+  const memory = new Float32Array(ROWS_PER_TURN * columns);
   let differing = 0;
-  for (let row = 0; row < raw.N; row += ROWS_PER_TURN) {
-    const count = Math.min(ROWS_PER_TURN, raw.N - row);
-    const own = weights.rows(row, count, memory.subarray(0, count * raw.K));
+  for (let row = 0; row < rows; row += ROWS_PER_TURN) {
+    const count = Math.min(ROWS_PER_TURN, rows - row);
+    const own = raw.weights(row, count, memory.subarray(0, count * columns));
     hash.update(bytesOf(own));
-    differing += countDiffering(own, data.subarray(row * raw.K, row * raw.K + own.length));
+    differing += countDiffering(own, data.subarray(row * columns, row * columns + own.length));
     await yieldToEventLoop();
     signal?.throwIfAborted();
   }
-  same.expect(differing === 0, () => `${module}: ${differing} of ${raw.N * raw.K} weights differ`);
+  same.expect(differing === 0, () => `${module}: ${differing} of ${rows * columns} weights differ`);
   const meant = witnesses.meantSha256(module);
   if (meant) {
     const found = hash.digest('hex');

@@ -1,13 +1,13 @@
 /**
- * The fields of a packed GPTQ tensor, written from the format's description and not from the packer: where a code lies is computed for
+ * The fields of a packed tensor, written from the format's description and not from the packer: where a code lies is computed for
  * every index of a lane on its own.
  *
- * A lane is the sequence of codes that are packed together: a column of qweight, a row of qzeros.
+ * A lane is the sequence of codes that are packed together: a column of GPTQ's qweight, a row of its qzeros.
  */
 export interface PackedLanes {
   readonly words: Uint32Array;
   readonly bits: number;
-  /** True for `gptq_p`: each block of 32 codes is split into planes of 8, 4, 2 and 1 bits. */
+  /** True for GPTQ's `gptq_p`: each block of 32 codes is split into planes of 8, 4, 2 and 1 bits. */
   readonly planar: boolean;
   /** Word `w` of lane `l` is `words[l * laneStride + w * wordStride]`. */
   readonly laneStride: number;
@@ -58,12 +58,7 @@ function addBits(packed: PackedLanes, { firstLane, firstWord, position, count, s
   }
 }
 
-/** An IEEE 754 binary16 number from its bits. */
-export function halfFloat(bits: number): number {
-  const sign = bits >= 0x8000 ? -1 : 1;
-  const exponent = Math.floor(bits / 1024) % 32;
-  const fraction = bits % 1024;
-  if (exponent === 31) return fraction === 0 ? sign * Number.POSITIVE_INFINITY : Number.NaN;
-  if (exponent === 0) return sign * fraction * 2 ** -24;
-  return sign * (1024 + fraction) * 2 ** (exponent - 25);
+/** The little-endian words of a tensor, in aligned memory of their own. */
+export function wordsOf(bytes: Buffer): Uint32Array {
+  return new Uint32Array(new Uint8Array(bytes).buffer);
 }

@@ -1,10 +1,10 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { GptqWeights } from './decode-gptq';
-import { halfFloat } from './gptq-fields';
-import { RawSafetensors } from './raw-safetensors';
+import { halfFloat } from '../verification/raw-floats';
+import { RawSafetensors } from '../verification/raw-safetensors';
+import { RawGptq } from './raw-linear';
 
-const FIXTURES = join(__dirname, '../gptq/fixtures');
+const FIXTURES = join(__dirname, 'fixtures');
 
 /** Packed and dequantized by GPTQModel 7.7.0 (test/oracles/gptq-packing.py). */
 it.each(readdirSync(FIXTURES))('decodes %s to what GPTQModel packed', async (file) => {
@@ -14,7 +14,7 @@ it.each(readdirSync(FIXTURES))('decodes %s to what GPTQModel packed', async (fil
     const [G = 0] = raw.tensors.get('scales')?.shape ?? [];
     const index = await raw.read('g_idx');
     const groupOf = Int32Array.from({ length: K }, (_, column) => index.readInt32LE(4 * column));
-    const weights = new GptqWeights({
+    const weights = new RawGptq({
       K,
       N,
       G,
@@ -34,8 +34,8 @@ it.each(readdirSync(FIXTURES))('decodes %s to what GPTQModel packed', async (fil
         const at = row * G + (groupOf[column] as number);
         return ((codes[row * K + column] as number) - (zeros[at] as number)) * scale.readFloatLE(4 * at);
       });
-      expect(weights.rows(row, 1)).toEqual(expected);
-      if (row % 8 === 0) expect(weights.rows(row, 8).subarray(0, K)).toEqual(expected);
+      expect(weights.weights(row, 1)).toEqual(expected);
+      if (row % 8 === 0) expect(weights.weights(row, 8).subarray(0, K)).toEqual(expected);
     }
   } finally {
     await raw.close();

@@ -1,5 +1,13 @@
-import { nativeKernelsFor } from '../../kernels';
-import { type BitPlane, CODES_PER_BLOCK } from './layout';
+import { nativeKernelsFor } from '../kernels';
+
+/** Codes that are packed together: the smallest run that fills whole words at every width. */
+export const CODES_PER_BLOCK = 32;
+
+/** A run of adjacent bits of every code of a block: `width` bits, of which the lowest is bit `shift` of the code. */
+export interface BitPlane {
+  readonly width: number;
+  readonly shift: number;
+}
 
 /**
  * How lanes of codes map to lanes of words. Lane `l` has code `i` at `codes[l * codes.lane + i * codes.item]` and word `w` at

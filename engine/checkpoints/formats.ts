@@ -1,0 +1,53 @@
+import { QuantloomError } from '../spec';
+import type { CheckpointFormat, FormatName } from './format';
+import { gptq, gptqV2 } from './gptq/gptq-format';
+import type { LinearDescription, LinearStorage } from './linear-storage';
+
+/** Every format that can be written. */
+export const CHECKPOINT_FORMATS: Readonly<Record<FormatName, CheckpointFormat>> = {
+  gptq,
+  gptq_v2: gptqV2,
+};
+
+/** The smallest zero point that every one of these formats can store. */
+export function smallestZeroOf(formats: readonly FormatName[]): 0 | 1 {
+  return Math.max(...formats.map((format) => formatOf(format).smallestZero)) as 0 | 1;
+}
+
+/** The entry of a format's name. @throws QuantloomError UnsupportedInput when there is none. */
+export function formatOf(name: string): CheckpointFormat {
+  if (Object.hasOwn(CHECKPOINT_FORMATS, name)) return CHECKPOINT_FORMATS[name as FormatName];
+  throw new QuantloomError(
+    'UnsupportedInput',
+    `"${name}" is no format of this version of Quantloom, which has ${Object.keys(CHECKPOINT_FORMATS).join(', ')}.`,
+    { details: { format: name } },
+  );
+}
+
+/** How the linears of a checkpoint are stored. */
+export interface StoredLinears extends LinearDescription {
+  readonly storage: LinearStorage;
+  /** Variant of the format. */
+  readonly layout: string;
+}
+
+/**
+ * What a config.json says of its model's linears, in whichever format; null when the model is dense.
+ *
+ * @throws QuantloomError UnsupportedInput, InvalidCheckpoint.
+ */
+export function storedLinears(config: Readonly<Record<string, unknown>>): StoredLinears | null {
+  const raw = config.quantization_config as Record<string, unknown> | null | undefined;
+  if (!raw) return null;
+  const storages = [...new Set(Object.values(CHECKPOINT_FORMATS).map((format) => format.storage))];
+  const storage = storages.find(({ method }) => method === raw.quant_method);
+  if (!storage) {
+    const known = storages.map(({ method }) => `"${method}"`);
+    throw new QuantloomError(
+      'UnsupportedInput',
+      `quantization_config.quant_method is ${JSON.stringify(raw.quant_method)}; dense checkpoints and those of ${known.join(', ')} can be read.`,
+      { details: { quantMethod: raw.quant_method } },
+    );
+  }
+  return { storage, describedBy: 'config.json says', ...storage.describe(raw) };
+}

@@ -1,0 +1,89 @@
+import type { QuantizedLinear } from '../quantizers/quantized-linear';
+import type { Tensor } from '../spec';
+import type { RawLinear } from './verification/raw-linear';
+import type { StoredTensors } from './verification/stored-tensors';
+
+/** How one linear is stored, in what formats have in common. */
+export interface LinearSettings {
+  readonly bits: number;
+  /** Columns per group; -1: one group. */
+  readonly groupSize: number;
+  readonly symmetric: boolean;
+  /** Variant of the format, as `CheckpointFormat.layout` names it. */
+  readonly layout: string;
+}
+
+/** What is said of a checkpoint's linears. */
+export interface LinearDescription {
+  /** Who says so, with a verb, for messages: `config.json says`. */
+  readonly describedBy: string;
+  /** null: it says that the module is not quantized. @throws QuantloomError InvalidCheckpoint when it cannot be understood. */
+  settingsOf(module: string): LinearSettings | null;
+}
+
+/** Where the tensors of a module are, and how they are stored. */
+export interface LinearSource {
+  /** For messages. */
+  readonly where: string;
+  readonly settings: LinearSettings;
+  /** A tensor by its name; null when there is none. */
+  read(tensor: string): Promise<Tensor | null>;
+}
+
+/** What is expected of a tensor. */
+export interface ExpectedTensor {
+  readonly shape: readonly number[];
+  /** Any of these. */
+  readonly dtypes: readonly string[];
+  /** It need not be there. */
+  readonly optional?: true;
+}
+
+/**
+ * How linears lie in files, whoever wrote them: what reading and verification need to know of a format. Formats that differ in what is
+ * written only share one.
+ */
+export interface LinearStorage {
+  /** `quant_method` of the quantization_config. */
+  readonly method: string;
+
+  /** The last parts of the names of a linear's tensors. A module that has the first is stored quantized. */
+  readonly parts: readonly [string, ...string[]];
+
+  /**
+   * What a quantization_config says: the variant of the format, and how each linear is stored.
+   *
+   * @throws QuantloomError UnsupportedInput for what cannot be read, InvalidCheckpoint for a field that makes no sense.
+   */
+  describe(
+    config: Readonly<Record<string, unknown>>,
+  ): Pick<LinearDescription, 'settingsOf'> & { readonly layout: string };
+
+  /** `[rows, columns]` of a linear, from the shapes of its tensors by part. */
+  shape(settings: LinearSettings, shapeOf: (part: string) => readonly number[]): readonly [number, number];
+
+  /** The tensors that a linear of this shape has, by part. */
+  tensors(settings: LinearSettings, shape: readonly [number, number]): Readonly<Record<string, ExpectedTensor>>;
+
+  /** @throws QuantloomError InvalidCheckpoint naming the tensor, what it is and what it should be. */
+  read(module: string, source: LinearSource): Promise<QuantizedLinear>;
+
+  /**
+   * The same for verification: by code that is shared neither with `encodeLinear` nor with `read`. It takes sizes from the tensors alone;
+   * what is said of them has to agree.
+   *
+   * @throws Error saying what does not.
+   */
+  readRaw(module: string, stored: StoredTensors, description: LinearDescription): Promise<RawLinear>;
+}
+
+/** Modules that are stored quantized, by the names of tensors. */
+export function quantizedModules({ parts: [marker] }: LinearStorage, tensors: Iterable<string>): string[] {
+  const end = `.${marker}`;
+  return [...tensors].filter((name) => name.endsWith(end)).map((name) => name.slice(0, -end.length));
+}
+
+/** The names that the tensors of quantized modules have. */
+export function partNames({ parts }: LinearStorage, modules: readonly string[]): Set<string> {
+  return new Set(modules.flatMap((module) => parts.map((part) => `${module}.${part}`)));
+}

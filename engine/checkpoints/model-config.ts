@@ -1,0 +1,21 @@
+import type { CheckpointContext } from './format';
+
+/** The config.json of a quantized model: that of the source, with this quantization_config. */
+export function quantizedModelConfig(
+  { sourceConfig, linears }: Pick<CheckpointContext, 'sourceConfig' | 'linears'>,
+  quantizationConfig: Readonly<Record<string, unknown>>,
+): Record<string, unknown> {
+  const { quantization_config: _, ...source } = sourceConfig;
+  const headQuantized = linears.some(({ name, recipe }) => isHead(name) && recipe !== null);
+  return {
+    ...source,
+    // A head with weights of its own is no longer the embedding.
+    ...(headQuantized ? { tie_word_embeddings: false } : {}),
+    quantization_config: quantizationConfig,
+  };
+}
+
+/** A head is no part of a layer: its name has no number in it. */
+export function isHead(module: string): boolean {
+  return !/\.\d+\./.test(module);
+}
