@@ -117,7 +117,7 @@ export const SPEC_FLAGS: readonly SpecFlag[] = [
   },
   {
     flags: '--format <list>',
-    description: 'checkpoint formats, e.g. gptq,gptq_v2',
+    description: 'checkpoint formats: gptq, gptq_v2, compressed-tensors, or several with commas',
     path: ['formats'],
     parse: commaList,
   },

@@ -1,4 +1,5 @@
 import { QuantloomError } from '../spec';
+import { compressedTensors } from './compressed-tensors/compressed-tensors-format';
 import type { CheckpointFormat, FormatName } from './format';
 import { gptq, gptqV2 } from './gptq/gptq-format';
 import type { LinearDescription, LinearStorage } from './linear-storage';
@@ -7,6 +8,7 @@ import type { LinearDescription, LinearStorage } from './linear-storage';
 export const CHECKPOINT_FORMATS: Readonly<Record<FormatName, CheckpointFormat>> = {
   gptq,
   gptq_v2: gptqV2,
+  'compressed-tensors': compressedTensors,
 };
 
 /** The smallest zero point that every one of these formats can store. */

@@ -60,6 +60,22 @@ describe('a GPTQ checkpoint', () => {
     expect(await (await openCheckpoint(directory)).linear(Q0)).toEqual(linears.get(Q0));
   });
 
+  it('of compressed-tensors is read the same', async () => {
+    const { linears } = await writeTinyCheckpoint(directory, {
+      format: 'compressed-tensors',
+      recipeOf: (module) =>
+        module === O0 ? null : RecipeSchema.parse({ method: 'rtn', bits: 3, groupSize: 32, symmetric: false }),
+    });
+    const reader = await openCheckpoint(directory);
+    expect(reader.kind).toBe('compressed-tensors');
+    expect(reader.names()).toHaveLength(2 * (7 + 2) + 2);
+    expect(reader.names().filter((name) => !name.endsWith('.weight'))).toEqual([]);
+    expect(reader.shape('model.layers.1.mlp.down_proj.weight')).toEqual([64, 96]);
+    expect([`${Q0}.weight`, `${O0}.weight`, `${Q0}.weight_packed`].map(reader.has)).toEqual([true, true, false]);
+    for (const [module, linear] of linears) expect(await reader.linear(module)).toEqual(linear);
+    expect(await reader.linear(O0)).toBeNull();
+  });
+
   it('of another method is refused', async () => {
     await writeTinyCheckpoint(directory);
     const path = join(directory, 'config.json');

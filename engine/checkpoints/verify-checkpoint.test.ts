@@ -57,14 +57,21 @@ describe('an untouched checkpoint', () => {
     ['planar, 5 bits', 'gptq', { bits: 5, groupSize: -1 }],
     ['planar, 6 bits asymmetric', 'gptq_v2', { bits: 6, groupSize: 16, symmetric: false }],
     ['8 bits asymmetric', 'gptq', { bits: 8, groupSize: 32, symmetric: false }],
+    ['compressed-tensors, 4 bits', 'compressed-tensors', { bits: 4, groupSize: 32 }],
+    ['compressed-tensors, 3 bits asymmetric', 'compressed-tensors', { bits: 3, groupSize: -1, symmetric: false }],
+    ['compressed-tensors, 6 bits', 'compressed-tensors', { bits: 6, groupSize: 16 }],
   ] as const)('passes every check (%s)', async (_, format, recipe) => {
     await writeTinyCheckpoint(directory, { format, recipeOf: () => RecipeSchema.parse({ method: 'rtn', ...recipe }) });
     const result = await verifyCheckpoint(directory);
     expect(findings(result)).toEqual({});
-    expect(result).toMatchObject({ passed: true, kind: 'gptq', hasManifest: true });
+    expect(result).toMatchObject({
+      passed: true,
+      kind: format === 'compressed-tensors' ? format : 'gptq',
+      hasManifest: true,
+    });
     const counts = Object.fromEntries(result.checks.map(({ name, checked }) => [name, checked]));
     expect(counts).toMatchObject({
-      'files are those of the manifest': 6,
+      'files are those of the manifest': format === 'compressed-tensors' ? 5 : 6,
       'an independent decoder gets the same weights': 14,
       'weights are what the quantizer meant': 14,
       'every column has a group': 2 * (6 * 64 + 96),
@@ -80,6 +87,18 @@ describe('an untouched checkpoint', () => {
     });
     const result = await verifyCheckpoint(directory);
     expect(findings(result)).toEqual({});
+  });
+
+  it('passes as compressed-tensors with several config groups and a linear in 16 bit', async () => {
+    const bitsOf = (module: string) => (module.endsWith('o_proj') ? 5 : module.endsWith('q_proj') ? 8 : 3);
+    await writeTinyCheckpoint(directory, {
+      format: 'compressed-tensors',
+      recipeOf: (module) =>
+        module === MODULE ? null : RecipeSchema.parse({ method: 'rtn', groupSize: 32, bits: bitsOf(module) }),
+    });
+    const config = JSON.parse(await readFile(join(directory, 'config.json'), 'utf8'));
+    expect(Object.keys(config.quantization_config.config_groups)).toEqual(['group_0', 'group_1', 'group_2']);
+    expect(findings(await verifyCheckpoint(directory))).toEqual({});
   });
 
   it('of another producer passes, and says what could not be checked', async () => {

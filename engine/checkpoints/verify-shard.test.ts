@@ -52,6 +52,9 @@ describe('the shards of an untouched checkpoint', () => {
     ['planar, 5 bits', 'gptq', { bits: 5, groupSize: -1 }],
     ['planar, 6 bits asymmetric', 'gptq_v2', { bits: 6, groupSize: 16, symmetric: false }],
     ['8 bits asymmetric', 'gptq', { bits: 8, groupSize: 32, symmetric: false }],
+    ['compressed-tensors, 4 bits', 'compressed-tensors', { bits: 4, groupSize: 32 }],
+    ['compressed-tensors, 3 bits asymmetric', 'compressed-tensors', { bits: 3, groupSize: -1, symmetric: false }],
+    ['compressed-tensors, 6 bits', 'compressed-tensors', { bits: 6, groupSize: 16 }],
   ] as const)('pass every check (%s)', async (_, format, recipe) => {
     await writeTinyCheckpoint(directory, { format, recipeOf: () => RecipeSchema.parse({ method: 'rtn', ...recipe }) });
     const shards = await readShards();
@@ -153,6 +156,33 @@ describe('a shard', () => {
     });
     expect(findings(await verified(remainder))).toEqual({
       'dense tensors are finite': ['model.norm.weight: 1 values are NaN or infinite, the first at index 9'],
+    });
+  });
+
+  it('of compressed-tensors with a bad scale, zero point, code or shape is found out', async () => {
+    const module = 'model.layers.1.self_attn.k_proj';
+    await writeTinyCheckpoint(directory, {
+      format: 'compressed-tensors',
+      recipeOf: () => RecipeSchema.parse({ method: 'rtn', groupSize: 32, symmetric: false }),
+    });
+    const found = async (part: string, change: (bytes: Buffer) => void) => {
+      const [, damaged] = (await readShards()) as [Shard, Shard];
+      await damage(damaged, `${module}.${part}`, change);
+      return findings(await verified(damaged));
+    };
+    const notMeant = {
+      'weights are what the quantizer meant': [expect.stringContaining(`${module}: the weights have`)],
+    };
+    const flip = (bytes: Buffer) => void (bytes[5] = (bytes[5] as number) ^ 1);
+    expect(await found('weight_packed', flip)).toEqual(notMeant);
+    expect(await found('weight_zero_point', flip)).toEqual(notMeant);
+    expect(await found('weight_scale', (bytes) => bytes.writeUInt16LE(0x7c00, 2 * (2 * 3 + 1)))).toMatchObject({
+      'scales are positive and finite': [`${module}.weight_scale: Infinity in group 1, row 3`],
+    });
+    expect(await found('weight_shape', (bytes) => bytes.writeInt32LE(96, 8))).toEqual({
+      'an independent decoder gets the same weights': [
+        expect.stringContaining(`${module}: the tensors hold 2.6666666666666665 bits, the quantizer recorded 4`),
+      ],
     });
   });
 

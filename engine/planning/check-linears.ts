@@ -56,9 +56,10 @@ export function checkLinears(linears: readonly LinearPlan[], spec: QuantizationS
   for (const [message, names] of troubles) findings.refuse('PlanRefused', listed(names), message);
 
   const asymmetric = linears.filter(({ recipe }) => recipe !== null && !recipe.symmetric).map(({ name }) => name);
-  if (spec.formats.includes('gptq') && asymmetric.length > 0) {
+  const lossy = spec.formats.filter((format) => formatOf(format).smallestZero > 0);
+  if (lossy.length > 0 && asymmetric.length > 0) {
     findings.warn(
-      `${listed(asymmetric, 1)} ${asymmetric.length === 1 ? 'is' : 'are'} asymmetric: the format gptq cannot hold the zero point 0, so one level is lost. ` +
+      `${listed(asymmetric, 1)} ${asymmetric.length === 1 ? 'is' : 'are'} asymmetric: the format ${lossy.join(', ')} cannot hold the zero point 0, so one level is lost. ` +
         'The format gptq_v2 holds them all.',
     );
   }

@@ -1,0 +1,18 @@
+import type { Manifest } from '../manifest';
+
+/** Bits that every version of vLLM has kernels for. */
+const VLLM_BITS = [4, 8];
+
+/** Who can load a compressed-tensors checkpoint, and how. */
+export function loading({ linears }: Pick<Manifest, 'linears'>): string {
+  const widths = new Set(Object.values(linears).flatMap(({ recipe }) => recipe?.bits ?? []));
+  const others = [...widths].filter((bits) => !VLLM_BITS.includes(bits)).sort();
+  const directory = 'path/to/this/directory';
+  const version = others.some((bits) => 32 % bits !== 0) ? ' 0.18 or later' : '';
+  const kernels =
+    others.length === 0 ? '' : ` (a version that has kernels for ${others.join(' and ')} bits in this format)`;
+  return [
+    `transformers (with compressed-tensors${version} installed):\n\n\`\`\`python\nfrom transformers import AutoModelForCausalLM\nmodel = AutoModelForCausalLM.from_pretrained("${directory}", device_map="auto")\n\`\`\``,
+    `vLLM${kernels}:\n\n\`\`\`sh\nvllm serve ${directory}\n\`\`\``,
+  ].join('\n\n');
+}
