@@ -173,7 +173,7 @@ describe('a shard', () => {
     const notMeant = {
       'weights are what the quantizer meant': [expect.stringContaining(`${module}: the weights have`)],
     };
-    const flip = (bytes: Buffer) => void (bytes[5] = (bytes[5] as number) ^ 1);
+    const flip = (bytes: Buffer) => void bytes.writeUInt8(bytes.readUInt8(5) ^ 1, 5);
     expect(await found('weight_packed', flip)).toEqual(notMeant);
     expect(await found('weight_zero_point', flip)).toEqual(notMeant);
     expect(await found('weight_scale', (bytes) => bytes.writeUInt16LE(0x7c00, 2 * (2 * 3 + 1)))).toMatchObject({

@@ -1,3 +1,5 @@
+import { join } from 'node:path';
+import { type CheckpointReader, openCheckpoint, verifyCheckpoint } from '../../engine/checkpoints';
 import type { QuantizationSpecInput } from '../../engine/spec';
 import { type JobStack, startJobStack } from '../support/job-stack';
 
@@ -54,6 +56,31 @@ describe('one calibration, many outputs', () => {
     },
     120_000,
   );
+
+  it('two formats of one job: the same codes, each format packed and verified', async () => {
+    const formats = ['gptq', 'compressed-tensors'] as const;
+    const calibration = { source: 'demo', samples: 4, sequenceLength: 64, sliceTokens: 128, seed: 2 };
+    const changes = {
+      calibration,
+      recipe: { bits: 4, groupSize: 64, symmetric: false },
+      formats: [...formats],
+    } as const;
+    const { result, computed } = await run('two formats', changes);
+    expect(computed('calibrate-slice')).toBe(LAYERS * STAGES * SLICES);
+    expect(computed('quantize-linears')).toBe(LAYERS * STAGES);
+    expect(computed('pack-layer')).toBe(formats.length * (LAYERS + 1));
+    expect(computed('verify-shard')).toBe(formats.length * (LAYERS + 1));
+    const directories = formats.map((format) => join(stack.output('two formats'), format));
+    expect(Object.values(result.outputs)).toEqual(directories);
+    const verified = await Promise.all(directories.map((directory) => verifyCheckpoint(directory)));
+    expect(verified.map(({ kind, passed }) => [kind, passed])).toEqual(formats.map((format) => [format, true]));
+    const [first, second] = (await Promise.all(directories.map(openCheckpoint))) as [
+      CheckpointReader,
+      CheckpointReader,
+    ];
+    expect(second.names()).toEqual(first.names());
+    for (const name of first.names()) expect(await second.float(name)).toEqual(await first.float(name));
+  }, 120_000);
 
   it('stage by stage: what lies before the first quantized weight is not computed again', async () => {
     const calibration = { source: 'demo', samples: 4, sequenceLength: 64, sliceTokens: 128, seed: 1 };

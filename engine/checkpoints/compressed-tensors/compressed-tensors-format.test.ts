@@ -95,6 +95,11 @@ describe('the quantization_config', () => {
     expectReadBack(linears);
   });
 
+  it('ignores a head that is no linear of the plan', () => {
+    const linears = model(() => recipe()).filter(({ name }) => name !== 'lm_head');
+    expect(written(linears)).toMatchObject({ quantization_config: { ignore: ['lm_head'] } });
+  });
+
   it('unties the head when it is quantized', () => {
     const linears = model(() => recipe(), recipe({ bits: 8 }));
     expect(written(linears)).toMatchObject({ tie_word_embeddings: false, quantization_config: { ignore: [] } });

@@ -1,3 +1,4 @@
+import { architectureOf } from '../../models';
 import { type LinearPlan, QuantloomError, type Recipe } from '../../spec';
 import type { CheckpointContext } from '../format';
 import { modulePatterns } from '../module-patterns';
@@ -11,7 +12,10 @@ import { PACK_QUANTIZED } from './layout';
  *
  * @throws QuantloomError InvalidSpecification when no linear is quantized.
  */
-export function quantizationConfig({ linears }: Pick<CheckpointContext, 'linears'>): Record<string, unknown> {
+export function quantizationConfig({
+  linears,
+  sourceConfig,
+}: Pick<CheckpointContext, 'linears' | 'sourceConfig'>): Record<string, unknown> {
   const groups = groupByWeights(linears);
   if (groups.length === 0) {
     throw new QuantloomError(
@@ -19,7 +23,10 @@ export function quantizationConfig({ linears }: Pick<CheckpointContext, 'linears
       'Every linear is kept in 16 bit, so there is nothing to write as compressed-tensors. Remove an override with skip.',
     );
   }
-  const all = linears.map(({ name }) => name);
+  // A head that is kept need not be among the linears, but it is of the class.
+  const head = architectureOf(sourceConfig).head.replace(/\.weight$/, '');
+  const all = [...new Set([...linears.map(({ name }) => name), head])];
+  const quantized = new Set(groups.flatMap(({ modules }) => modules));
   const targetsOf = (modules: readonly string[]) =>
     groups.length === 1 ? ['Linear'] : modulePatterns(modules, all).map((pattern) => `re:${pattern}`);
   return {
@@ -38,7 +45,7 @@ export function quantizationConfig({ linears }: Pick<CheckpointContext, 'linears
         },
       ]),
     ),
-    ignore: linears.filter(({ recipe }) => recipe === null).map(({ name }) => name),
+    ignore: all.filter((name) => !quantized.has(name)),
     kv_cache_scheme: null,
     global_compression_ratio: null,
   };

@@ -1,0 +1,85 @@
+import { execFile } from 'node:child_process';
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { parseManifest, serializeSafetensors } from '../../engine/checkpoints';
+import type { QuantizationSpecInput, Tensor } from '../../engine/spec';
+
+// Compiled: its loops run in worker threads then.
+const { quantizeDirect, openCheckpoint } = require('../../dist/engine') as typeof import('../../engine');
+
+const PYTHON = process.env.QUANTLOOM_PEERS_PYTHON;
+if (!PYTHON)
+  throw new Error('Name a Python that has torch, transformers and compressed-tensors in QUANTLOOM_PEERS_PYTHON');
+const MODEL = process.env.QUANTLOOM_PEERS_MODEL ?? 'demo';
+/** Any ids do: both models get the same. */
+const IDS = Array.from({ length: 128 }, (_, index) => (index * 37 + 11) % 1000);
+
+describe('compressed-tensors checkpoints, read by transformers', () => {
+  let directory: string;
+
+  beforeAll(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'quantloom-peers-'));
+  });
+
+  afterAll(() => rm(directory, { recursive: true, force: true }));
+
+  /** The same model with plain weights, in float32 where they were quantized. */
+  async function dequantized(checkpoint: string): Promise<string> {
+    const output = `${checkpoint}-dense`;
+    await mkdir(output);
+    const reader = await openCheckpoint(checkpoint);
+    const tensors = new Map<string, Tensor>();
+    for (const name of reader.names()) tensors.set(name, await reader.stored(name));
+    await writeFile(join(output, 'model.safetensors'), serializeSafetensors(tensors));
+    const { quantization_config: _, ...config } = reader.config;
+    await writeFile(join(output, 'config.json'), JSON.stringify(config));
+    const others = (await readdir(checkpoint)).filter((name) => /^(tokenizer|generation_config)/.test(name));
+    for (const name of others) await copyFile(join(checkpoint, name), join(output, name));
+    return output;
+  }
+
+  const cases: [string, Partial<QuantizationSpecInput>][] = [
+    ['4 bit', { recipe: { bits: 4, groupSize: 64 } }],
+    ['4 bit asymmetric', { recipe: { bits: 4, groupSize: 32, symmetric: false } }],
+    ['2 bit asymmetric, round-to-nearest', { recipe: { method: 'rtn', bits: 2, groupSize: 32, symmetric: false } }],
+    ['3 bit', { recipe: { bits: 3, groupSize: 64 } }],
+    ['5 bit asymmetric, one group a row', { recipe: { bits: 5, groupSize: -1, symmetric: false } }],
+    ['6 bit', { recipe: { bits: 6, groupSize: 128 } }],
+    ['8 bit, one group a row', { recipe: { bits: 8, groupSize: -1 } }],
+    ['rotated', { recipe: { bits: 4, groupSize: 64 }, rotation: 'hadamard' }],
+    ['a quantized head', { recipe: { bits: 8, groupSize: 64 }, keepHead: false }],
+    [
+      'overrides and skips',
+      {
+        recipe: { bits: 4, groupSize: 64 },
+        overrides: [
+          { match: '*.down_proj', bits: 8, symmetric: false },
+          { match: 'model.layers.1.self_attn.*', bits: 3, groupSize: 32 },
+          { match: 'model.layers.0.*', skip: true },
+        ],
+      },
+    ],
+  ];
+
+  it.each(cases)(
+    '%s: decompressed to what the quantizer meant, bit for bit, and the logits of the dequantized model',
+    async (name, changes) => {
+      const output = join(directory, name.replaceAll(/\W+/g, '-'));
+      const calibration = { source: 'demo', samples: 16, sequenceLength: 256 };
+      await quantizeDirect({ model: MODEL, output, calibration, formats: ['compressed-tensors'], ...changes });
+      const manifest = parseManifest(await readFile(join(output, 'quantloom.json'), 'utf8'));
+      const words = [join(__dirname, 'compressed-tensors.py'), output, await dequantized(output), IDS.join()];
+      const { stdout } = await promisify(execFile)(PYTHON as string, words, { maxBuffer: 1 << 24 });
+      const found = JSON.parse(stdout.trim().split('\n').at(-1) as string);
+      const meant = Object.entries(manifest.linears).filter(([, { recipe }]) => recipe !== null);
+      expect(found.weights).toEqual(
+        Object.fromEntries(meant.map(([module, { weightSha256 }]) => [module, weightSha256])),
+      );
+      expect(found.spread).toBeGreaterThan(0.1);
+      expect(found.difference).toBe(0);
+    },
+    1_800_000,
+  );
+});
