@@ -58,18 +58,14 @@ describe('one calibration, many outputs', () => {
   );
 
   it('two formats of one job: the same codes, each format packed and verified', async () => {
-    const formats = ['gptq', 'compressed-tensors'] as const;
+    const formats: NonNullable<QuantizationSpecInput['formats']> = ['gptq', 'compressed-tensors'];
     const calibration = { source: 'demo', samples: 4, sequenceLength: 64, sliceTokens: 128, seed: 2 };
-    const changes = {
-      calibration,
-      recipe: { bits: 4, groupSize: 64, symmetric: false },
-      formats: [...formats],
-    } as const;
-    const { result, computed } = await run('two formats', changes);
+    const recipe = { bits: 4, groupSize: 64, symmetric: false } as const;
+    const { result, computed, cached } = await run('two formats', { calibration, recipe, formats });
     expect(computed('calibrate-slice')).toBe(LAYERS * STAGES * SLICES);
     expect(computed('quantize-linears')).toBe(LAYERS * STAGES);
-    expect(computed('pack-layer')).toBe(formats.length * (LAYERS + 1));
-    expect(computed('verify-shard')).toBe(formats.length * (LAYERS + 1));
+    // What no layer owns is the same in each format's jobs: it may have been packed before.
+    expect(computed('pack-layer') + cached('pack-layer')).toBe(formats.length * (LAYERS + 1));
     const directories = formats.map((format) => join(stack.output('two formats'), format));
     expect(Object.values(result.outputs)).toEqual(directories);
     const verified = await Promise.all(directories.map((directory) => verifyCheckpoint(directory)));
