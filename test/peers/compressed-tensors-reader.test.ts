@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,11 +8,11 @@ import { parseManifest, serializeSafetensors } from '../../engine/checkpoints';
 import type { QuantizationSpecInput, Tensor } from '../../engine/spec';
 
 // Compiled: its loops run in worker threads then.
-const { quantizeDirect, openCheckpoint } = require('../../dist/engine') as typeof import('../../engine');
+const { quantizeDirect, openCheckpoint, verifyCheckpoint } =
+  require('../../dist/engine') as typeof import('../../engine');
 
 const PYTHON = process.env.QUANTLOOM_PEERS_PYTHON;
-if (!PYTHON)
-  throw new Error('Name a Python that has torch, transformers and compressed-tensors in QUANTLOOM_PEERS_PYTHON');
+if (!PYTHON) throw new Error('Name a Python that has torch, transformers and llmcompressor in QUANTLOOM_PEERS_PYTHON');
 const MODEL = process.env.QUANTLOOM_PEERS_MODEL ?? 'demo';
 /** Any ids do: both models get the same. */
 const IDS = Array.from({ length: 128 }, (_, index) => (index * 37 + 11) % 1000);
@@ -38,6 +39,15 @@ describe('compressed-tensors checkpoints, read by transformers', () => {
     const others = (await readdir(checkpoint)).filter((name) => /^(tokenizer|generation_config)/.test(name));
     for (const name of others) await copyFile(join(checkpoint, name), join(output, name));
     return output;
+  }
+
+  /** What transformers makes of a checkpoint, beside the same with plain weights. */
+  async function theirs(
+    checkpoint: string,
+  ): Promise<{ weights: Record<string, string>; difference: number; spread: number }> {
+    const words = [join(__dirname, 'compressed-tensors.py'), checkpoint, await dequantized(checkpoint), IDS.join()];
+    const { stdout } = await promisify(execFile)(PYTHON as string, words, { maxBuffer: 1 << 24 });
+    return JSON.parse(stdout.trim().split('\n').at(-1) as string);
   }
 
   const cases: [string, Partial<QuantizationSpecInput>][] = [
@@ -70,9 +80,7 @@ describe('compressed-tensors checkpoints, read by transformers', () => {
       const calibration = { source: 'demo', samples: 16, sequenceLength: 256 };
       await quantizeDirect({ model: MODEL, output, calibration, formats: ['compressed-tensors'], ...changes });
       const manifest = parseManifest(await readFile(join(output, 'quantloom.json'), 'utf8'));
-      const words = [join(__dirname, 'compressed-tensors.py'), output, await dequantized(output), IDS.join()];
-      const { stdout } = await promisify(execFile)(PYTHON as string, words, { maxBuffer: 1 << 24 });
-      const found = JSON.parse(stdout.trim().split('\n').at(-1) as string);
+      const found = await theirs(output);
       const meant = Object.entries(manifest.linears).filter(([, { recipe }]) => recipe !== null);
       expect(found.weights).toEqual(
         Object.fromEntries(meant.map(([module, { weightSha256 }]) => [module, weightSha256])),
@@ -82,4 +90,24 @@ describe('compressed-tensors checkpoints, read by transformers', () => {
     },
     1_800_000,
   );
+
+  it('of llm-compressor: read as it is decompressed, bit for bit, and verified', async () => {
+    const output = join(directory, 'llm-compressor');
+    const source = MODEL === 'demo' ? join(__dirname, '..', '..', 'assets', 'demo-model') : MODEL;
+    await promisify(execFile)(PYTHON as string, [join(__dirname, 'llm-compressor.py'), source, output], {
+      maxBuffer: 1 << 24,
+    });
+    expect(await verifyCheckpoint(output)).toMatchObject({ kind: 'compressed-tensors', passed: true });
+    const found = await theirs(output);
+    const reader = await openCheckpoint(output);
+    for (const [module, sha256] of Object.entries(found.weights)) {
+      const { data } = await reader.float(`${module}.weight`);
+      const own = createHash('sha256')
+        .update(Buffer.from(data.buffer, data.byteOffset, data.byteLength))
+        .digest('hex');
+      expect([module, own]).toEqual([module, sha256]);
+    }
+    expect(Object.keys(found.weights).length).toBeGreaterThan(20);
+    expect(found.difference).toBe(0);
+  }, 1_800_000);
 });
