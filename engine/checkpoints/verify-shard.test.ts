@@ -225,6 +225,14 @@ describe('a shard', () => {
     expect(Object.keys(findings(result))).toEqual(['the shard can be opened']);
   });
 
+  it('of a format that this version does not have is not passed', async () => {
+    const result = await verified({ ...shard, format: 'tomorrow' });
+    expect(findings(result)).toEqual({
+      'the shard can be opened': [expect.stringContaining('"tomorrow" is no format of this version of Quantloom')],
+    });
+    expect(result.passed).toBe(false);
+  });
+
   it('stops being verified when it is aborted', async () => {
     const signal = AbortSignal.abort(new Error('stop'));
     await expect(verifyShard(shard.content, { ...shard, name: 'shard' }, { signal })).rejects.toThrow('stop');
