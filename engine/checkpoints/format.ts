@@ -9,7 +9,7 @@ export type FormatName = QuantizationSpec['formats'][number];
 export interface CheckpointContext {
   /** config.json of the source model. */
   readonly sourceConfig: Readonly<Record<string, unknown>>;
-  /** Every linear of the model, the head included. What the operator skipped has `recipe: null`. */
+  /** The linears of the plan; a head that is kept is not among them. What is kept in 16 bit has `recipe: null`. */
   readonly linears: readonly LinearPlan[];
   /** What `layout` gave when the layers were packed, before the operator skipped any. */
   readonly layout: string;
