@@ -1,8 +1,9 @@
 import { originalSequences } from '../engine/calibration';
-import { embedStored } from '../engine/graphs';
+import { addPositions, embedStored } from '../engine/graphs';
 import { bytesOf, int32View } from '../engine/numbers';
 import type { ArtifactRef, DType, TensorTable } from '../engine/spec';
 import { readDocument, viewModel } from './model-view';
+import { readFloats } from './read-floats';
 import type { ActivityRuntime, Attempt } from './runtime';
 import { defineStep, type Effort, perform, together } from './step';
 
@@ -10,6 +11,8 @@ interface EmbedInput {
   /** I32 `[samples, sequenceLength]`. */
   readonly tokens: ArtifactRef;
   readonly embedding: ArtifactRef;
+  /** Learned positions; absent where there are none. */
+  readonly positions?: ArtifactRef;
   readonly firstSequence: number;
   readonly sequences: number;
 }
@@ -17,7 +20,7 @@ interface EmbedInput {
 const embedStep = defineStep({
   name: 'embed-slice',
   version: 1,
-  run: async ({ tokens, embedding, firstSequence, sequences }: EmbedInput, bench) => {
+  run: async ({ tokens, embedding, positions, firstSequence, sequences }: EmbedInput, bench) => {
     const sequenceLength = tokens.shape?.[1] as number;
     const all = int32View(await bench.read(tokens));
     const slice = all.subarray(firstSequence * sequenceLength, (firstSequence + sequences) * sequenceLength);
@@ -27,7 +30,9 @@ const embedStep = defineStep({
       data: await bench.read(embedding),
     };
     const shape = [sequences, sequenceLength, table.shape[1] as number];
-    return { hidden: await bench.write('activation', bytesOf(embedStored(slice, table)), { dtype: 'F32', shape }) };
+    const hidden = embedStored(slice, table);
+    if (positions) addPositions(hidden, await readFloats(positions, bench), { sequenceLength });
+    return { hidden: await bench.write('activation', bytesOf(hidden), { dtype: 'F32', shape }) };
   },
 });
 
@@ -48,7 +53,8 @@ export async function embedSlice(
   const table = await readDocument<TensorTable>(input.table, runtime, attempt);
   const slice = plan.slices[input.slice] as ModelSlice;
   const embedding = table[architecture.embedding] as ArtifactRef;
-  const whole = { tokens: input.tokens, embedding, ...slice };
+  const positions = architecture.positions === null ? undefined : table[architecture.positions];
+  const whole = { tokens: input.tokens, embedding, ...(positions && { positions }), ...slice };
   const embedded = await perform(embedStep, whole, runtime, attempt);
   if (!input.original) return embedded;
   const sequences = originalSequences(slice.sequences, plan.spec.calibration.originalShare);

@@ -1,5 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { transposedWeights } from '../engine/models';
 import { fingerprintFile } from '../engine/sources';
 import type { ArtifactRef, SourceTensor, TensorTable } from '../engine/spec';
 import { computationKey } from './identity';
@@ -61,7 +62,7 @@ export async function fetchModel(
   runtime: ActivityRuntime,
   attempt: Attempt,
 ): Promise<FetchedModel> {
-  const { plan } = await viewModel(input.plan, runtime, attempt);
+  const { plan, blocks } = await viewModel(input.plan, runtime, attempt);
   const { directory } = plan;
   const byFile = new Map<string, SourceTensor[]>();
   const tensorsOfFiles = Object.values(plan.tensors).filter(({ copyOf }) => copyOf === undefined);
@@ -84,6 +85,10 @@ export async function fetchModel(
   }
   for (const { name, copyOf } of Object.values(plan.tensors)) {
     if (copyOf !== undefined) table[name] = table[copyOf] as ArtifactRef;
+  }
+  for (const name of transposedWeights(blocks)) {
+    const stored = table[name];
+    if (stored) table[name] = { ...stored, shape: stored.shape?.toReversed(), transposed: true };
   }
   const source: ArtifactRef = {
     kind: 'checkpoint',

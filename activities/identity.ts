@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import type { ArtifactRef } from '../engine/spec';
 
 type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 
@@ -25,8 +26,11 @@ function contentOnly(value: unknown): Json {
   if (Array.isArray(value)) return value.map(contentOnly);
   if (value === null || typeof value !== 'object') return value as Json;
   if ('sha256' in value && 'kind' in value) {
-    const { sha256, dtype, shape } = value as { sha256: string; dtype?: string; shape?: readonly number[] };
-    return { sha256, dtype: dtype ?? null, shape: shape ?? null };
+    const { sha256, dtype, shape, transposed } = value as Pick<
+      ArtifactRef,
+      'sha256' | 'dtype' | 'shape' | 'transposed'
+    >;
+    return { sha256, dtype: dtype ?? null, shape: shape ?? null, ...(transposed && { transposed }) };
   }
   return Object.fromEntries(Object.entries(value).map(([key, part]) => [key, contentOnly(part)]));
 }

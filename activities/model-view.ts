@@ -37,7 +37,7 @@ export async function viewModel(plan: ArtifactRef, runtime: ActivityRuntime, att
 }
 
 export function describeModel(plan: JobPlan): ModelView {
-  const architecture = architectureOf(plan.config);
+  const architecture = architectureOf(plan.config, (tensor) => tensor in plan.tensors);
   const shape = architecture.shape(plan.config);
   return { plan, architecture, shape, blocks: architecture.blocks(shape, (tensor) => tensor in plan.tensors) };
 }

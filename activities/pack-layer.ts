@@ -5,6 +5,7 @@ import type { ArtifactRef, BlockReport, ModelPlan, QuantizationSpec, Tensor, Ten
 import { dropActivations } from './drop-activations';
 import { readDocument, viewModel } from './model-view';
 import type { ActivityRuntime, Attempt } from './runtime';
+import { asStored } from './source-tensor';
 import { type Bench, defineStep, type Effort, perform, readingBench, together } from './step';
 import { verifyStoredShard } from './verify-shard';
 
@@ -78,7 +79,7 @@ export async function packLayer(
   const kept = Object.fromEntries(
     names
       .filter((name) => !(name.replace(/\.weight$/, '') in input.quantized))
-      .map((name) => [name, table[name] as ArtifactRef]),
+      .map((name) => [name, asStored(table[name] as ArtifactRef)]),
   );
   const dtypes = dtypesToWrite(kept, plan);
   const planned = plan.blocks.flatMap((block) => block.stages.flatMap((stage) => stage.linears));

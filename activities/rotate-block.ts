@@ -57,7 +57,7 @@ export async function rotateBlock(
   const tensors: Record<string, ArtifactRef> = {};
   const efforts: Effort[] = [];
   for (const name of names) {
-    const rotation = rotations.get(name);
+    const rotation = rotations?.get(name);
     if (!rotation) continue;
     attempt.progress({ tensor: name });
     const result = await perform(

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { open } from 'node:fs/promises';
-import { type ArtifactRef, QuantloomError } from '../engine/spec';
+import { transposedBytes } from '../engine/numbers';
+import { type ArtifactRef, DTYPE_BITS, type DType, QuantloomError } from '../engine/spec';
 
 /**
  * Reads a tensor of the source model where it lies, and checks that it is still what was fetched.
@@ -36,7 +37,16 @@ export async function readSourceTensor(
   if (sha256 !== ref.sha256) {
     throw changed(`the ${ref.bytes} bytes at ${offset} of ${file} have SHA-256 ${sha256}; they had ${ref.sha256}`);
   }
+  if (ref.transposed) {
+    const columns = ref.shape?.at(-1) as number;
+    content.set(transposedBytes(content, columns, DTYPE_BITS[ref.dtype as DType] / 8));
+  }
   return content;
+}
+
+/** A reference to the tensor as the source has it. */
+export function asStored({ transposed, ...ref }: ArtifactRef): ArtifactRef {
+  return transposed ? { ...ref, shape: ref.shape?.toReversed() } : ref;
 }
 
 function changed(what: string, cause?: unknown): QuantloomError {

@@ -21,6 +21,8 @@ export interface CheckpointReader {
   /** Names of the tensors that the dense model would have, sorted: `<module>.weight` stands for the tensors that a quantized one has. */
   names(): readonly string[];
   has(name: string): boolean;
+  /** Whether it is stored quantized; such a weight is `[rows, columns]` whatever the dense model's is. */
+  quantized(name: string): boolean;
   /** @throws QuantloomError InvalidCheckpoint when there is no such tensor. */
   shape(name: string): readonly number[];
   /** The tensor in float32, dequantized when it is stored quantized. @throws QuantloomError InvalidCheckpoint. */
@@ -72,6 +74,7 @@ export async function openCheckpoint(directory: string): Promise<CheckpointReade
     weightBytes: [...files.values()].reduce((sum, bytes) => sum + bytes, 0),
     names: () => names,
     has: (name) => moduleOf(name) !== null || (tensors.has(name) && !parts.has(name)),
+    quantized: (name) => moduleOf(name) !== null,
     linear,
 
     shape(name) {

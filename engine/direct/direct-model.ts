@@ -1,12 +1,19 @@
 import { readTensor } from '../checkpoints';
-import { embed } from '../graphs';
+import { addPositions, embed } from '../graphs';
 import { type GramPrecision, preferredKernels } from '../kernels';
-import { architectureOf, type ResidualEnd, weightTensor } from '../models';
+import { architectureOf, type ResidualEnd, transposedWeights, weightTensor } from '../models';
 import type { Architecture, Block, ModelShape, Stage } from '../models/architecture';
-import { decodeFloats } from '../numbers';
+import { decodeFloats, transposedBytes } from '../numbers';
 import { type PartialMismatch, type QuantizedLinear, serializeQuantizedLinear } from '../quantizers';
 import { rotatedDtype, rotateTensor } from '../rotation';
-import type { FloatTensor, ModelPlan, QuantizationSpec, SourceTensor, Tensor } from '../spec';
+import {
+  DTYPE_BITS,
+  type FloatTensor,
+  type ModelPlan,
+  type QuantizationSpec,
+  type SourceTensor,
+  type Tensor,
+} from '../spec';
 import { type StoredWeight, tensorThreads } from '../tensor-thread';
 
 /** By name, for one slice. */
@@ -35,6 +42,7 @@ export interface StageWishes {
 /** A source model whose stages can be run. */
 export interface DirectModel {
   readonly blocks: readonly Block[];
+  /** As the source stores it. */
   tensor(name: string): Promise<Tensor>;
   /** The weight of a linear. */
   weight(module: string): Promise<FloatTensor>;
@@ -50,7 +58,7 @@ export function openDirectModel(
     precision,
   }: { readonly threads: number; readonly rotation: QuantizationSpec['rotation']; readonly precision: GramPrecision },
 ): DirectModel {
-  const architecture: Architecture = architectureOf(plan.config);
+  const architecture: Architecture = architectureOf(plan.config, (name) => name in plan.tensors);
   const shape: ModelShape = architecture.shape(plan.config);
   const rotations = rotation === 'hadamard' ? architecture.rotations(shape, (name) => name in plan.tensors) : null;
   const source = (name: string) => readTensor(plan.directory, plan.tensors[name] as SourceTensor);
@@ -60,16 +68,27 @@ export function openDirectModel(
     const gain = turned.gain ? await source(turned.gain) : null;
     return rotateTensor({ tensor: await source(name), gain, rotation: turned, dtype: rotatedDtype(plan, name) });
   };
-  const floats = async (name: string): Promise<FloatTensor> => {
+  const blocks = architecture.blocks(shape, (name) => name in plan.tensors);
+  const transposedNames = transposedWeights(blocks);
+  /** Linears as `[rows, columns]`. */
+  const upright = async (name: string): Promise<Tensor> => {
     const stored = await tensor(name);
+    if (!transposedNames.has(name)) return stored;
+    const [columns, rows] = stored.shape as [number, number];
+    const { dtype } = stored;
+    return { dtype, shape: [rows, columns], data: transposedBytes(stored.data, columns, DTYPE_BITS[dtype] / 8) };
+  };
+  const floats = async (name: string): Promise<FloatTensor> => {
+    const stored = await upright(name);
     return { shape: stored.shape, data: decodeFloats(stored) };
   };
   return {
-    blocks: architecture.blocks(shape, (name) => name in plan.tensors),
+    blocks,
     tensor,
     weight: (module) => floats(weightTensor(architecture, module, (name) => name in plan.tensors)),
     async embed(tokens, sequenceLength) {
       const data = embed(tokens, await floats(architecture.embedding));
+      if (architecture.positions) addPositions(data, await floats(architecture.positions), { sequenceLength });
       return { hidden: { shape: [tokens.length / sequenceLength, sequenceLength, shape.hiddenSize], data } };
     },
     async runStage(stage, activations, { quantized, gram, original }) {
@@ -79,7 +98,7 @@ export function openDirectModel(
         const linear = quantized.get(name);
         weights[`${name}.weight`] = linear
           ? { quantized: serializeQuantizedLinear(linear) }
-          : await tensor(`${name}.weight`);
+          : await upright(`${name}.weight`);
         if (bias) weights[`${name}.bias`] = await tensor(`${name}.bias`);
       }
       const runner = { architecture: architecture.name, shape, threads, precision, kernels: preferredKernels() };

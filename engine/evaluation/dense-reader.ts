@@ -5,6 +5,8 @@ export interface DenseReader {
   /** config.json. */
   readonly config: Readonly<Record<string, unknown>>;
   has(tensor: string): boolean;
+  /** Whether it is stored quantized: the weight of a linear, which is read as `[rows, columns]` then. Default: none is. */
+  quantized?(tensor: string): boolean;
   /** In float32; not kept by the reader. */
   float(tensor: string): Promise<FloatTensor>;
   /** As it is stored, where it is stored dense; else in float32. Not kept by the reader. */

@@ -1,14 +1,14 @@
-import { readGolden, TINY_LLAMAS, tinyLlamaDirectory } from '../../test/tiny-llamas';
+import { readGolden, TINY_MODELS, tinyModelDirectory } from '../../test/tiny-models';
 import { openCheckpoint } from '../checkpoints';
 import { generate } from './generate';
 import { perplexity } from './perplexity';
 
 describe('generate', () => {
-  it.each(TINY_LLAMAS)('continues greedily as transformers does: %s', async (name) => {
+  it.each(TINY_MODELS)('continues greedily as transformers does: %s', async (name) => {
     const golden = readGolden(name);
     const seen: number[] = [];
     const tokens = await generate({
-      checkpoint: await openCheckpoint(tinyLlamaDirectory(name)),
+      checkpoint: await openCheckpoint(tinyModelDirectory(name)),
       promptTokens: golden.integers('prompt'),
       maxNewTokens: 12,
       temperature: 0,
@@ -21,7 +21,7 @@ describe('generate', () => {
   });
 
   const base = async () => ({
-    checkpoint: await openCheckpoint(tinyLlamaDirectory('grouped')),
+    checkpoint: await openCheckpoint(tinyModelDirectory('grouped')),
     promptTokens: readGolden('grouped').integers('prompt'),
     maxNewTokens: 16,
     temperature: 2,

@@ -1,7 +1,8 @@
 import { SeededRandom } from '../calibration/seeded-random';
-import { createDecodeRunner, createHeadRunner, embed } from '../graphs';
-import { type FloatTensor, QuantloomError } from '../spec';
-import { type DenseModel, denseModel, headTensor, readHead } from './dense-model';
+import { addPositions, createDecodeRunner, createHeadRunner, embed } from '../graphs';
+import { refuseLongSequences } from '../models';
+import { QuantloomError } from '../spec';
+import { denseModel, headTensor, readHead, readStages } from './dense-model';
 import type { DenseReader } from './dense-reader';
 import { type SamplingOptions, sampleToken } from './sample-token';
 
@@ -32,14 +33,34 @@ const PROMPT_CHUNK_TOKENS = 256;
 export async function generate(options: GenerateOptions): Promise<Int32Array> {
   const { checkpoint, promptTokens, maxNewTokens, threads, signal } = options;
   const model = denseModel(checkpoint);
-  const { shape, layers } = model;
+  const { architecture, shape, blocks } = model;
   const maxTokens = promptTokens.length + maxNewTokens;
   refuseLength(promptTokens.length, maxTokens, shape.maxPositions);
+  refuseLongSequences(shape, maxTokens, 'Prompt and continuation');
 
-  const embedding = await checkpoint.float(model.architecture.embedding);
+  const embedding = await checkpoint.float(architecture.embedding);
+  const positions = architecture.positions === null ? null : await checkpoint.float(architecture.positions);
+  let seen = 0;
+  const embedNext = (tokens: Int32Array) => {
+    const rows = embed(tokens, embedding);
+    if (positions) addPositions(rows, positions, { sequenceLength: tokens.length, first: seen });
+    seen += tokens.length;
+    return rows;
+  };
   const weight = shape.tiedHead ? embedding : await checkpoint.float(headTensor(model));
   const head = createHeadRunner({ shape, threads, weight, ...(await readHead(model)) });
-  const decoder = await createDecodeRunner({ shape, layers, weights: await layerWeights(model), maxTokens, threads });
+  const weights = await readStages(
+    blocks.flatMap(({ stages }) => stages),
+    checkpoint,
+  );
+  const decoder = await createDecodeRunner({
+    architecture: architecture.name,
+    shape,
+    blocks,
+    weights,
+    maxTokens,
+    threads,
+  });
   const seeded = new SeededRandom(options.seed);
   const random = () => Number(seeded.next() >> 11n) / 2 ** 53;
   const stops = new Set(options.stopTokens);
@@ -47,7 +68,7 @@ export async function generate(options: GenerateOptions): Promise<Int32Array> {
   let hidden: Float32Array = new Float32Array(0);
   for (let first = 0; first < promptTokens.length; first += PROMPT_CHUNK_TOKENS) {
     signal?.throwIfAborted();
-    hidden = await decoder.advance(embed(promptTokens.subarray(first, first + PROMPT_CHUNK_TOKENS), embedding));
+    hidden = await decoder.advance(embedNext(promptTokens.subarray(first, first + PROMPT_CHUNK_TOKENS)));
   }
   const generated: number[] = [];
   while (generated.length < maxNewTokens) {
@@ -57,17 +78,9 @@ export async function generate(options: GenerateOptions): Promise<Int32Array> {
     generated.push(token);
     options.onToken?.(token);
     if (stops.has(token) || generated.length === maxNewTokens) break;
-    hidden = await decoder.advance(embed(Int32Array.of(token), embedding));
+    hidden = await decoder.advance(embedNext(Int32Array.of(token)));
   }
   return Int32Array.from(generated);
-}
-
-async function layerWeights({ reader, layers }: DenseModel): Promise<Map<string, FloatTensor>> {
-  const weights = new Map<string, FloatTensor>();
-  for (const layer of layers) {
-    for (const name of layer.tensors.keys()) weights.set(name, await reader.float(name));
-  }
-  return weights;
 }
 
 function refuseLength(promptTokens: number, maxTokens: number, maxPositions: number): void {

@@ -1,8 +1,13 @@
-import { activationFeatures, createStageStream, embedStored, ScratchFloats, stageBatchSequences } from '../graphs';
-import type { Stage } from '../models';
+import {
+  activationFeatures,
+  addPositions,
+  createStageStream,
+  embedStored,
+  ScratchFloats,
+  stageBatchSequences,
+} from '../graphs';
 import { type FloatTensor, QuantloomError } from '../spec';
-import type { DenseModel } from './dense-model';
-import type { DenseReader } from './dense-reader';
+import { type DenseModel, readStages } from './dense-model';
 
 export interface HiddenStatesOptions {
   readonly model: DenseModel;
@@ -25,22 +30,24 @@ export interface HiddenStatesOptions {
  */
 export async function hiddenStates(options: HiddenStatesOptions): Promise<FloatTensor> {
   const { model, tokens, context, threads, signal } = options;
-  const { reader, architecture, shape, layers, head } = model;
+  const { reader, architecture, shape, blocks } = model;
   const windows = tokens.length / context;
   const scratch = new ScratchFloats();
-  const activations: Record<string, Float32Array> = {
-    hidden: embedStored(tokens, await reader.stored(architecture.embedding)),
-  };
+  const hidden = embedStored(tokens, await reader.stored(architecture.embedding));
+  if (architecture.positions) {
+    addPositions(hidden, await reader.float(architecture.positions), { sequenceLength: context });
+  }
+  const activations: Record<string, Float32Array> = { hidden };
   /** Not the one that it is read from. Two that take turns: fresh ones for every stage would be more garbage than is collected in time. */
   const outputFor = (name: string): Float32Array => {
     const length = tokens.length * activationFeatures(name, shape);
     const first = scratch.of(`${name} 1`, length);
     return activations[name]?.buffer === first.buffer ? scratch.of(`${name} 2`, length) : first;
   };
-  for (const [done, block] of [...layers, head].entries()) {
+  for (const [done, block] of blocks.entries()) {
     for (const stage of block.stages) {
       signal?.throwIfAborted();
-      const weights = await weightsOf(stage, reader);
+      const weights = await readStages([stage], reader);
       const given = { architecture: architecture.name, shape, stage, weights, threads };
       const stream = createStageStream({ ...given, gram: false, sequenceLength: context });
       const outputs = Object.fromEntries(stage.changes.map((name) => [name, outputFor(name)]));
@@ -65,14 +72,6 @@ export async function hiddenStates(options: HiddenStatesOptions): Promise<FloatT
     options.onBlock?.(done + 1);
   }
   return { shape: [windows, context, shape.hiddenSize], data: activations.hidden as Float32Array };
-}
-
-/** The tensors that a stage is run with, by name. */
-async function weightsOf(stage: Stage, reader: DenseReader): Promise<Map<string, FloatTensor>> {
-  const linears = stage.applies.flatMap(({ name, bias }) => [`${name}.weight`, ...(bias ? [`${name}.bias`] : [])]);
-  const weights = new Map<string, FloatTensor>();
-  for (const name of [...linears, ...Object.values(stage.parameters)]) weights.set(name, await reader.float(name));
-  return weights;
 }
 
 function nonFinite(block: string, stage: string, windows: number): QuantloomError {

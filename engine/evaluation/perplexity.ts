@@ -1,4 +1,5 @@
 import { createLossRunner } from '../graphs';
+import { refuseLongSequences } from '../models';
 import { QuantloomError } from '../spec';
 import { denseModel, headTensor, readHead } from './dense-model';
 import type { DenseReader } from './dense-reader';
@@ -32,7 +33,8 @@ const FLOAT_BYTES = 4;
 /**
  * Perplexity of a text under a model, exp(-1/N Σ log p(token | those before it in its window)); the sum is taken in float64.
  *
- * @throws QuantloomError InvalidText when the text is shorter than one window; InvalidModel, UnsupportedArchitecture.
+ * @throws QuantloomError InvalidText when the text is shorter than one window; UnsupportedInput for a context that is longer than the model
+ * takes; InvalidModel, UnsupportedArchitecture.
  */
 export async function perplexity(options: PerplexityOptions): Promise<Perplexity> {
   const { checkpoint, context, threads, signal } = options;
@@ -45,6 +47,7 @@ export async function perplexity(options: PerplexityOptions): Promise<Perplexity
     );
   }
   const model = denseModel(checkpoint);
+  refuseLongSequences(model.shape, context, 'The context');
   const { hiddenSize, intermediateSize } = model.shape;
   // Incoming and outgoing hidden states, and the widest activation beside them.
   const bytesPerWindow = (2 * hiddenSize + Math.max(hiddenSize, intermediateSize)) * context * FLOAT_BYTES;
@@ -52,7 +55,7 @@ export async function perplexity(options: PerplexityOptions): Promise<Perplexity
     1,
     Math.floor((options.activationBytes ?? DEFAULT_ACTIVATION_BYTES) / bytesPerWindow),
   );
-  const blocks = model.layers.length + 1;
+  const blocks = model.blocks.length;
 
   let total = 0;
   for (let first = 0; first < windows; first += windowsPerPass) {

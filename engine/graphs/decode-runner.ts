@@ -1,21 +1,25 @@
 import { Tensor } from 'onnxruntime-node';
-import type { Block, LinearShape, ModelShape } from '../models/architecture';
-import { DecoderGraph, linearRole } from './decoder-graph';
+import { architectureNamed } from '../models';
+import type { Block, ModelShape, Stage } from '../models/architecture';
+import { DecoderGraph } from './decoder-graph';
 import { type SessionOptions, sessionFor } from './session-pool';
+import { stageBody } from './stage-bodies';
 import {
   type Feeds,
   type FloatTensors,
   floatFeed,
   linearFeeds,
+  parameterFeeds,
   positionIds,
   rotaryFeeds,
-  weightFeed,
 } from './stage-feeds';
 
 export interface DecodeRunnerOptions extends SessionOptions {
+  /** Name of the architecture in the registry, e.g. `llama`. */
+  readonly architecture: string;
   readonly shape: ModelShape;
-  /** Decoder layers in order. */
-  readonly layers: readonly Block[];
+  /** Decoder layers in order, then the head. */
+  readonly blocks: readonly Block[];
   /** All their tensors, by name. Kept in memory. */
   readonly weights: FloatTensors;
   /** Tokens that will be seen at most: prompt and continuation. */
@@ -38,18 +42,21 @@ export interface DecodeRunner {
  * @throws QuantloomError InvalidModel when a weight is missing or has another shape.
  */
 export async function createDecodeRunner(options: DecodeRunnerOptions): Promise<DecodeRunner> {
-  const { shape, layers, weights } = options;
+  const { architecture, shape, blocks, weights } = options;
   const { hiddenSize, keyValueHeads, headSize } = shape;
-  const linearsOf = (layer: Block) => layer.stages.flatMap(({ captures }) => captures);
-  const constants: readonly Feeds[] = layers.map((layer) => ({
-    ...linearFeeds(linearsOf(layer), weights),
-    ...normFeeds(layer, weights, hiddenSize),
-  }));
+  const layers = blocks.slice(0, -1).map((_, index) => stagesOfLayer(blocks, index));
   const sessions = await Promise.all(
-    layers.map((layer) =>
-      sessionFor(decodeKey(shape, linearsOf(layer)), options, () => decodeGraph(shape, linearsOf(layer))),
+    layers.map((stages) =>
+      sessionFor(decodeKey(architecture, shape, stages), options, () => decodeGraph(architecture, shape, stages)),
     ),
   );
+  const constants: readonly Feeds[] = layers.map((stages, i) => {
+    const linears = stages.flatMap(({ applies }) => applies);
+    const norms = stages.slice(0, -1).map((stage) => parameterFeeds(stage, weights, shape, `${stage.name}.`));
+    const feeds: Feeds = Object.assign(linearFeeds(linears, weights), ...norms);
+    const wanted = new Set(sessions[i]?.inputNames);
+    return Object.fromEntries(Object.entries(feeds).filter(([name]) => wanted.has(name)));
+  });
   const rotary = rotaryFeeds(shape, options.maxTokens);
   const empty = new Tensor('float32', new Float32Array(0), [1, keyValueHeads, 0, headSize]);
   const cache: { key: Tensor; value: Tensor }[] = layers.map(() => ({ key: empty, value: empty }));
@@ -64,8 +71,7 @@ export async function createDecodeRunner(options: DecodeRunnerOptions): Promise<
         const { key, value } = cache[i] as { key: Tensor; value: Tensor };
         const outputs = await sessions[i]?.run({
           ...constants[i],
-          ...rotary,
-          positionIds: ids,
+          ...(shape.rotary && { ...rotary, positionIds: ids }),
           hidden: current,
           past_key: key,
           past_value: value,
@@ -80,33 +86,36 @@ export async function createDecodeRunner(options: DecodeRunnerOptions): Promise<
   };
 }
 
-function normFeeds(layer: Block, weights: FloatTensors, hiddenSize: number): Feeds {
-  const named = (stage: string) => layer.stages.find(({ name }) => name === stage)?.parameters.norm as string;
-  return {
-    norm: weightFeed(weights, named('attention'), [hiddenSize]),
-    postNorm: weightFeed(weights, named('mlp'), [hiddenSize]),
-  };
+/** From behind a layer's first stage to behind that of the next block: what makes a hidden state of a hidden state. */
+function stagesOfLayer(blocks: readonly Block[], index: number): readonly Stage[] {
+  const next = blocks[index + 1]?.stages[0] as Stage;
+  return [...(blocks[index] as Block).stages.slice(1), next];
 }
 
-function decodeKey(shape: ModelShape, linears: readonly LinearShape[]): string {
+function decodeKey(architecture: string, shape: ModelShape, stages: readonly Stage[]): string {
   const { heads, keyValueHeads, headSize, normEpsilon } = shape;
-  const roles = linears.map(({ name, rows, columns, bias }) => [linearRole(name), rows, columns, bias]);
-  return JSON.stringify(['decode', roles, heads, keyValueHeads, headSize, normEpsilon]);
+  const roles = stages.flatMap(({ applies }) =>
+    applies.map(({ role, rows, columns, bias }) => [role, rows, columns, bias]),
+  );
+  return JSON.stringify(['decode', architecture, roles, heads, keyValueHeads, headSize, normEpsilon]);
 }
 
 /** A whole decoder layer for one sequence: hidden `[tokens, hiddenSize]`, past and present `[1, keyValueHeads, positions, headSize]`. */
-function decodeGraph(shape: ModelShape, linears: readonly LinearShape[]): Uint8Array {
-  const graph = new DecoderGraph('decode', { shape, linears });
+function decodeGraph(architecture: string, shape: ModelShape, stages: readonly Stage[]): Uint8Array {
+  const { norm } = architectureNamed(architecture);
+  const linears = stages.flatMap(({ applies }) => applies);
+  const parameters = stages.flatMap((stage) => Object.keys(stage.parameters));
+  const graph = new DecoderGraph('decode', { shape, norm, linears, parameters });
   const { builder } = graph;
-  const past = (name: string) => builder.input(name, [1, shape.keyValueHeads, 'past', shape.headSize]);
-  const hidden = graph.activation('hidden');
-  const { query, key, value } = graph.queryKeyValue(graph.norm(hidden));
-  const attended = graph.attention([query, key, value, '', past('past_key'), past('past_value')]);
-  const middle = graph.add(hidden, graph.linear('o_proj', graph.mergeHeads(attended.context)));
-  const product = graph.gatedProduct(graph.norm(middle, 'postNorm'));
-  builder.output('new_hidden', graph.add(middle, graph.linear('down_proj', product)), ['tokens', shape.hiddenSize]);
+  let activations: Record<string, string> = {};
+  for (const stage of stages) {
+    const applies = new Set(stage.applies.map(({ role }) => role));
+    graph.enter({ prefix: `${stage.name}.`, activations, applies });
+    activations = { ...activations, ...stageBody(architecture, stage.name)(graph).changes };
+  }
+  builder.output('new_hidden', activations.hidden as string, ['tokens', shape.hiddenSize]);
   const present = [1, shape.keyValueHeads, 'positions_seen', shape.headSize];
-  builder.output('key', attended.key, present);
-  builder.output('value', attended.value, present);
+  builder.output('key', graph.present?.key as string, present);
+  builder.output('value', graph.present?.value as string, present);
   return builder.build();
 }

@@ -1,5 +1,5 @@
 import type { GramPrecision } from '../kernels';
-import type { LinearShape, ModelShape } from '../models/architecture';
+import type { LinearRole, LinearShape, ModelShape, NormKind } from '../models/architecture';
 import type { DecoderOperators } from './decoder-operators';
 import { GraphBuilder } from './graph-builder';
 
@@ -8,40 +8,57 @@ export const ATTENTION_BLOCK_TOKENS = 128;
 
 export interface DecoderGraphOptions {
   readonly shape: ModelShape;
+  /** Of the architecture. Default: root mean square. */
+  readonly norm?: NormKind;
+  /** Roles of the parameters that there are beside the norm's. Default: none. */
+  readonly parameters?: readonly string[];
   readonly linears: readonly LinearShape[];
   /** What the factors of linears are rounded to. Default float32. */
   readonly precision?: GramPrecision;
-  /** Tokens per sequence; -1 (the default) stands for one sequence of any length. */
+  /** Tokens per sequence; -1 (the default) stands for one sequence of any length, continued from `past_key` and `past_value`. */
   readonly sequenceLength?: number;
 }
 
-/** Writes a graph of a decoder layer's operators. Weights are its inputs, by role (`q_proj.weight`). */
+/** Writes a graph of a decoder layer's operators. Weights are its inputs, by role (`q.weight`). */
 export class DecoderGraph implements DecoderOperators<string> {
   readonly builder: GraphBuilder;
   readonly shape: ModelShape;
   readonly sequenceLength: number;
   readonly #precision: GramPrecision;
-  readonly #linears: ReadonlyMap<string, LinearShape>;
+  readonly #norm: NormKind;
+  readonly #linears: ReadonlyMap<LinearRole, LinearShape>;
+  readonly #parameters: ReadonlySet<string>;
   readonly #inputs = new Set<string>();
+  #scope: GraphScope = { prefix: '', activations: {} };
+  /** Keys and values of all positions seen, once a sequence that is continued has been attended to. */
+  present: { readonly key: string; readonly value: string } | null = null;
 
-  constructor(name: string, { shape, linears, precision = 'float32', sequenceLength = -1 }: DecoderGraphOptions) {
+  constructor(name: string, options: DecoderGraphOptions) {
+    const { shape, linears, norm = 'rms-norm', parameters = [], precision = 'float32', sequenceLength = -1 } = options;
     this.builder = new GraphBuilder(name);
     this.shape = shape;
     this.sequenceLength = sequenceLength;
     this.#precision = precision;
-    this.#linears = new Map(linears.map((linear) => [linearRole(linear.name), linear]));
+    this.#norm = norm;
+    this.#parameters = new Set(parameters);
+    this.#linears = new Map(linears.map((linear) => [linear.role, linear]));
   }
 
-  applies(role: string): boolean {
-    return this.#linears.has(role);
+  /** What comes next belongs to another stage: its parameters are inputs of their own, what was computed before are its activations. */
+  enter(scope: GraphScope): void {
+    this.#scope = scope;
+  }
+
+  applies(role: LinearRole): boolean {
+    return (this.#scope.applies ?? this.#linears).has(role);
   }
 
   activation(name: string): string {
-    return this.#input(name, ['tokens', activationFeatures(name, this.shape)]);
+    return this.#scope.activations[name] ?? this.#input(name, ['tokens', activationFeatures(name, this.shape)]);
   }
 
   /** Gemm with transB takes the weight as it lies in the file and is as fast as any other way. */
-  linear(role: string, x: string): string {
+  linear(role: LinearRole, x: string): string {
     const { rows, columns, bias } = this.#linears.get(role) as LinearShape;
     const factors = [x, this.#input(`${role}.weight`, [rows, columns])];
     const inputs = this.#precision === 'float32' ? factors : factors.map((factor) => this.builder.rounded(factor));
@@ -49,9 +66,12 @@ export class DecoderGraph implements DecoderOperators<string> {
     return this.builder.node('Gemm', inputs, { transB: 1n });
   }
 
-  norm(x: string, role = 'norm'): string {
-    const weight = this.#input(role, [this.shape.hiddenSize]);
-    return this.builder.node('RMSNormalization', [x, weight], { axis: -1n, epsilon: this.shape.normEpsilon });
+  norm(x: string): string {
+    const weight = this.#parameter('norm', this.shape.hiddenSize);
+    const attributes = { axis: -1n, epsilon: this.shape.normEpsilon };
+    if (this.#norm === 'rms-norm') return this.builder.node('RMSNormalization', [x, weight], attributes);
+    const bias = this.#parameter('norm.bias', this.shape.hiddenSize);
+    return this.builder.node('LayerNormalization', [x, weight, bias], attributes);
   }
 
   add(a: string, b: string): string {
@@ -59,47 +79,75 @@ export class DecoderGraph implements DecoderOperators<string> {
   }
 
   gatedProduct(x: string): string {
-    const gate = this.linear('gate_proj', x);
+    const gate = this.linear('gate', x);
     const activated = this.builder.node('Mul', [gate, this.builder.node('Sigmoid', [gate])]);
-    return this.builder.node('Mul', [activated, this.linear('up_proj', x)]);
+    return this.builder.node('Mul', [activated, this.linear('up', x)]);
+  }
+
+  gelu(x: string): string {
+    return this.builder.node('Gelu', [x], { approximate: 'tanh' });
   }
 
   /** Queries and keys with their positions turned in, and values: each `[batch, heads, sequence, headSize]`. */
-  queryKeyValue(x: string): { query: string; key: string; value: string } {
+  #queryKeyValue(x: string): { query: string; key: string; value: string } {
     const { heads, keyValueHeads } = this.shape;
+    const [query, key, value] = this.#projections(x) as [string, string, string];
     return {
-      query: this.#rotate(this.#splitHeads(this.linear('q_proj', x), heads)),
-      key: this.#rotate(this.#splitHeads(this.linear('k_proj', x), keyValueHeads)),
-      value: this.#splitHeads(this.linear('v_proj', x), keyValueHeads),
+      query: this.#rotate(this.#normHeads('q-norm', this.#splitHeads(query, heads))),
+      key: this.#rotate(this.#normHeads('k-norm', this.#splitHeads(key, keyValueHeads))),
+      value: this.#splitHeads(value, keyValueHeads),
     };
   }
 
-  /** Block of queries by block. */
+  /** q, k and v of x, each `[tokens, features]`. */
+  #projections(x: string): readonly string[] {
+    if (!this.applies('qkv')) return (['q', 'k', 'v'] as const).map((role) => this.linear(role, x));
+    const { heads, keyValueHeads, headSize } = this.shape;
+    const sizes = [heads, keyValueHeads, keyValueHeads].map((count) => count * headSize);
+    return this.builder.nodes('Split', [this.linear('qkv', x), this.builder.integers(sizes)], { axis: 1n }, 3);
+  }
+
+  #normHeads(role: string, x: string): string {
+    if (!this.#parameters.has(role)) return x;
+    const attributes = { axis: -1n, epsilon: this.shape.normEpsilon };
+    return this.builder.node('RMSNormalization', [x, this.#parameter(role, this.shape.headSize)], attributes);
+  }
+
+  /** Block of queries by block; one sequence that is continued at once. */
   selfAttention(x: string): string {
     const { sequenceLength } = this;
-    const { query, key, value } = this.queryKeyValue(x);
+    const { query, key, value } = this.#queryKeyValue(x);
+    if (sequenceLength === -1) return this.#continued(query, key, value);
     const blocks: string[] = [];
     for (let first = 0; first < sequenceLength; first += ATTENTION_BLOCK_TOKENS) {
       const end = Math.min(sequenceLength, first + ATTENTION_BLOCK_TOKENS);
       const [q, k, v] = [query, key, value].map((x) => this.#positions(x, first, end));
       const past = first === 0 ? [] : ['', ...[key, value].map((x) => this.#positions(x, 0, first))];
-      const outputs = this.attention([q as string, k as string, v as string, ...past]);
+      const outputs = this.#attention([q as string, k as string, v as string, ...past]);
       blocks.push(outputs.context);
     }
-    return this.mergeHeads(
+    return this.#mergeHeads(
       blocks.length === 1 ? (blocks[0] as string) : this.builder.node('Concat', blocks, { axis: 2n }),
     );
   }
 
+  #continued(query: string, key: string, value: string): string {
+    const { keyValueHeads, headSize } = this.shape;
+    const past = ['past_key', 'past_value'].map((name) => this.#input(name, [1, keyValueHeads, 'past', headSize]));
+    const { context, ...present } = this.#attention([query, key, value, '', ...past]);
+    this.present = present;
+    return this.#mergeHeads(context);
+  }
+
   /** ONNX Attention-23 with `[query, key, value]`, or with `['', past key, past value]` after them. */
-  attention(inputs: readonly string[]): { context: string; key: string; value: string } {
+  #attention(inputs: readonly string[]): { context: string; key: string; value: string } {
     // The operator insists that past inputs and present outputs come together.
     const [context, key, value] = this.builder.nodes('Attention', inputs, { is_causal: 1n }, inputs.length > 3 ? 3 : 1);
     return { context: context as string, key: key as string, value: value as string };
   }
 
   /** `[batch, heads, sequence, headSize]` to `[tokens, heads · headSize]`. */
-  mergeHeads(x: string): string {
+  #mergeHeads(x: string): string {
     const rows = this.builder.node('Transpose', [x], { perm: [0n, 2n, 1n, 3n] });
     return this.builder.node('Reshape', [rows, this.builder.integers([-1, this.shape.heads * this.shape.headSize])]);
   }
@@ -111,6 +159,7 @@ export class DecoderGraph implements DecoderOperators<string> {
   }
 
   #rotate(x: string): string {
+    if (this.shape.rotary === null) return x;
     const pairs = this.shape.headSize / 2;
     const tables = ['cos', 'sin'].map((name) => this.#input(name, ['positions', pairs]));
     return this.builder.node('RotaryEmbedding', [
@@ -126,6 +175,10 @@ export class DecoderGraph implements DecoderOperators<string> {
     return builder.node('Slice', [x, builder.integers([first]), builder.integers([end]), builder.integers([2])]);
   }
 
+  #parameter(role: string, size: number): string {
+    return this.#input(this.#scope.prefix + role, [size]);
+  }
+
   #input(name: string, shape: readonly (number | string)[], type: 'float' | 'int64' = 'float'): string {
     if (!this.#inputs.has(name)) this.builder.input(name, shape, type);
     this.#inputs.add(name);
@@ -133,9 +186,19 @@ export class DecoderGraph implements DecoderOperators<string> {
   }
 }
 
-/** `model.layers.3.self_attn.q_proj` has the role `q_proj` in every layer's graph. */
-export function linearRole(module: string): string {
-  return module.slice(module.lastIndexOf('.') + 1);
+/** A stage within a graph of several. */
+export interface GraphScope {
+  /** Of the names of its parameters. */
+  readonly prefix: string;
+  /** Activations that were computed before, by name. */
+  readonly activations: Readonly<Record<string, string>>;
+  /** The linears it applies. Default: all. */
+  readonly applies?: ReadonlySet<LinearRole>;
+}
+
+/** Numbers in a parameter of a stage. */
+export function parameterSize(role: string, { hiddenSize, headSize }: ModelShape): number {
+  return role === 'q-norm' || role === 'k-norm' ? headSize : hiddenSize;
 }
 
 /** Features of an activation that stages hand on. */

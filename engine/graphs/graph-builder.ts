@@ -23,8 +23,8 @@ import {
 const OPSET = 23n;
 const IR_VERSION = 11n;
 
-/** A `bigint` becomes an INT attribute, a `number` a FLOAT, a list of bigints INTS. */
-export type GraphAttribute = bigint | number | readonly bigint[];
+/** A `bigint` becomes an INT attribute, a `number` a FLOAT, a `string` a STRING, a list of bigints INTS. */
+export type GraphAttribute = bigint | number | string | readonly bigint[];
 
 /** A dimension: a size, or the name of one that is known when the graph runs. */
 export type Dimension = number | string;
@@ -136,6 +136,9 @@ function attributeOf(name: string, value: GraphAttribute): AttributeProto {
   }
   if (typeof value === 'number') {
     return create(AttributeProtoSchema, { name, type: AttributeProto_AttributeType.FLOAT, f: value });
+  }
+  if (typeof value === 'string') {
+    return create(AttributeProtoSchema, { name, type: AttributeProto_AttributeType.STRING, s: Buffer.from(value) });
   }
   return create(AttributeProtoSchema, { name, type: AttributeProto_AttributeType.INTS, ints: [...value] });
 }

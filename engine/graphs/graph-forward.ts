@@ -3,7 +3,7 @@ import type { GramSum } from './gram';
 import { invariantThreads } from './invariant-threads';
 import { ScratchFloats } from './scratch-floats';
 import { sessionFor } from './session-pool';
-import { type Feeds, floatFeed, linearFeeds, positionIds, rotaryFeeds, rowsOf, weightFeed } from './stage-feeds';
+import { type Feeds, floatFeed, linearFeeds, parameterFeeds, positionIds, rotaryFeeds, rowsOf } from './stage-feeds';
 import type { ForwardBatch, StageForward } from './stage-forward';
 import { newName, type StageGraphOptions, type StageModel, stageGraph, stageGraphKey } from './stage-graph';
 import type { StageStreamOptions } from './stage-stream';
@@ -38,7 +38,7 @@ export function graphForward(options: StageStreamOptions, sum: GramSum | null, c
       const rows = rowsOf(floats, chosen, floats.length / batch.sequences);
       feeds[name] = floatFeed(rows, [tokens, rows.length / tokens]);
     }
-    if (stage.name === 'attention') feeds.positionIds = positionIds(chosen.length, 0, sequenceLength);
+    if (turnsPositions(options)) feeds.positionIds = positionIds(chosen.length, 0, sequenceLength);
     const threads = invariantThreads(batch.threads, tokens, stage.applies);
     const session = await sessionFor(key, { ...options, threads }, () => model);
     await session.run(feeds, fetches);
@@ -75,12 +75,14 @@ function outputFloats(name: string, stored: StoredActivation): Float32Array {
   return scratch.of(`${name} out`, stored.length);
 }
 
-function constantFeeds({ stage, weights, shape, sequenceLength }: StageStreamOptions): Feeds {
-  const feeds: Feeds = {};
-  for (const [role, name] of Object.entries(stage.parameters)) {
-    feeds[role] = weightFeed(weights, name, [shape.hiddenSize]);
-  }
-  return stage.name === 'attention' ? { ...feeds, ...rotaryFeeds(shape, sequenceLength) } : feeds;
+function constantFeeds(options: StageStreamOptions): Feeds {
+  const { stage, weights, shape, sequenceLength } = options;
+  const feeds = parameterFeeds(stage, weights, shape);
+  return turnsPositions(options) ? { ...feeds, ...rotaryFeeds(shape, sequenceLength) } : feeds;
+}
+
+function turnsPositions({ stage, shape }: StageStreamOptions): boolean {
+  return stage.name === 'attention' && shape.rotary !== null;
 }
 
 /** Graphs of this process, by key. */

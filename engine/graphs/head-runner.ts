@@ -1,13 +1,18 @@
-import type { LinearShape, ModelShape } from '../models/architecture';
+import { architectureNamed } from '../models';
+import type { LinearShape, ModelShape, NormKind } from '../models/architecture';
 import type { FloatTensor } from '../spec';
 import { DecoderGraph } from './decoder-graph';
 import { type SessionOptions, sessionFor } from './session-pool';
 import { type Feeds, floatFeed, linearFeeds, weightFeed } from './stage-feeds';
 
 export interface HeadRunnerOptions extends SessionOptions {
+  /** Name of the architecture in the registry, e.g. `llama`. */
+  readonly architecture: string;
   readonly shape: ModelShape;
   /** Final norm `[hiddenSize]`. */
   readonly norm: FloatTensor;
+  /** `[hiddenSize]`, where the norm has one. */
+  readonly normBias?: FloatTensor;
   /** The head, or the embedding when they are tied: `[vocabulary, hiddenSize]`. */
   readonly weight: FloatTensor;
   /** `[vocabulary]`. */
@@ -22,25 +27,23 @@ export interface HeadRunner {
 
 export function createHeadRunner(options: HeadRunnerOptions): HeadRunner {
   const { hiddenSize, vocabularySize, normEpsilon } = options.shape;
+  const { norm } = architectureNamed(options.architecture);
   const head: LinearShape = {
     name: 'lm_head',
+    role: 'head',
     rows: vocabularySize,
     columns: hiddenSize,
     bias: options.bias !== undefined,
   };
-  const tensors = new Map([
-    ['lm_head.weight', options.weight],
-    ['norm', options.norm],
-  ] as const);
   const weights = new Map<string, FloatTensor>([
-    ...tensors,
+    ['lm_head.weight', options.weight],
     ...(options.bias ? [['lm_head.bias', options.bias] as const] : []),
   ]);
-  const constants: Feeds = { ...linearFeeds([head], weights), norm: weightFeed(weights, 'norm', [hiddenSize]) };
-  const key = JSON.stringify(['logits', hiddenSize, vocabularySize, normEpsilon, head.bias]);
+  const constants: Feeds = { ...linearFeeds([head], weights), ...finalNormFeeds(options) };
+  const key = JSON.stringify(['logits', norm, hiddenSize, vocabularySize, normEpsilon, head.bias]);
 
   async function logits(hidden: Float32Array): Promise<Float32Array> {
-    const session = await sessionFor(key, options, () => logitsGraph(options.shape, head));
+    const session = await sessionFor(key, options, () => logitsGraph(options.shape, norm, head));
     const tokens = hidden.length / hiddenSize;
     const data = new Float32Array(tokens * vocabularySize);
     await session.run(
@@ -53,9 +56,23 @@ export function createHeadRunner(options: HeadRunnerOptions): HeadRunner {
   return { logits };
 }
 
-function logitsGraph(shape: ModelShape, head: LinearShape): Uint8Array {
-  const graph = new DecoderGraph('logits', { shape, linears: [head] });
-  const logits = graph.linear('lm_head', graph.norm(graph.activation('hidden')));
+/**
+ * The final norm's parameters by role.
+ *
+ * @throws QuantloomError InvalidModel when one has another shape.
+ */
+export function finalNormFeeds({
+  shape,
+  norm,
+  normBias,
+}: Pick<HeadRunnerOptions, 'shape' | 'norm' | 'normBias'>): Feeds {
+  const tensors = new Map([['norm', norm], ...(normBias ? [['norm.bias', normBias] as const] : [])]);
+  return Object.fromEntries([...tensors.keys()].map((role) => [role, weightFeed(tensors, role, [shape.hiddenSize])]));
+}
+
+function logitsGraph(shape: ModelShape, norm: NormKind, head: LinearShape): Uint8Array {
+  const graph = new DecoderGraph('logits', { shape, norm, linears: [head] });
+  const logits = graph.linear('head', graph.norm(graph.activation('hidden')));
   graph.builder.output('logits', logits, ['tokens', shape.vocabularySize]);
   return graph.builder.build();
 }

@@ -2,6 +2,7 @@ export { createDecodeRunner, type DecodeRunner, type DecodeRunnerOptions } from 
 export { activationDtype, activationFeatures } from './decoder-graph';
 export { embed, embedStored } from './embed';
 export { createHeadRunner, type HeadRunner, type HeadRunnerOptions } from './head-runner';
+export { addPositions } from './learned-positions';
 export { createLossRunner, type LossRunner, type LossRunnerOptions } from './loss-runner';
 export type { SummedMismatch } from './mismatch-sum';
 export { ScratchFloats } from './scratch-floats';

@@ -45,6 +45,7 @@ test('puts the sum over a large vocabulary together from blocks of rows', async 
   // Of the first block, the last row of one, another block, the last row of all.
   const targets = Int32Array.from({ length: TOKENS }, (_, i) => [5, 8191, 12_345, VOCABULARY - 1][i % 4] as number);
   const runner = createLossRunner({
+    architecture: 'llama',
     shape,
     threads: 2,
     norm: { shape: [8], data: norm },

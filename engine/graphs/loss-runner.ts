@@ -1,16 +1,22 @@
 import { Tensor } from 'onnxruntime-node';
+import { architectureNamed } from '../models';
 import type { LinearShape, ModelShape } from '../models/architecture';
 import { decodeFloats } from '../numbers';
 import { DTYPE_BITS, type FloatTensor, type Tensor as StoredTensor } from '../spec';
 import { DecoderGraph } from './decoder-graph';
+import { finalNormFeeds } from './head-runner';
 import { invariantThreads } from './invariant-threads';
 import { type SessionOptions, sessionFor } from './session-pool';
-import { floatFeed, linearFeeds, weightFeed } from './stage-feeds';
+import { floatFeed, linearFeeds } from './stage-feeds';
 
 export interface LossRunnerOptions extends SessionOptions {
+  /** Name of the architecture in the registry, e.g. `llama`. */
+  readonly architecture: string;
   readonly shape: ModelShape;
   /** Final norm `[hiddenSize]`. */
   readonly norm: FloatTensor;
+  /** `[hiddenSize]`, where the norm has one. */
+  readonly normBias?: FloatTensor;
   /** The head, or the embedding when they are tied, as it is stored: `[vocabulary, hiddenSize]`. */
   readonly weight: StoredTensor;
   /** `[vocabulary]`. */
@@ -65,15 +71,18 @@ export function createLossRunner(options: LossRunnerOptions): LossRunner {
 
 async function normalize(hidden: Float32Array, options: LossRunnerOptions): Promise<Float32Array> {
   const { hiddenSize, normEpsilon } = options.shape;
-  const session = await sessionFor(JSON.stringify(['norm', hiddenSize, normEpsilon]), options, () => {
-    const graph = new DecoderGraph('norm', { shape: options.shape, linears: [] });
+  const { norm } = architectureNamed(options.architecture);
+  const session = await sessionFor(JSON.stringify([norm, hiddenSize, normEpsilon]), options, () => {
+    const graph = new DecoderGraph('norm', { shape: options.shape, norm, linears: [] });
     graph.builder.output('normed', graph.norm(graph.activation('hidden')), ['tokens', hiddenSize]);
     return graph.builder.build();
   });
   const shape = [hidden.length / hiddenSize, hiddenSize];
   const normed = new Float32Array(hidden.length);
-  const norm = weightFeed(new Map([['norm', options.norm]]), 'norm', [hiddenSize]);
-  await session.run({ hidden: floatFeed(hidden, shape), norm }, { normed: floatFeed(normed, shape) });
+  await session.run(
+    { hidden: floatFeed(hidden, shape), ...finalNormFeeds(options) },
+    { normed: floatFeed(normed, shape) },
+  );
   return normed;
 }
 
@@ -88,6 +97,7 @@ function headBlock(firstRow: number, endRow: number, memory: Float32Array, optio
   const { hiddenSize } = options.shape;
   const head: LinearShape = {
     name: 'lm_head',
+    role: 'head',
     rows: endRow - firstRow,
     columns: hiddenSize,
     bias: options.bias !== undefined,
@@ -139,7 +149,7 @@ function rowsOf({ dtype, shape, data }: StoredTensor, first: number, end: number
 function blockGraph(shape: ModelShape, head: LinearShape): Uint8Array {
   const graph = new DecoderGraph('loss', { shape, linears: [head] });
   const { builder } = graph;
-  const logits = graph.linear('lm_head', builder.input('normed', ['tokens', shape.hiddenSize]));
+  const logits = graph.linear('head', builder.input('normed', ['tokens', shape.hiddenSize]));
   const logProbabilities = builder.node('LogSoftmax', [logits], { axis: -1n });
   const targets = builder.input('targets', ['tokens', 1], 'int64');
   const targetOf = (values: string) => builder.node('GatherElements', [values, targets], { axis: 1n });

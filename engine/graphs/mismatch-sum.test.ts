@@ -7,7 +7,7 @@ function wave(count: number, step: number): Float32Array {
   return Float32Array.from({ length: count }, (_, i) => Math.sin(step * i + (i % 7)));
 }
 
-const linear = { name: 'down', rows, columns, bias: true };
+const linear = { name: 'down', role: 'down', rows, columns, bias: true } as const;
 const [weight, bias] = [wave(rows * columns, 0.19), wave(rows, 0.3)];
 const weights = new Map([
   ['down.weight', { shape: [rows, columns], data: weight }],

@@ -1,11 +1,11 @@
 import type { NativeAddon } from '../kernels';
-import { linearRole } from './decoder-graph';
+import { architectureNamed, type LinearRole, type ModelShape, type NormKind, type RotaryScaling } from '../models';
 import type { DecoderOperators } from './decoder-operators';
 import { packedWeight } from './packed-weights';
 import { type RotaryTable, rotaryTable } from './rotary-table';
 import { ScratchFloats } from './scratch-floats';
 import { stageBody } from './stage-bodies';
-import { linearFeeds, weightFeed } from './stage-feeds';
+import { linearFeeds, parameterFeeds } from './stage-feeds';
 import type { ForwardBatch, StageForward } from './stage-forward';
 import type { StageStreamOptions } from './stage-stream';
 import { activationFloats, storeActivation } from './stored-activation';
@@ -45,8 +45,9 @@ const rotaryTables = new Map<string, RotaryTable>();
 
 class NativeDecoder implements DecoderOperators<Float32Array> {
   readonly sequenceLength: number;
-  readonly #linears: ReadonlyMap<string, NativeLinear>;
-  readonly #norm: Float32Array | null;
+  readonly #linears: ReadonlyMap<LinearRole, NativeLinear>;
+  readonly #parameters: ReadonlyMap<string, Float32Array>;
+  readonly #norm: NormKind;
   #batch: ForwardBatch | null = null;
 
   constructor(
@@ -57,15 +58,21 @@ class NativeDecoder implements DecoderOperators<Float32Array> {
     this.sequenceLength = options.sequenceLength;
     const checked = linearFeeds(stage.applies, weights);
     this.#linears = new Map(
-      stage.applies.map(({ name, rows, columns, bias }) => {
+      stage.applies.flatMap((linear) => {
+        const { name, role, rows, columns, bias } = linear;
         const weight = weights.get(`${name}.weight`)?.data as Float32Array;
-        const packed = packedWeight(native, weight, rows, columns);
-        const added = bias ? (checked[`${linearRole(name)}.bias`]?.data as Float32Array) : null;
-        return [linearRole(name), { rows, columns, packed, bias: added }];
+        const added = bias ? (checked[`${role}.bias`]?.data as Float32Array) : null;
+        return partsOf(role, rows, shape).map(([part, first, count]) => {
+          const whole = count === rows;
+          const own = whole ? weight : weight.subarray(first * columns, (first + count) * columns);
+          const packed = packedWeight(native, own, count, columns);
+          return [part, { rows: count, columns, packed, bias: added?.subarray(first, first + count) ?? null }] as const;
+        });
       }),
     );
-    const { norm } = stage.parameters;
-    this.#norm = norm ? (weightFeed(weights, norm, [shape.hiddenSize]).data as Float32Array) : null;
+    const parameters = Object.entries(parameterFeeds(stage, weights, shape));
+    this.#parameters = new Map(parameters.map(([role, { data }]) => [role, data as Float32Array]));
+    this.#norm = architectureNamed(options.architecture).norm;
   }
 
   /** The batch that operators are applied to from now on. */
@@ -73,7 +80,7 @@ class NativeDecoder implements DecoderOperators<Float32Array> {
     this.#batch = batch;
   }
 
-  applies(role: string): boolean {
+  applies(role: LinearRole): boolean {
     return this.#linears.has(role);
   }
 
@@ -81,13 +88,19 @@ class NativeDecoder implements DecoderOperators<Float32Array> {
     return activationFloats(name, (this.#batch as ForwardBatch).inputs[name] as Float32Array, scratch);
   }
 
-  linear(role: string, x: Float32Array): Float32Array {
+  linear(role: LinearRole, x: Float32Array): Float32Array {
     return this.#multiply([role], x)[0] as Float32Array;
   }
 
   norm(x: Float32Array): Float32Array {
     const y = scratch.of('normed', x.length);
-    this.native.rmsNorm(x, this.#norm as Float32Array, this.options.shape.normEpsilon, y, this.#threads);
+    const { normEpsilon } = this.options.shape;
+    const weight = this.#parameters.get('norm') as Float32Array;
+    if (this.#norm === 'rms-norm') this.native.rmsNorm(x, weight, normEpsilon, y, this.#threads);
+    else {
+      const bias = this.#parameters.get('norm.bias') as Float32Array;
+      this.native.layerNorm(x, weight, bias, normEpsilon, y, this.#threads);
+    }
     return y;
   }
 
@@ -98,22 +111,24 @@ class NativeDecoder implements DecoderOperators<Float32Array> {
   }
 
   gatedProduct(x: Float32Array): Float32Array {
-    const [gate, up] = this.#multiply(['gate_proj', 'up_proj'], x) as [Float32Array, Float32Array];
+    const [gate, up] = this.#multiply(['gate', 'up'], x) as [Float32Array, Float32Array];
     this.native.gatedSilu(gate, up, this.#threads);
     return gate;
+  }
+
+  gelu(x: Float32Array): Float32Array {
+    this.native.geluTanh(x, this.#threads);
+    return x;
   }
 
   selfAttention(x: Float32Array): Float32Array {
     const { heads, keyValueHeads, headSize } = this.options.shape;
     const { sequenceLength } = this;
-    const [query, key, value] = this.#multiply(['q_proj', 'k_proj', 'v_proj'], x) as [
-      Float32Array,
-      Float32Array,
-      Float32Array,
-    ];
-    const table = this.#rotaryTable();
-    this.native.rotate(query, { ...table, sequenceLength, heads, headSize }, this.#threads);
-    this.native.rotate(key, { ...table, sequenceLength, heads: keyValueHeads, headSize }, this.#threads);
+    const [q, k, value] = this.#multiply(['q', 'k', 'v'], x) as [Float32Array, Float32Array, Float32Array];
+    const query = this.#normHeads('q-norm', q);
+    const key = this.#normHeads('k-norm', k);
+    this.#rotate(query, heads);
+    this.#rotate(key, keyValueHeads);
     const context = scratch.of('context', query.length);
     this.native.causalAttention(query, key, value, context, {
       sequenceLength,
@@ -130,7 +145,7 @@ class NativeDecoder implements DecoderOperators<Float32Array> {
   }
 
   /** Linears that share x, which is rounded once. */
-  #multiply(roles: readonly string[], x: Float32Array): Float32Array[] {
+  #multiply(roles: readonly LinearRole[], x: Float32Array): Float32Array[] {
     const linears = roles.map((role) => this.#linears.get(role) as NativeLinear);
     const columns = (linears[0] as NativeLinear).columns;
     const tokens = x.length / columns;
@@ -141,11 +156,35 @@ class NativeDecoder implements DecoderOperators<Float32Array> {
     return products.map(({ y }) => y);
   }
 
-  #rotaryTable(): RotaryTable {
+  /** Each head by itself, where the stage has such a norm. */
+  #normHeads(role: string, x: Float32Array): Float32Array {
+    const weight = this.#parameters.get(role);
+    if (!weight) return x;
+    const y = scratch.of(role, x.length);
+    this.native.rmsNorm(x, weight, this.options.shape.normEpsilon, y, this.#threads);
+    return y;
+  }
+
+  /** In place, where positions are rotary. */
+  #rotate(x: Float32Array, heads: number): void {
     const { rotary, headSize } = this.options.shape;
+    if (rotary === null) return;
+    const { sequenceLength } = this;
+    this.native.rotate(x, { ...this.#rotaryTable(rotary), sequenceLength, heads, headSize }, this.#threads);
+  }
+
+  #rotaryTable(rotary: RotaryScaling): RotaryTable {
+    const { headSize } = this.options.shape;
     const key = JSON.stringify([rotary, headSize, this.sequenceLength]);
     const table = rotaryTables.get(key) ?? rotaryTable(rotary, headSize, this.sequenceLength);
     rotaryTables.set(key, table);
     return table;
   }
+}
+
+/** The linears that a weight is, with their rows: q, k and v where they are one matrix. */
+function partsOf(role: LinearRole, rows: number, { heads, keyValueHeads, headSize }: ModelShape) {
+  if (role !== 'qkv') return [[role, 0, rows]] as const;
+  const [queries, keys] = [heads * headSize, keyValueHeads * headSize];
+  return [['q', 0, queries] as const, ['k', queries, keys] as const, ['v', queries + keys, keys] as const];
 }

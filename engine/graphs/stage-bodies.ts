@@ -1,3 +1,4 @@
+import { architectureNamed, type StageOperator } from '../models';
 import { QuantloomError } from '../spec';
 import type { DecoderOperators } from './decoder-operators';
 
@@ -10,45 +11,48 @@ export interface StageOutput<Value> {
 
 type StageBody = <Value>(operators: DecoderOperators<Value>) => StageOutput<Value>;
 
+/** The last linear of a residual branch, and the activation that is its input. */
+const BRANCH_ENDS = [
+  ['o', 'context'],
+  ['down', 'product'],
+] as const;
+
 /** hidden + linear(x): what the last linear of a residual branch adds; in the first layer nothing came before. */
-function residual<Value>(operators: DecoderOperators<Value>, role: string, activation: string): Value {
+function residual<Value>(operators: DecoderOperators<Value>): Value {
   const hidden = operators.activation('hidden');
-  if (!operators.applies(role)) return hidden;
+  const end = BRANCH_ENDS.find(([role]) => operators.applies(role));
+  if (!end) return hidden;
+  const [role, activation] = end;
   return operators.add(hidden, operators.linear(role, operators.activation(activation)));
 }
 
-const afterMlp: StageBody = (operators) => {
-  const hidden = residual(operators, 'down_proj', 'product');
-  return { captured: operators.norm(hidden), changes: { hidden } };
-};
-
-const LLAMA_STAGES: Readonly<Record<string, StageBody>> = {
-  'attention-input': afterMlp,
+/** What architectures share; a table of the registry says which of them its stages are. */
+const BODIES: Readonly<Record<StageOperator, StageBody>> = {
+  'add-norm': (operators) => {
+    const hidden = residual(operators);
+    return { captured: operators.norm(hidden), changes: { hidden } };
+  },
   attention: (operators) => {
     const context = operators.selfAttention(operators.norm(operators.activation('hidden')));
     return { captured: context, changes: { context } };
   },
-  'mlp-input': (operators) => {
-    const hidden = residual(operators, 'o_proj', 'context');
-    return { captured: operators.norm(hidden), changes: { hidden } };
-  },
-  mlp: (operators) => {
+  'gated-silu': (operators) => {
     const product = operators.gatedProduct(operators.norm(operators.activation('hidden')));
     return { captured: product, changes: { product } };
   },
-  'head-input': afterMlp,
+  'gelu-tanh': (operators) => {
+    const product = operators.gelu(operators.linear('up', operators.norm(operators.activation('hidden'))));
+    return { captured: product, changes: { product } };
+  },
 };
-
-const BODIES: Readonly<Record<string, Readonly<Record<string, StageBody>>>> = { llama: LLAMA_STAGES };
 
 /** @throws QuantloomError UnsupportedArchitecture when there is no such stage. */
 export function stageBody(architecture: string, stage: string): StageBody {
-  const body = BODIES[architecture]?.[stage];
-  if (body) return body;
+  const { operators } = architectureNamed(architecture);
+  const operator = operators[stage];
+  if (operator) return BODIES[operator];
   throw new QuantloomError(
     'UnsupportedArchitecture',
-    `There is no graph for stage "${stage}" of architecture "${architecture}". Known: ${Object.entries(BODIES)
-      .map(([name, stages]) => `${name} (${Object.keys(stages).join(', ')})`)
-      .join('; ')}.`,
+    `There is no graph for stage "${stage}" of architecture "${architecture}". Known: ${architecture} (${Object.keys(operators).join(', ')}).`,
   );
 }

@@ -1,7 +1,7 @@
 import { Tensor } from 'onnxruntime-node';
 import type { LinearShape, ModelShape, Stage } from '../models/architecture';
 import { type FloatTensor, QuantloomError } from '../spec';
-import { activationFeatures, linearRole } from './decoder-graph';
+import { activationFeatures, parameterSize } from './decoder-graph';
 import { rotaryTable } from './rotary-table';
 
 export type Feeds = Record<string, Tensor>;
@@ -19,8 +19,7 @@ export function floatFeed(data: Float32Array, shape: readonly number[]): Tensor 
  */
 export function linearFeeds(linears: readonly LinearShape[], weights: FloatTensors): Feeds {
   const feeds: Feeds = {};
-  for (const { name, rows, columns, bias } of linears) {
-    const role = linearRole(name);
+  for (const { name, role, rows, columns, bias } of linears) {
     feeds[`${role}.weight`] = weightFeed(weights, `${name}.weight`, [rows, columns]);
     if (bias) feeds[`${role}.bias`] = weightFeed(weights, `${name}.bias`, [rows]);
   }
@@ -37,8 +36,23 @@ export function weightFeed(weights: FloatTensors, name: string, expected: readon
   });
 }
 
-/** Cosines and sines of the positions 0 to `positions` - 1. */
+/**
+ * Parameters of a stage by role, which `prefix` is put before.
+ *
+ * @throws QuantloomError InvalidModel when a tensor is missing or has another shape.
+ */
+export function parameterFeeds(stage: Stage, weights: FloatTensors, shape: ModelShape, prefix = ''): Feeds {
+  return Object.fromEntries(
+    Object.entries(stage.parameters).map(([role, name]) => [
+      prefix + role,
+      weightFeed(weights, name, [parameterSize(role, shape)]),
+    ]),
+  );
+}
+
+/** Cosines and sines of the positions 0 to `positions` - 1; nothing where positions are not rotary. */
 export function rotaryFeeds(shape: ModelShape, positions: number): Feeds {
+  if (shape.rotary === null) return {};
   const { cos, sin } = rotaryTable(shape.rotary, shape.headSize, positions);
   const dimensions = [positions, shape.headSize / 2];
   return { cos: floatFeed(cos, dimensions), sin: floatFeed(sin, dimensions) };

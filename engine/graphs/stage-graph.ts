@@ -1,6 +1,7 @@
 import type { GramPrecision } from '../kernels';
+import { architectureNamed } from '../models';
 import type { ModelShape, Stage } from '../models/architecture';
-import { activationFeatures, DecoderGraph, linearRole } from './decoder-graph';
+import { activationFeatures, DecoderGraph } from './decoder-graph';
 import { appendGram } from './gram';
 import { stageBody } from './stage-bodies';
 
@@ -30,7 +31,7 @@ export interface StageModel {
  * The ONNX model of a stage, the same for all layers of equal shape.
  *
  * Inputs: the activations it reads, `<role>.weight` `[rows, columns]` and `<role>.bias` of the linears it applies, its parameters by
- * role; for `attention` also `cos`, `sin` `[positions, headSize / 2]` and `positionIds` `[batch, sequence]`.
+ * role; for `attention` with rotary positions also `cos`, `sin` `[positions, headSize / 2]` and `positionIds` `[batch, sequence]`.
  * Outputs: the activations it changes under `new_<name>`; `energy` `[tokens]`, the sum of squares of the captured input; the
  * blocks of XᵀX, or X as `captured` unless it is a changed activation, if asked for.
  *
@@ -39,7 +40,10 @@ export interface StageModel {
 export function stageGraph(options: StageGraphOptions): StageModel {
   const { architecture, stage, shape, gram, precision, sequenceLength } = options;
   const body = stageBody(architecture, stage.name);
-  const graph = new DecoderGraph(stage.name, { shape, linears: stage.applies, precision, sequenceLength });
+  const { norm } = architectureNamed(architecture);
+  const parameters = Object.keys(stage.parameters);
+  const linears = stage.applies;
+  const graph = new DecoderGraph(stage.name, { shape, norm, parameters, linears, precision, sequenceLength });
   const { captured, changes } = body(graph);
   for (const name of stage.changes) {
     graph.builder.output(newName(name), changes[name] as string, ['tokens', activationFeatures(name, shape)]);
@@ -61,7 +65,7 @@ export function stageGraphKey(options: StageGraphOptions): string {
     architecture,
     stage.name,
     stage.changes,
-    stage.applies.map(({ name, rows, columns, bias }) => [linearRole(name), rows, columns, bias]),
+    stage.applies.map(({ role, rows, columns, bias }) => [role, rows, columns, bias]),
     stage.captures[0]?.columns,
     shape.hiddenSize,
     shape.heads,

@@ -1,30 +1,36 @@
 import {
+  LONG_MODELS,
   readGolden,
   relativeDifference,
-  TINY_LLAMAS,
-  type TinyLlama,
-  tinyLlamaDirectory,
-} from '../../test/tiny-llamas';
+  TINY_MODELS,
+  type TinyModelName,
+  tinyModelDirectory,
+} from '../../test/tiny-models';
 import { openCheckpoint } from '../checkpoints';
+import { denseModel, readStages } from '../evaluation/dense-model';
 import type { GramPrecision, KernelChoice } from '../kernels';
-import { type Block, llama, type ModelShape, type Stage } from '../models';
+import { type Architecture, type Block, llama, type ModelShape, type Stage } from '../models';
 import type { FloatTensor } from '../spec';
 import { embed } from './embed';
 import { createHeadRunner } from './head-runner';
+import { addPositions } from './learned-positions';
 import { createStageRunner, type StageResult } from './stage-runner';
 
 interface TinyModel {
+  architecture: Architecture;
   shape: ModelShape;
   blocks: readonly Block[];
   weights: Map<string, FloatTensor>;
 }
 
-async function load(name: TinyLlama): Promise<TinyModel> {
-  const checkpoint = await openCheckpoint(tinyLlamaDirectory(name));
-  const weights = new Map<string, FloatTensor>();
-  for (const tensor of checkpoint.names()) weights.set(tensor, await checkpoint.float(tensor));
-  const shape = llama.shape(checkpoint.config);
-  return { shape, weights, blocks: llama.blocks(shape, (tensor) => weights.has(tensor)) };
+async function load(name: TinyModelName): Promise<TinyModel> {
+  const checkpoint = await openCheckpoint(tinyModelDirectory(name));
+  const { architecture, shape, blocks } = denseModel(checkpoint);
+  const stages = blocks.flatMap((block) => block.stages);
+  const weights = await readStages(stages, checkpoint);
+  for (const tensor of architecture.outside(shape).keys()) weights.set(tensor, await checkpoint.float(tensor));
+  if (!shape.tiedHead) weights.set(architecture.head, await checkpoint.float(architecture.head));
+  return { architecture, shape, weights, blocks };
 }
 
 interface ForwardOptions {
@@ -42,10 +48,13 @@ interface ForwardOptions {
 /** All stages of all blocks; results by `<block>/<stage>`. */
 async function forward(options: ForwardOptions): Promise<Map<string, StageResult>> {
   const { model, tokens, sequences, threads = 1, batchTokens, temporaryBytes, gram = true } = options;
-  const { shape, weights, blocks } = model;
+  const { architecture, shape, weights, blocks } = model;
   const { precision, kernels } = options;
-  const runner = createStageRunner({ architecture: 'llama', shape, threads, temporaryBytes, precision, kernels });
-  const data = embed(tokens, weights.get(llama.embedding) as FloatTensor);
+  const given = { architecture: architecture.name, shape, threads, temporaryBytes };
+  const runner = createStageRunner({ ...given, precision, kernels });
+  const data = embed(tokens, weights.get(architecture.embedding) as FloatTensor);
+  const positions = architecture.positions && weights.get(architecture.positions);
+  if (positions) addPositions(data, positions, { sequenceLength: tokens.length / sequences });
   const hidden = { shape: [sequences, tokens.length / sequences, shape.hiddenSize], data };
   let activations = new Map([['hidden', hidden as FloatTensor]]);
   const results = new Map<string, StageResult>();
@@ -59,10 +68,13 @@ async function forward(options: ForwardOptions): Promise<Map<string, StageResult
   return results;
 }
 
-function logitsOf({ shape, weights }: TinyModel, hidden: Float32Array): Promise<Float32Array> {
+function logitsOf({ architecture, shape, weights, blocks }: TinyModel, hidden: Float32Array): Promise<Float32Array> {
   const tensor = (name: string) => weights.get(name) as FloatTensor;
-  const weight = tensor(shape.tiedHead ? llama.embedding : llama.head);
-  return createHeadRunner({ shape, threads: 1, norm: tensor(llama.finalNorm), weight }).logits(hidden);
+  const weight = tensor(shape.tiedHead ? architecture.embedding : architecture.head);
+  const norm = tensor(architecture.finalNorm);
+  const normBias = weights.get(blocks.at(-1)?.stages[0]?.parameters['norm.bias'] ?? '');
+  const given = { architecture: architecture.name, shape, threads: 1, norm, weight };
+  return createHeadRunner({ ...given, ...(normBias && { normBias }) }).logits(hidden);
 }
 
 function lastHidden(results: Map<string, StageResult>): Float32Array {
@@ -80,7 +92,7 @@ function hexOf({ buffer, byteOffset, byteLength }: Float32Array): string {
   return Buffer.from(buffer, byteOffset, byteLength).toString('hex');
 }
 
-describe.each(TINY_LLAMAS)('stages of a random llama, against transformers: %s', (name) => {
+describe.each(TINY_MODELS)('stages of a random model, against transformers: %s', (name) => {
   const golden = readGolden(name);
   let model: TinyModel;
   let results: Map<string, StageResult>;
@@ -96,7 +108,7 @@ describe.each(TINY_LLAMAS)('stages of a random llama, against transformers: %s',
   });
 
   it.each(['attention-input', 'attention', 'mlp-input', 'mlp'])('capture the same XᵀX: %s', (stage) => {
-    const { gram, tokens } = results.get(`model.layers.1/${stage}`) as StageResult;
+    const { gram, tokens } = results.get(`${model.blocks[1]?.name}/${stage}`) as StageResult;
     expect(relativeDifference(gram as Float32Array, golden.floats(`gram.${stage}`))).toBeLessThan(1e-5);
     expect(tokens).toBe(48);
   });
@@ -106,7 +118,9 @@ describe.each(TINY_LLAMAS)('stages of a random llama, against transformers: %s',
     expect(relativeDifference(gram as Float32Array, golden.floats('gram.head-input'))).toBeLessThan(1e-5);
   });
 
-  it('agree on a sequence that takes several blocks of attention', async () => {
+  const itTakesLongOnes = LONG_MODELS.includes(name) ? it : () => undefined;
+
+  itTakesLongOnes('agree on a sequence that takes several blocks of attention', async () => {
     const long = await forward({ model, tokens: golden.integers('long_tokens'), sequences: 1, gram: false });
     const hidden = lastHidden(long);
     const { hiddenSize, vocabularySize } = model.shape;
@@ -120,10 +134,11 @@ describe.each(TINY_LLAMAS)('stages of a random llama, against transformers: %s',
   });
 
   it('give the same bytes on one thread and on two', async () => {
-    for (const [key, sequences] of [
+    const inputs = [
       ['tokens', 2],
       ['long_tokens', 1],
-    ] as const) {
+    ] as const;
+    for (const [key, sequences] of LONG_MODELS.includes(name) ? inputs : inputs.slice(0, 1)) {
       const [one, two] = await Promise.all(
         [1, 2].map((threads) => forward({ model, tokens: golden.integers(key), sequences, threads })),
       );
@@ -195,7 +210,7 @@ describe('the number of threads', () => {
         return [name, { shape: dimensions, data: data.map((_, i) => Math.sin((i + 1) * (i + t)) / 8) }];
       }),
     );
-    return { shape, blocks, weights };
+    return { architecture: llama, shape, blocks, weights };
   }
 
   it.each([8, 150, 300])('does not change a byte on sequences of %i tokens', async (length) => {

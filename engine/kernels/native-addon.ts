@@ -34,10 +34,21 @@ export interface NativeAddon {
   gramMatrix(sums: Float64Array, columns: number, threads: number): Float32Array;
   /** `[tokens]`: the sum of squares of each row of `x` `[tokens, columns]`. It blocks the calling thread. */
   rowEnergies(x: Float32Array, columns: number, threads: number): Float32Array;
-  /** `sum = a + b`. This and the next three: see native/src/elementwise.rs; the same bytes on any number of threads. They block the calling thread. */
+  /** `sum = a + b`. This and the operators that follow: see native/src/elementwise.rs; the same bytes on any number of threads. They block the calling thread. */
   add(a: Float32Array, b: Float32Array, sum: Float32Array, threads: number): void;
   /** Root mean square norm of the rows of `x` `[tokens, columns]`, with `weight` `[columns]`, into `y`. */
   rmsNorm(x: Float32Array, weight: Float32Array, epsilon: number, y: Float32Array, threads: number): void;
+  /** Layer norm of the rows of `x` `[tokens, columns]`, with `weight` and `bias` `[columns]`, into `y`. */
+  layerNorm(
+    x: Float32Array,
+    weight: Float32Array,
+    bias: Float32Array,
+    epsilon: number,
+    y: Float32Array,
+    threads: number,
+  ): void;
+  /** `x` becomes GELU(x), by the tanh approximation. */
+  geluTanh(x: Float32Array, threads: number): void;
   /** `gate` becomes `silu(gate) · up`. */
   gatedSilu(gate: Float32Array, up: Float32Array, threads: number): void;
   /** Turns the pairs of `x` `[tokens, heads · headSize]`, in place, by the angle of the token's position in its sequence. */

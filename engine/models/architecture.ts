@@ -11,8 +11,17 @@ export interface ModelShape {
   readonly vocabularySize: number;
   readonly maxPositions: number;
   readonly normEpsilon: number;
-  readonly rotary: RotaryScaling;
+  /** null: positions are not turned in, but learned and added to the embedding. */
+  readonly rotary: RotaryScaling | null;
   readonly tiedHead: boolean;
+  /** Sequences must not be longer: what the model does with more is not computed here. Absent: any length. */
+  readonly sequenceLimit?: SequenceLimit;
+}
+
+export interface SequenceLimit {
+  readonly tokens: number;
+  /** The field of config.json that says so: `sliding_window`, `n_positions`. */
+  readonly field: string;
 }
 
 export interface RotaryScaling {
@@ -26,10 +35,16 @@ export interface RotaryScaling {
   } | null;
 }
 
+/** What a linear does in its layer: `qkv` is q, k and v in one matrix, their rows one after the other. */
+export type LinearRole = 'q' | 'k' | 'v' | 'qkv' | 'o' | 'gate' | 'up' | 'down' | 'head';
+
 /** A weight that is a matrix product in the forward pass: `y = x Wᵀ + b`, W `[rows, columns]`. */
 export interface LinearShape {
   /** Module name, e.g. `model.layers.0.self_attn.q_proj`. */
   readonly name: string;
+  readonly role: LinearRole;
+  /** The source holds Wᵀ, `[columns, rows]` (Conv1D of transformers). Absent: W. */
+  readonly transposed?: true;
   readonly rows: number;
   readonly columns: number;
   readonly bias: boolean;
@@ -50,7 +65,7 @@ export interface Stage {
   readonly changes: readonly string[];
   /** Linears applied in this stage; the first stage of a layer applies the last linear of the layer before. */
   readonly applies: readonly LinearShape[];
-  /** Other tensors it needs (norm weights), by role. */
+  /** Other tensors it needs, by role: `norm`, `norm.bias`, and where queries and keys are normed, `q-norm` and `k-norm`. */
   readonly parameters: Readonly<Record<string, string>>;
   /** Linears whose common input is captured. */
   readonly captures: readonly LinearShape[];
@@ -82,27 +97,55 @@ export interface TensorRotation {
   readonly ones?: true;
 }
 
-/** An entry of the registry: the names of an architecture's tensors, and its stages. */
+/** Root mean square norm, or layer norm with a bias. */
+export type NormKind = 'rms-norm' | 'layer-norm';
+
+/**
+ * What a stage computes (engine/graphs/stage-bodies.ts):
+ * - `add-norm`: hidden + the last linear of the branch before; captures its norm;
+ * - `attention`: causal attention over the normed hidden state; captures the context;
+ * - `gated-silu`: SiLU(gate(x)) · up(x) of the normed hidden state; `gelu-tanh`: GELU(up(x)). Captures the product.
+ */
+export type StageOperator = 'add-norm' | 'attention' | 'gated-silu' | 'gelu-tanh';
+
+/** An entry of the registry: the names of an architecture's tensors, and its stages. `decoderArchitecture` makes one from a table. */
 export interface Architecture {
   /** `llama`. */
   readonly name: string;
+  /** The class in transformers, `LlamaForCausalLM`. */
+  readonly modelClass: string;
   /** By `architectures[0]` or `model_type` of config.json. */
   accepts(config: Readonly<Record<string, unknown>>): boolean;
+  /** The same architecture with the names that the files use, where there are several conventions. */
+  named(has: (tensor: string) => boolean): Architecture;
   /** @throws QuantloomError InvalidModel naming the field, UnsupportedArchitecture naming the feature (e.g. another rope type). */
   shape(config: Readonly<Record<string, unknown>>): ModelShape;
   /** `model.embed_tokens.weight`. */
   readonly embedding: string;
+  /** Learned positions `[maxPositions, hiddenSize]`, which are added to the embedding; null: none. */
+  readonly positions: string | null;
   /** `model.norm.weight`. */
   readonly finalNorm: string;
   /** `lm_head.weight`; absent from files when the head is tied to the embedding. */
   readonly head: string;
+  /** Of all norms of the hidden state. */
+  readonly norm: NormKind;
+  /** By the name of a stage. */
+  readonly operators: Readonly<Record<string, StageOperator>>;
+  /** Tensors that belong to no block, with their expected shapes: embeddings and final norm. */
+  outside(shape: ModelShape): ReadonlyMap<string, readonly number[]>;
   /**
    * Decoder layers in order, then the head as the last block.
    * `has` tells which optional tensors (biases) the source holds.
    */
   blocks(shape: ModelShape, has: (tensor: string) => boolean): readonly Block[];
-  /** By tensor: how the model is rotated. A head that is tied to the embedding becomes a tensor of its own: it takes the final norm's gain. */
-  rotations(shape: ModelShape, has: (tensor: string) => boolean): ReadonlyMap<string, TensorRotation>;
+  /**
+   * By tensor: how the model is rotated. A head that is tied to the embedding becomes a tensor of its own: it takes the final norm's gain.
+   * null: a rotation would change what the model computes.
+   */
+  rotations(shape: ModelShape, has: (tensor: string) => boolean): ReadonlyMap<string, TensorRotation> | null;
+  /** Names of tensors that everyone computes anew (masks); they are left behind. null: there are none. */
+  readonly buffers: RegExp | null;
   /** Source dtypes that it can be computed from. */
   readonly dtypes: readonly DType[];
 }

@@ -2,13 +2,23 @@ export type {
   Architecture,
   Basis,
   Block,
+  LinearRole,
   LinearShape,
   ModelShape,
+  NormKind,
   RotaryScaling,
+  SequenceLimit,
   Stage,
+  StageOperator,
   TensorRotation,
 } from './architecture';
-export { ARCHITECTURES, architectureOf } from './architecture-of';
+export { ARCHITECTURES, architectureNamed, architectureOf } from './architecture-of';
+export { gpt2 } from './gpt2';
 export { llama } from './llama';
+export { mistral } from './mistral';
+export { qwen2 } from './qwen2';
+export { qwen3 } from './qwen3';
 export { type ResidualEnd, residualEnd } from './residual-end';
+export { refuseLongSequences } from './sequence-limit';
+export { transposedWeights } from './transposed-weights';
 export { weightTensor } from './weight-tensor';

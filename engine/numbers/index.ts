@@ -20,3 +20,4 @@ export {
 } from './float16';
 export { findNonFinite, mayBeNonFinite } from './non-finite';
 export { roundHalfAway, roundHalfEven, truncateAfterHalf } from './rounding';
+export { transposed, transposedBytes } from './transposed';

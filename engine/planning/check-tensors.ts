@@ -41,10 +41,9 @@ export function checkTensors(
   }: { architecture: Architecture; shape: ModelShape; blocks: readonly Block[]; tensors: Tensors },
   findings: Findings,
 ): void {
-  const { embedding, finalNorm, head, dtypes } = architecture;
+  const { head, dtypes, buffers } = architecture;
   const expected = new Map<string, readonly number[]>(blocks.flatMap((block) => [...block.tensors]));
-  expected.set(embedding, [shape.vocabularySize, shape.hiddenSize]);
-  expected.set(finalNorm, [shape.hiddenSize]);
+  for (const [name, size] of architecture.outside(shape)) expected.set(name, size);
   if (!shape.tiedHead) expected.set(head, [shape.vocabularySize, shape.hiddenSize]);
 
   const missing = [...expected.keys()].filter((name) => tensors[name] === undefined);
@@ -74,7 +73,9 @@ export function checkTensors(
     }
   }
 
-  const unknown = Object.keys(tensors).filter((name) => !expected.has(name) && !HARMLESS.test(name) && name !== head);
+  const unknown = Object.keys(tensors).filter(
+    (name) => !expected.has(name) && !HARMLESS.test(name) && !buffers?.test(name) && name !== head,
+  );
   if (unknown.length > 0) {
     findings.warn(
       `${listed(unknown)}: not part of the architecture ${architecture.name}, copied as ${unknown.length === 1 ? 'it is' : 'they are'}.`,

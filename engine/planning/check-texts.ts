@@ -24,6 +24,15 @@ export async function checkTexts(
     'evaluation.context': evaluation?.context ?? 0,
   };
   for (const [field, tokens] of Object.entries(lengths)) {
+    const limit = shape.sequenceLimit;
+    if (limit && tokens > limit.tokens) {
+      findings.refuse(
+        'PlanRefused',
+        field,
+        `${tokens} tokens are more than the ${limit.tokens} that a sequence of this model can have here (config.json: ${limit.field}). Make it ${limit.tokens} or less.`,
+      );
+      continue;
+    }
     if (tokens <= shape.maxPositions) continue;
     findings.warn(
       `${field} is ${tokens}, more than the ${shape.maxPositions} positions that the model was trained on (max_position_embeddings): ` +

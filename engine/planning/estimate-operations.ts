@@ -77,7 +77,7 @@ function evaluation({ spec, plan, architecture, shape }: WorkToDo): number {
   if (spec.evaluation === null) return 0;
   const { maxTokens, original, context } = spec.evaluation;
   const matrices = Object.values(plan.tensors).filter(
-    (tensor) => tensor.shape.length === 2 && tensor.name !== architecture.embedding,
+    ({ name, shape: size }) => size.length === 2 && name !== architecture.embedding && name !== architecture.positions,
   );
   const tiedHead = shape.tiedHead ? shape.vocabularySize * shape.hiddenSize : 0;
   const weights = total(matrices.map((tensor) => (tensor.shape[0] as number) * (tensor.shape[1] as number))) + tiedHead;

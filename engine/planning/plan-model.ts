@@ -47,7 +47,7 @@ export async function planModel(
     if (isDense) checkTensors({ ...understood, tensors: source.tensors }, findings);
     check(spec, plan, understood, findings);
   }
-  if (understood !== null) warnOfRotation(spec, plan, findings);
+  if (understood !== null) checkRotation(spec, plan, understood, findings);
   warnOfIdleMismatch(spec, findings);
   const work = understood && { ...understood, spec, plan, blocks: understood.blocks.slice(0, plan.blocks.length) };
   const costs = work === null ? NOTHING : costsOf(work);
@@ -62,7 +62,7 @@ export async function planModel(
 
 /** @throws QuantloomError UnsupportedArchitecture, InvalidModel. */
 function understand({ config, tensors }: SourceDirectory): Understood {
-  const architecture = architectureOf(config);
+  const architecture = architectureOf(config, (tensor) => tensor in tensors);
   const shape = architecture.shape(config);
   return { architecture, shape, blocks: architecture.blocks(shape, (tensor) => tensor in tensors) };
 }
@@ -72,6 +72,7 @@ function makePlan(spec: QuantizationSpec, source: SourceDirectory, understood: U
   const { config, tensors } = understood === null ? source : rotated(spec, source, understood);
   const blocks = understood === null ? [] : planBlocks(spec, understood, tensors);
   const owned = new Set(blocks.flatMap((block) => block.tensors));
+  const buffers = understood?.architecture.buffers;
   const needsCalibration = blocks.some(({ stages }) =>
     stages.some(({ linears }) => linears.some(({ recipe }) => recipe?.method === 'gptq')),
   );
@@ -81,7 +82,7 @@ function makePlan(spec: QuantizationSpec, source: SourceDirectory, understood: U
     directory,
     config,
     blocks,
-    remainder: Object.keys(tensors).filter((name) => !owned.has(name)),
+    remainder: Object.keys(tensors).filter((name) => !owned.has(name) && !buffers?.test(name)),
     tensors,
     companions,
     parameters: parameterCount(source.tensors),
@@ -105,7 +106,19 @@ function rotated(
   };
 }
 
-function warnOfRotation({ rotation }: QuantizationSpec, plan: ModelPlan, findings: Findings): void {
+function checkRotation(
+  { rotation }: QuantizationSpec,
+  plan: ModelPlan,
+  { architecture, shape }: Understood,
+  findings: Findings,
+): void {
+  if (rotation !== 'none' && architecture.rotations(shape, () => false) === null) {
+    findings.refuse(
+      'PlanRefused',
+      'rotation',
+      `A rotation would change what the architecture ${architecture.name} computes: its norms are not root mean square norms. Leave rotation out.`,
+    );
+  }
   const copy = Object.values(plan.tensors).find(({ copyOf }) => copyOf !== undefined);
   if (rotation === 'none' || copy === undefined) return;
   findings.warn(

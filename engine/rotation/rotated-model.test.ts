@@ -18,7 +18,7 @@ async function rotatedReader(directory: string): Promise<DenseReader & { readonl
     return { dtype: 'F32', shape: dimensions, data: encodeFloats(data, 'F32') };
   };
   const float = async (name: string): Promise<FloatTensor> => {
-    const rotation = rotations.get(name);
+    const rotation = rotations?.get(name);
     if (!rotation) return original.float(name);
     const gain = rotation.gain ? await read(rotation.gain) : null;
     const { data, shape: dimensions } = await rotateTensor({ tensor: await read(name), gain, rotation, dtype: 'F32' });

@@ -23,6 +23,8 @@ export interface ArtifactRef {
   readonly bytes: number;
   readonly dtype?: DType;
   readonly shape?: readonly number[];
+  /** The bytes are those of the transpose; reading turns them into `shape`. Only of a tensor of the source. Absent: they are not. */
+  readonly transposed?: true;
   /** Key of the computation that produced it: how to have it again when it is lost. Not part of the identity. */
   readonly from?: string;
   /** Where the bytes lie outside the store. Not part of the identity. */

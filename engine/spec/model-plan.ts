@@ -53,7 +53,7 @@ export interface ModelPlan {
   /** The model's config.json, as read. */
   readonly config: Readonly<Record<string, unknown>>;
   readonly blocks: readonly BlockPlan[];
-  /** Tensors that no block owns: embeddings, final norm, a head that is kept. */
+  /** Tensors that no block owns and that are kept: embeddings, final norm, a head that stays in 16 bit. */
   readonly remainder: readonly string[];
   readonly tensors: Readonly<Record<string, SourceTensor>>;
   /** Files that are copied next to the weights: tokenizer, generation config, chat template, licence. */

@@ -1,7 +1,7 @@
 //! What JavaScript calls of the operators between linears. All of it blocks the calling thread: for threads that may.
 
 use crate::addon::{in_own_pool, require_length};
-use crate::elementwise::{Heads, add, gated_silu, rms_norm, rotate};
+use crate::elementwise::{Heads, add, gated_silu, gelu_tanh, layer_norm, rms_norm, rotate};
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
 
@@ -27,6 +27,32 @@ pub fn js_rms_norm(
     require_length(x.len(), x.len() / weight.len().max(1) * weight.len())?;
     let y = unsafe { y.as_mut() };
     in_own_pool(threads, || rms_norm(&x, &weight, epsilon as f32, y))
+}
+
+/// Layer norm of the rows of `x` `[tokens, columns]`, `weight` and `bias` `[columns]`.
+#[napi(js_name = "layerNorm")]
+pub fn js_layer_norm(
+    x: Float32Array,
+    weight: Float32Array,
+    bias: Float32Array,
+    epsilon: f64,
+    mut y: Float32Array,
+    threads: u32,
+) -> Result<()> {
+    require_length(x.len(), y.len())?;
+    require_length(weight.len(), bias.len())?;
+    require_length(x.len(), x.len() / weight.len().max(1) * weight.len())?;
+    let y = unsafe { y.as_mut() };
+    in_own_pool(threads, || {
+        layer_norm(&x, &weight, &bias, epsilon as f32, y)
+    })
+}
+
+/// Gaussian error linear units by the tanh approximation, in place.
+#[napi(js_name = "geluTanh")]
+pub fn js_gelu_tanh(mut x: Float32Array, threads: u32) -> Result<()> {
+    let x = unsafe { x.as_mut() };
+    in_own_pool(threads, || gelu_tanh(x))
 }
 
 /// `gate` becomes `silu(gate) · up`.

@@ -87,6 +87,74 @@ impl WithSimd for Norm<'_> {
     }
 }
 
+/// `(x - mean) / sqrt(variance + epsilon) · weight + bias` of each row of `[tokens, columns]` (Ba et al. 2016, eq. 4). Mean and variance are taken
+/// in float64, the variance from the differences.
+pub fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32, y: &mut [f32]) {
+    let columns = weight.len();
+    assert!(x.len() == y.len() && x.len().is_multiple_of(columns.max(1)));
+    assert_eq!(bias.len(), columns);
+    if columns == 0 {
+        return;
+    }
+    let rows = rows_of_task(columns);
+    let parts = y
+        .par_chunks_mut(rows * columns)
+        .zip(x.par_chunks(rows * columns));
+    parts.for_each(|(y, x)| {
+        dispatch(LayerNorm {
+            x,
+            weight,
+            bias,
+            epsilon,
+            y,
+        })
+    });
+}
+
+struct LayerNorm<'a> {
+    x: &'a [f32],
+    weight: &'a [f32],
+    bias: &'a [f32],
+    epsilon: f32,
+    y: &'a mut [f32],
+}
+
+impl WithSimd for LayerNorm<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let columns = self.weight.len();
+        let rows = self.x.chunks_exact(columns);
+        for (x, y) in rows.zip(self.y.chunks_exact_mut(columns)) {
+            let mean = sum_of(x, |x| x) / columns as f64;
+            let variance = sum_of(x, |x| (x - mean) * (x - mean)) / columns as f64;
+            let factor = 1.0 / (variance + self.epsilon as f64).sqrt();
+            let parameters = self.weight.iter().zip(self.bias);
+            for ((y, x), (weight, bias)) in y.iter_mut().zip(x).zip(parameters) {
+                *y = ((*x as f64 - mean) * factor) as f32 * weight + bias;
+            }
+        }
+    }
+}
+
+/// Σ of a function of a row's numbers in float64, with 32 partial sums in a fixed order.
+#[inline(always)]
+fn sum_of(row: &[f32], term: impl Fn(f64) -> f64) -> f64 {
+    let mut sums = [0.0f64; 32];
+    let parts = row.chunks_exact(32);
+    let rest = parts.remainder();
+    for part in parts {
+        for i in 0..32 {
+            sums[i] += term(part[i] as f64);
+        }
+    }
+    for (sum, &x) in sums.iter_mut().zip(rest) {
+        *sum += term(x as f64);
+    }
+    sums.iter().sum()
+}
+
 /// In float64, with 32 partial sums in a fixed order.
 #[inline(always)]
 pub fn sum_of_squares(row: &[f32]) -> f64 {
@@ -133,6 +201,55 @@ impl WithSimd for GatedSilu<'_> {
             simd.partial_store_f32s(last_gates, product);
         }
     }
+}
+
+/// The Gaussian error linear unit by its tanh approximation (Hendrycks and Gimpel 2016, section 2), in place:
+/// `x / 2 · (1 + tanh(u))` with `u = sqrt(2 / pi) · (x + 0.044715 x³)`, which is `x / (1 + exp(-2 u))`.
+pub fn gelu_tanh(x: &mut [f32]) {
+    x.par_chunks_mut(TASK)
+        .for_each(|x| dispatch(GeluTanh { x }));
+}
+
+struct GeluTanh<'a> {
+    x: &'a mut [f32],
+}
+
+impl WithSimd for GeluTanh<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let (numbers, last) = S::as_mut_simd_f32s(self.x);
+        for x in numbers.iter_mut() {
+            *x = gelu(simd, *x);
+        }
+        if !last.is_empty() {
+            let result = gelu(simd, simd.partial_load_f32s(last));
+            simd.partial_store_f32s(last, result);
+        }
+    }
+}
+
+/// 2 sqrt(2 / pi), and the same times 0.044715.
+const GELU_LINEAR: f32 = 1.595_769_1;
+const GELU_CUBIC: f32 = 0.071_354_814;
+
+/// As [`silu`] has it: the exponent has the sign of x.
+#[inline(always)]
+fn gelu<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    let zero = simd.splat_f32s(0.0);
+    let one = simd.splat_f32s(1.0);
+    let slope = simd.mul_add_f32s(
+        simd.mul_f32s(x, x),
+        simd.splat_f32s(GELU_CUBIC),
+        simd.splat_f32s(GELU_LINEAR),
+    );
+    let exponent = simd.mul_f32s(x, slope);
+    let negative = simd.less_than_f32s(x, zero);
+    let below = simd.select_f32s(negative, exponent, simd.sub_f32s(zero, exponent));
+    let exponential = exp_of_negative(simd, below);
+    let numerator = simd.select_f32s(negative, simd.mul_f32s(x, exponential), x);
+    simd.div_f32s(numerator, simd.add_f32s(one, exponential))
 }
 
 /// x / (1 + e^-x), without an exponential of a positive number: the numerator is x e^x below zero.
@@ -285,6 +402,60 @@ mod tests {
                 3.1,
             );
         }
+    }
+
+    #[test]
+    fn layer_norms_are_those_of_float64() {
+        for columns in [1, 7, 64, 577] {
+            let mut x = floats(columns * 301, 3, 20.0);
+            for x in x.iter_mut() {
+                *x += 5.0;
+            }
+            let (weight, bias) = (floats(columns, 4, 2.0), floats(columns, 8, 1.0));
+            let found = everywhere(|| {
+                let mut y = vec![0.0; x.len()];
+                layer_norm(&x, &weight, &bias, 1e-5, &mut y);
+                y
+            });
+            for (i, &found) in found.iter().enumerate() {
+                let row = &x[i / columns * columns..][..columns];
+                let mean = row.iter().map(|&x| x as f64).sum::<f64>() / columns as f64;
+                let squares: f64 = row.iter().map(|&x| (x as f64 - mean).powi(2)).sum();
+                let factor = 1.0 / (squares / columns as f64 + 1e-5f32 as f64).sqrt();
+                let scaled = (x[i] as f64 - mean) * factor * weight[i % columns] as f64;
+                let expected = scaled + bias[i % columns] as f64;
+                let bound = 2e-7 * (scaled.abs() + expected.abs()) + 1e-12;
+                assert!(
+                    (found as f64 - expected).abs() <= bound,
+                    "{i}: {found} for {expected}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn gelus_are_those_of_float64_and_vanish_far_below() {
+        let mut x = floats(40_003, 9, 6.0);
+        x[..5].copy_from_slice(&[-40.0, 40.0, 0.0, -1e20, 1e20]);
+        let found = everywhere(|| {
+            let mut y = x.clone();
+            gelu_tanh(&mut y);
+            y
+        });
+        for (i, &found) in found.iter().enumerate() {
+            let x = x[i] as f64;
+            let u = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+            let expected = x / (1.0 + (-2.0 * u).exp());
+            let bound = 4e-6 * expected.abs() + 1e-37;
+            assert!(
+                (found as f64 - expected).abs() <= bound,
+                "{i}: {found} for {expected}"
+            );
+        }
+        assert!(found[1] == 40.0 && found[3] == 0.0 && found[4] == 1e20);
+        let mut special = [f32::NAN, f32::INFINITY];
+        gelu_tanh(&mut special);
+        assert!(special[0].is_nan() && special[1] == f32::INFINITY);
     }
 
     #[test]

@@ -47,24 +47,19 @@ function expectedTensors(
   const expected = new Map<string, ExpectedTensor>();
   const dense = (name: string, shape: readonly number[]) => expected.set(name, { shape, dtypes: DENSE_DTYPES });
   try {
-    const architecture = architectureOf(config);
+    const architecture = architectureOf(config, (name) => places.has(name));
     const shape = architecture.shape(config);
     const blocks = architecture.blocks(shape, (name) => places.has(name));
-    dense(architecture.embedding, [shape.vocabularySize, shape.hiddenSize]);
-    dense(architecture.finalNorm, [shape.hiddenSize]);
+    for (const [name, size] of architecture.outside(shape)) dense(name, size);
     for (const block of blocks) for (const [name, size] of block.tensors) dense(name, size);
     // Some producers store a tied head all the same.
     if (shape.tiedHead && places.has(architecture.head))
       dense(architecture.head, [shape.vocabularySize, shape.hiddenSize]);
-    for (const name of [...expected.keys()]) {
-      const module = name.replace(/\.weight$/, '');
-      const isLinear = blocks.some(({ stages }) =>
-        stages.some(({ captures }) => captures.some((linear) => linear.name === module)),
-      );
-      const settings = linears && module !== name && isLinear ? linears.settingsOf(module) : null;
+    const modules = blocks.flatMap(({ stages }) => stages.flatMap(({ captures }) => captures));
+    for (const { name: module, rows, columns } of modules) {
+      const settings = linears && expected.has(`${module}.weight`) ? linears.settingsOf(module) : null;
       if (!linears || !settings) continue;
-      const [rows = 0, columns = 0] = expected.get(name)?.shape ?? [];
-      expected.delete(name);
+      expected.delete(`${module}.weight`);
       for (const [part, tensor] of Object.entries(linears.storage.tensors(settings, [rows, columns])))
         expected.set(`${module}.${part}`, tensor);
     }

@@ -1,21 +1,21 @@
 import type { Basis, Block, LinearShape, ModelShape, TensorRotation } from './architecture';
 
-/** What llama.ts calls its tensors. */
-export interface LlamaNames {
+/** Tensors outside of the layers. */
+export interface OuterNames {
   readonly embedding: string;
   readonly finalNorm: string;
   readonly head: string;
 }
 
 /**
- * The rotations of a Llama (SpinQuant, arXiv 2405.16406, section 3.1): R1 turns the hidden state, R2 what every attention head
+ * The rotations of a decoder with RMS norms (SpinQuant, arXiv 2405.16406, section 3.1): R1 turns the hidden state, R2 what every attention head
  * hands from v to o. Both vanish in the product of neighbouring weights, so nothing is computed at run time. Rotary embedding
  * stands between q and k, and the activation function before down: these inner spaces stay as they are.
  */
-export function llamaRotations(
+export function decoderRotations(
   shape: ModelShape,
   blocks: readonly Block[],
-  { embedding, finalNorm, head }: LlamaNames,
+  { embedding, finalNorm, head }: OuterNames,
 ): ReadonlyMap<string, TensorRotation> {
   const hidden: Basis = { size: shape.hiddenSize, seed: 0 };
   const rotations = new Map<string, TensorRotation>([
@@ -32,15 +32,14 @@ export function llamaRotations(
     for (const { captures, parameters } of stages) {
       const gain = parameters.norm as string;
       for (const linear of captures) {
-        const role = linear.name.slice(linear.name.lastIndexOf('.') + 1);
-        switch (role) {
-          case 'o_proj':
+        switch (linear.role) {
+          case 'o':
             set(linear, { columns: headSpace, rows: hidden }, { rows: hidden });
             break;
-          case 'down_proj':
+          case 'down':
             set(linear, { rows: hidden }, { rows: hidden });
             break;
-          case 'v_proj':
+          case 'v':
             set(linear, { gain, columns: hidden, rows: headSpace }, { rows: headSpace });
             break;
           default:

@@ -1,3 +1,4 @@
+import type { TensorRotation } from './architecture';
 import { llama } from './llama';
 
 const CONFIG = {
@@ -15,7 +16,7 @@ describe('rotations of a Llama', () => {
   const hidden = { size: 96, seed: 0 };
 
   it('turn the hidden state everywhere by one basis, and what v hands to o by one of the layer', () => {
-    const rotations = llama.rotations(shape, () => false);
+    const rotations = llama.rotations(shape, () => false) as ReadonlyMap<string, TensorRotation>;
     const layer = (name: string) => rotations.get(`model.layers.1.${name}.weight`);
     const heads = { size: 24, seed: 2 };
     const inputNorm = 'model.layers.1.input_layernorm.weight';
@@ -36,7 +37,7 @@ describe('rotations of a Llama', () => {
   });
 
   it('turn the biases that add to what is turned', () => {
-    const rotations = llama.rotations(shape, () => true);
+    const rotations = llama.rotations(shape, () => true) as ReadonlyMap<string, TensorRotation>;
     const bias = (name: string) => rotations.get(`model.layers.0.${name}.bias`);
     expect(bias('self_attn.v_proj')).toEqual({ rows: { size: 24, seed: 1 } });
     expect(bias('self_attn.o_proj')).toEqual({ rows: hidden });

@@ -1,0 +1,197 @@
+import type { Architecture, Block, LinearRole, LinearShape, ModelShape, Stage } from './architecture';
+import { decoderRotations } from './decoder-rotations';
+import { decoderShape } from './decoder-shape';
+import type { BranchTable, DecoderTable, LinearEntry } from './decoder-table';
+
+type Has = (tensor: string) => boolean;
+
+/** The architecture that a table describes. Its stages are those of docs/architecture.md. */
+export function decoderArchitecture(table: DecoderTable): Architecture {
+  const embedding = `${table.embedding}.weight`;
+  const positions = table.positions === null ? null : `${table.positions}.weight`;
+  const finalNorm = `${table.finalNorm}.weight`;
+  const head = `${table.head}.weight`;
+  const blocks = (shape: ModelShape, has: Has) => decoderBlocks(table, shape, has);
+  const architecture: Architecture = {
+    name: table.name,
+    modelClass: table.modelClass,
+    dtypes: ['F32', 'F16', 'BF16'],
+    embedding,
+    positions,
+    finalNorm,
+    head,
+    norm: table.norm,
+    buffers: table.buffers ?? null,
+    operators: {
+      'attention-input': 'add-norm',
+      attention: table.attention.operator,
+      'mlp-input': 'add-norm',
+      mlp: table.mlp.operator,
+      'head-input': 'add-norm',
+    },
+
+    accepts(config) {
+      const named = Array.isArray(config.architectures) ? config.architectures[0] : undefined;
+      return named === undefined ? config.model_type === table.modelType : named === table.modelClass;
+    },
+
+    named(has) {
+      const { prefix, ...rest } = table;
+      return prefix === undefined || !has(embedding.slice(prefix.length))
+        ? architecture
+        : decoderArchitecture(withoutPrefix(rest, prefix));
+    },
+
+    shape: (config) => decoderShape(config, table.name, table.config),
+
+    outside: ({ vocabularySize, maxPositions, hiddenSize }) =>
+      new Map([
+        [embedding, [vocabularySize, hiddenSize]],
+        ...(positions === null ? [] : [[positions, [maxPositions, hiddenSize]] as const]),
+        ...normTensors(table, table.finalNorm, hiddenSize),
+      ]),
+
+    blocks,
+
+    rotations: (shape, has) =>
+      table.rotatable ? decoderRotations(shape, blocks(shape, has), { embedding, finalNorm, head }) : null,
+  };
+  return architecture;
+}
+
+function withoutPrefix(table: DecoderTable, prefix: string): DecoderTable {
+  const bare = (module: string) => module.slice(prefix.length);
+  return {
+    ...table,
+    embedding: bare(table.embedding),
+    positions: table.positions === null ? null : bare(table.positions),
+    layers: bare(table.layers),
+    finalNorm: bare(table.finalNorm),
+  };
+}
+
+function decoderBlocks(table: DecoderTable, shape: ModelShape, has: Has): readonly Block[] {
+  const layers = Array.from({ length: shape.layers }, (_, index) => decoderLayer(table, index, shape, has));
+  return [...layers, headBlock(table, shape, has)];
+}
+
+function decoderLayer(table: DecoderTable, index: number, shape: ModelShape, has: Has): Block {
+  const name = `${table.layers}.${index}`;
+  const attention = branchOf(table, table.attention, name, shape, has);
+  const mlp = branchOf(table, table.mlp, name, shape, has);
+  const stages: readonly Stage[] = [
+    {
+      name: 'attention-input',
+      reads: index === 0 ? ['hidden'] : ['hidden', 'product'],
+      applies: index === 0 ? [] : [lastLinear(table, index - 1, shape, has)],
+      parameters: attention.norms,
+      captures: attention.inputs,
+      leaves: ['hidden'],
+      changes: index === 0 ? [] : ['hidden'],
+    },
+    {
+      name: 'attention',
+      reads: ['hidden'],
+      applies: attention.inputs,
+      parameters: { ...attention.norms, ...attention.innerNorms },
+      captures: [attention.output],
+      leaves: ['hidden', 'context'],
+      changes: ['context'],
+    },
+    {
+      name: 'mlp-input',
+      reads: ['hidden', 'context'],
+      applies: [attention.output],
+      parameters: mlp.norms,
+      captures: mlp.inputs,
+      leaves: ['hidden'],
+      changes: ['hidden'],
+    },
+    {
+      name: 'mlp',
+      reads: ['hidden'],
+      applies: mlp.inputs,
+      parameters: { ...mlp.norms, ...mlp.innerNorms },
+      captures: [mlp.output],
+      leaves: ['hidden', 'product'],
+      changes: ['product'],
+    },
+  ];
+  return { name, stages, tensors: new Map([...attention.tensors, ...mlp.tensors]) };
+}
+
+/** The final norm and a tied head belong to no block: they are never quantized. */
+function headBlock(table: DecoderTable, shape: ModelShape, has: Has): Block {
+  const head = linear(table.head, { role: 'head', module: table.head, bias: 'stored' }, shape, has);
+  const headInput: Stage = {
+    name: 'head-input',
+    reads: ['hidden', 'product'],
+    applies: [lastLinear(table, shape.layers - 1, shape, has)],
+    parameters: normParameters(table, table.finalNorm),
+    captures: [head],
+    leaves: ['hidden'],
+    changes: ['hidden'],
+  };
+  return { name: table.head, stages: [headInput], tensors: new Map(shape.tiedHead ? [] : tensorsOf([head])) };
+}
+
+function branchOf(table: DecoderTable, branch: BranchTable, layer: string, shape: ModelShape, has: Has) {
+  const norm = `${layer}.${branch.norm}`;
+  const inputs = branch.inputs.map((entry) => linear(`${layer}.${entry.module}`, entry, shape, has));
+  const output = linear(`${layer}.${branch.output.module}`, branch.output, shape, has);
+  const innerNorms = Object.fromEntries(
+    Object.entries(branch.innerNorms ?? {}).map(([role, module]) => [role, `${layer}.${module}.weight`]),
+  );
+  const tensors: readonly (readonly [string, readonly number[]])[] = [
+    ...normTensors(table, norm, shape.hiddenSize),
+    ...Object.values(innerNorms).map((name) => [name, [shape.headSize]] as const),
+    ...tensorsOf([...inputs, output]),
+  ];
+  return { norms: normParameters(table, norm), innerNorms, inputs, output, tensors };
+}
+
+function lastLinear({ layers, mlp }: DecoderTable, index: number, shape: ModelShape, has: Has): LinearShape {
+  return linear(`${layers}.${index}.${mlp.output.module}`, mlp.output, shape, has);
+}
+
+function normParameters({ norm }: DecoderTable, module: string): Readonly<Record<string, string>> {
+  return norm === 'layer-norm'
+    ? { norm: `${module}.weight`, 'norm.bias': `${module}.bias` }
+    : { norm: `${module}.weight` };
+}
+
+function normTensors(table: DecoderTable, module: string, size: number): (readonly [string, readonly number[]])[] {
+  return Object.values(normParameters(table, module)).map((name) => [name, [size]] as const);
+}
+
+function linear(name: string, { role, bias, transposed }: LinearEntry, shape: ModelShape, has: Has): LinearShape {
+  const [rows, columns] = linearSize(role, shape);
+  const biased = bias === 'stored' ? has(`${name}.bias`) : bias === 'always';
+  return { name, role, rows, columns, bias: biased, ...(transposed && { transposed }) };
+}
+
+function linearSize(role: LinearRole, shape: ModelShape): readonly [rows: number, columns: number] {
+  const { hiddenSize, intermediateSize, headSize, vocabularySize } = shape;
+  const queries = shape.heads * headSize;
+  const keys = shape.keyValueHeads * headSize;
+  const sizes = {
+    q: [queries, hiddenSize],
+    k: [keys, hiddenSize],
+    v: [keys, hiddenSize],
+    qkv: [queries + 2 * keys, hiddenSize],
+    o: [hiddenSize, queries],
+    gate: [intermediateSize, hiddenSize],
+    up: [intermediateSize, hiddenSize],
+    down: [hiddenSize, intermediateSize],
+    head: [vocabularySize, hiddenSize],
+  } as const;
+  return sizes[role];
+}
+
+/** As the source stores them. */
+function tensorsOf(linears: readonly LinearShape[]): readonly (readonly [string, readonly number[]])[] {
+  return linears.flatMap(({ name, rows, columns, bias, transposed }) => [
+    [`${name}.weight`, transposed ? [columns, rows] : [rows, columns]] as const,
+    ...(bias ? [[`${name}.bias`, [rows]] as const] : []),
+  ]);
+}

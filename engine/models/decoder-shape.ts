@@ -1,0 +1,103 @@
+import type { ModelShape, SequenceLimit } from './architecture';
+import { type Config, invalid, positive, type RefusedField, refuseFeatures, size } from './config-fields';
+import { rotaryScaling } from './rotary-scaling';
+
+/** A field of config.json, and its value where it is missing or null, as transformers fills it in; none: the field must be there. */
+export interface NumberField {
+  readonly field: string;
+  readonly otherwise?: number | ((known: { readonly hiddenSize: number; readonly heads: number }) => number);
+}
+
+/** How config.json maps to a shape. */
+export interface ShapeTable {
+  readonly layers: NumberField;
+  readonly hiddenSize: NumberField;
+  readonly intermediateSize: NumberField;
+  readonly heads: NumberField;
+  /** null: as many as heads. */
+  readonly keyValueHeads: NumberField | null;
+  /** null: hiddenSize / heads. */
+  readonly headSize: NumberField | null;
+  readonly vocabularySize: NumberField;
+  readonly maxPositions: NumberField;
+  readonly normEpsilon: NumberField;
+  /** `tie_word_embeddings` where it is missing. */
+  readonly tiedHead: boolean;
+  readonly rotary: boolean;
+  /** The longest sequence whose attention is causal and nothing else; null: any. */
+  sequenceLimit(config: Config, shape: Pick<ModelShape, 'layers' | 'maxPositions'>): SequenceLimit | null;
+  readonly refused: readonly RefusedField[];
+}
+
+/** What Llama and its descendants call things. */
+export const LLAMA_FIELDS = {
+  layers: { field: 'num_hidden_layers' },
+  hiddenSize: { field: 'hidden_size' },
+  intermediateSize: { field: 'intermediate_size' },
+  heads: { field: 'num_attention_heads' },
+  keyValueHeads: { field: 'num_key_value_heads', otherwise: ({ heads }) => heads },
+  headSize: { field: 'head_dim', otherwise: ({ hiddenSize, heads }) => hiddenSize / heads },
+  vocabularySize: { field: 'vocab_size' },
+  maxPositions: { field: 'max_position_embeddings', otherwise: 2048 },
+  normEpsilon: { field: 'rms_norm_eps', otherwise: 1e-6 },
+  tiedHead: false,
+  rotary: true,
+} satisfies Partial<ShapeTable>;
+
+/** What would change the forward pass of any of them. */
+export const LLAMA_REFUSED: readonly RefusedField[] = [
+  { field: 'hidden_act', harmless: ['silu'], feature: 'the activation function' },
+  { field: 'pretraining_tp', harmless: [1], feature: 'tensor-parallel slicing' },
+  { field: 'partial_rotary_factor', harmless: [1], feature: 'partial rotary embedding' },
+  { field: 'num_local_experts', harmless: [0], feature: 'mixture of experts' },
+  { field: 'num_experts', harmless: [0], feature: 'mixture of experts' },
+  { field: 'n_routed_experts', harmless: [0], feature: 'mixture of experts' },
+];
+
+/**
+ * Reads the shape of a model from its config.json.
+ *
+ * @throws QuantloomError InvalidModel naming a field that is missing or makes no sense; UnsupportedArchitecture naming a feature.
+ */
+export function decoderShape(config: Config, architecture: string, table: ShapeTable): ModelShape {
+  refuseFeatures(config, table.refused, architecture);
+  const hiddenSize = size(config, table.hiddenSize.field, fixed(table.hiddenSize));
+  const heads = size(config, table.heads.field, fixed(table.heads));
+  const read = ({ field, otherwise }: NumberField) =>
+    size(config, field, typeof otherwise === 'function' ? otherwise({ hiddenSize, heads }) : otherwise);
+  const keyValueHeads = table.keyValueHeads === null ? heads : read(table.keyValueHeads);
+  if (heads % keyValueHeads !== 0) {
+    throw invalid(
+      (table.keyValueHeads as NumberField).field,
+      keyValueHeads,
+      `a divisor of ${table.heads.field} (${heads})`,
+    );
+  }
+  const headSize = table.headSize === null ? hiddenSize / heads : read(table.headSize);
+  if (!Number.isInteger(headSize))
+    throw invalid(table.heads.field, heads, `a divisor of ${hiddenSize}, the hidden size`);
+  if (table.rotary && headSize % 2 !== 0) {
+    throw invalid('head_dim', headSize, 'an even number: rotary embedding turns pairs');
+  }
+  const maxPositions = read(table.maxPositions);
+  const layers = read(table.layers);
+  const sequenceLimit = table.sequenceLimit(config, { layers, maxPositions });
+  return {
+    layers,
+    hiddenSize,
+    intermediateSize: read(table.intermediateSize),
+    heads,
+    keyValueHeads,
+    headSize,
+    vocabularySize: read(table.vocabularySize),
+    maxPositions,
+    normEpsilon: positive(config, table.normEpsilon.field, fixed(table.normEpsilon)),
+    rotary: table.rotary ? rotaryScaling(config, maxPositions, architecture) : null,
+    tiedHead: (config.tie_word_embeddings ?? table.tiedHead) === true,
+    ...(sequenceLimit && { sequenceLimit }),
+  };
+}
+
+function fixed({ otherwise }: NumberField): number | undefined {
+  return typeof otherwise === 'number' ? otherwise : undefined;
+}

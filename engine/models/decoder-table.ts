@@ -1,0 +1,50 @@
+import type { LinearRole, NormKind, StageOperator } from './architecture';
+import type { ShapeTable } from './decoder-shape';
+
+/** An architecture of decoder layers with norms before attention and before the feed-forward part, as data. */
+export interface DecoderTable {
+  /** In the registry, and in plans. */
+  readonly name: string;
+  /** `architectures[0]` of config.json. */
+  readonly modelClass: string;
+  /** `model_type`, where config.json names no class. */
+  readonly modelType: string;
+  /** Module of the embedding. */
+  readonly embedding: string;
+  /** Module of learned positions; null: rotary positions. */
+  readonly positions: string | null;
+  /** Layer 3 is `<layers>.3`. */
+  readonly layers: string;
+  readonly finalNorm: string;
+  readonly head: string;
+  readonly norm: NormKind;
+  readonly attention: BranchTable;
+  readonly mlp: BranchTable;
+  readonly config: ShapeTable;
+  /** Whether rotations of the hidden state leave the function as it is: norms subtract no mean and add nothing. */
+  readonly rotatable: boolean;
+  /** Tensors that are left behind. */
+  readonly buffers?: RegExp;
+  /** What modules other than the head begin with in some files and not in others, e.g. `transformer.`. */
+  readonly prefix?: string;
+}
+
+/** A residual branch: hidden + output(operator(inputs(norm(hidden)))). Modules are named within the layer. */
+export interface BranchTable {
+  readonly norm: string;
+  /** Linears that share the normed hidden state. */
+  readonly inputs: readonly LinearEntry[];
+  readonly operator: StageOperator;
+  /** Norms within the operator, by role. */
+  readonly innerNorms?: Readonly<Record<string, string>>;
+  readonly output: LinearEntry;
+}
+
+export interface LinearEntry {
+  readonly role: LinearRole;
+  readonly module: string;
+  /** `stored`: where the files have one. */
+  readonly bias: 'always' | 'never' | 'stored';
+  /** See LinearShape. */
+  readonly transposed?: true;
+}

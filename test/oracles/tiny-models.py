@@ -1,0 +1,164 @@
+#!/usr/bin/env python3
+"""Writes the golden values of engine/graphs and engine/evaluation: random tiny models run by transformers in float32.
+
+usage: tiny-models.py [OUT_DIR [NAME ...]]      (default: engine/graphs/fixtures, all; needs torch, transformers 5, safetensors, tokenizers)
+
+Per model a directory with config.json, model.safetensors and golden.safetensors:
+  tokens [2, 24] int32, logits [2, 24, vocabulary]; gram.<stage> [K, K]: XᵀX (in float64, stored as float32) of what reaches the
+  linears after each stage of layer 1, and of lm_head; prompt [8], generated [12]: greedy continuation;
+  inverse_frequencies [head_dim / 2] of the rotary embedding, where there is one;
+  long_tokens [1, 600], long_positions, long_logits: logits at some positions of a sequence longer than an attention block, unless the model
+  takes none that long.
+Models with a vocabulary of 320 have a byte-level BPE tokenizer as their family has it, and text_tokens: TEXT through it.
+"""
+import json, pathlib, sys
+
+import torch
+from safetensors.torch import save_file
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import (GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM,
+                          Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM)
+
+NO_SPECIAL = dict(bos_token_id=None, eos_token_id=None, pad_token_id=None)
+LLAMA = dict(hidden_size=32, intermediate_size=80, num_hidden_layers=2, num_attention_heads=4, vocab_size=96,
+             max_position_embeddings=1024, rms_norm_eps=1e-5, **NO_SPECIAL)
+OTHERS = {**LLAMA, "intermediate_size": 64, "vocab_size": 320}
+GPT2 = dict(n_embd=32, n_layer=2, n_head=4, vocab_size=320, layer_norm_epsilon=1e-5, **NO_SPECIAL)
+LLAMA3 = dict(rope_type="llama3", rope_theta=500.0, factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0,
+              original_max_position_embeddings=32)
+LLAMA_STAGES = {"attention-input": "self_attn.q_proj", "attention": "self_attn.o_proj", "mlp-input": "mlp.gate_proj", "mlp": "mlp.down_proj"}
+GPT2_STAGES = {"attention-input": "attn.c_attn", "attention": "attn.c_proj", "mlp-input": "mlp.c_fc", "mlp": "mlp.c_proj"}
+LAYER = 1
+TEXT = "The quick brown fox can't count: 12345 tokens, naïve café…\n\n  def f(x):\n\treturn x  # 你好 🙂 END"
+
+# Name: configuration class, model class, what all have, what this one has.
+MODELS = {
+    "plain": (LlamaConfig, LlamaForCausalLM, LLAMA, dict(num_key_value_heads=4, tie_word_embeddings=False)),
+    "grouped": (LlamaConfig, LlamaForCausalLM, LLAMA,
+                dict(num_key_value_heads=2, tie_word_embeddings=True, head_dim=16, attention_bias=True, mlp_bias=True, rope_parameters=LLAMA3)),
+    "mistral-grouped": (MistralConfig, MistralForCausalLM, OTHERS,
+                        dict(num_key_value_heads=2, tie_word_embeddings=False, head_dim=16, sliding_window=None,
+                             rope_parameters=dict(rope_type="default", rope_theta=1e6))),
+    "mistral-window": (MistralConfig, MistralForCausalLM, OTHERS,
+                       dict(num_key_value_heads=4, tie_word_embeddings=True, sliding_window=24,
+                            rope_parameters=dict(rope_type="default", rope_theta=500.0))),
+    "qwen2-grouped": (Qwen2Config, Qwen2ForCausalLM, OTHERS,
+                      dict(num_key_value_heads=2, tie_word_embeddings=True, use_sliding_window=False, sliding_window=4,
+                           rope_parameters=dict(rope_type="default", rope_theta=1e6))),
+    "qwen2-plain": (Qwen2Config, Qwen2ForCausalLM, OTHERS,
+                    dict(num_key_value_heads=4, tie_word_embeddings=False, use_sliding_window=True, sliding_window=4,
+                         max_window_layers=2, rope_parameters=LLAMA3)),
+    "qwen3-grouped": (Qwen3Config, Qwen3ForCausalLM, OTHERS,
+                      dict(num_key_value_heads=2, head_dim=16, tie_word_embeddings=True,
+                           rope_parameters=dict(rope_type="default", rope_theta=1e6))),
+    "qwen3-plain": (Qwen3Config, Qwen3ForCausalLM, OTHERS,
+                    dict(num_key_value_heads=4, head_dim=8, tie_word_embeddings=False, attention_bias=True)),
+    "gpt2-tied": (GPT2Config, GPT2LMHeadModel, GPT2, dict(n_positions=640)),
+    "gpt2-bare": (GPT2Config, GPT2LMHeadModel, GPT2, dict(n_positions=64, n_inner=96, tie_word_embeddings=False)),
+}
+
+
+def randomized(config, model_class):
+    """Weights large enough that attention is peaked and every bias matters."""
+    torch.manual_seed(7)
+    model = model_class(config).eval()
+    conv = {f"{name}.weight" for name, module in model.named_modules() if type(module).__name__ == "Conv1D"}
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith(("norm.weight", "ln_1.weight", "ln_2.weight", "ln_f.weight")):
+                parameter.copy_(1 + 0.2 * torch.randn_like(parameter))
+            elif name.endswith("bias"):
+                parameter.copy_(0.3 * torch.randn_like(parameter))
+            else:
+                columns = parameter.shape[0 if name in conv else -1]
+                parameter.copy_(torch.randn_like(parameter) * (1.5 / columns ** 0.5))
+    return model
+
+
+def golden(model, vocabulary, longest):
+    gpt2 = hasattr(model, "transformer")
+    layers = model.transformer.h if gpt2 else model.model.layers
+    grams, handles = {}, []
+    def watch(name, module):
+        def hook(_, inputs):
+            x = inputs[0].reshape(-1, inputs[0].shape[-1]).double()
+            grams[f"gram.{name}"] = (x.T @ x).float()
+        handles.append(module.register_forward_pre_hook(hook))
+    for stage, path in (GPT2_STAGES if gpt2 else LLAMA_STAGES).items():
+        watch(stage, layers[LAYER].get_submodule(path))
+    watch("head-input", model.lm_head)
+    generator = torch.Generator().manual_seed(11)
+    tokens = torch.randint(0, vocabulary, (2, 24), generator=generator)
+    logits = model(tokens, use_cache=False).logits
+    for handle in handles:
+        handle.remove()
+    prompt = tokens[0, :8]
+    generated = model.generate(prompt[None], max_new_tokens=12, do_sample=False)[0, 8:]
+    integers = dict(tokens=tokens, prompt=prompt, generated=generated)
+    floats = {**grams, "logits": logits}
+    if longest >= 600:
+        long_tokens = torch.randint(0, vocabulary, (1, 600), generator=generator)
+        positions = torch.tensor([0, 255, 256, 300, 511, 512, 599])
+        floats["long_logits"] = model(long_tokens, use_cache=False).logits[0, positions]
+        integers |= dict(long_tokens=long_tokens, long_positions=positions)
+    if not gpt2:
+        floats["inverse_frequencies"] = model.model.rotary_emb.inv_freq
+    return {**floats, **{name: value.int() for name, value in integers.items()}}
+
+
+def byte_level_tokenizer(family):
+    """A small BPE with the pre-tokenization of GPT-2 or of Qwen2, trained on the text itself."""
+    tokenizer = Tokenizer(models.BPE())
+    if family == "gpt2":
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    else:
+        pattern = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+        tokenizer.normalizer = normalizers.NFC()
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Split(Regex(pattern), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=320, special_tokens=["<|endoftext|>"], initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator([TEXT], trainer)
+    return tokenizer
+
+
+def as_first_released(weights, config):
+    """GPT-2 as its first files have it: no prefix, and causal masks among the tensors."""
+    mask = torch.tril(torch.ones(config.n_positions, config.n_positions)).view(1, 1, config.n_positions, config.n_positions)
+    masks = {f"h.{layer}.attn.bias": mask.clone() for layer in range(config.n_layer)}
+    return {**{key.removeprefix("transformer."): value for key, value in weights.items()}, **masks}
+
+
+def main(out, names):
+    for name, (config_class, model_class, shared, overrides) in MODELS.items():
+        if names and name not in names:
+            continue
+        config = config_class(**{**shared, **overrides})
+        directory = out / name
+        directory.mkdir(parents=True, exist_ok=True)
+        model = randomized(config, model_class)
+        longest = overrides.get("n_positions") or (None if name.startswith("qwen2") else overrides.get("sliding_window")) or 1024
+        with torch.no_grad():
+            values = golden(model, config.vocab_size, longest)
+        weights = {key: value for key, value in model.state_dict().items()
+                   if not (config.tie_word_embeddings and key == "lm_head.weight")}
+        if name == "gpt2-bare":
+            weights = as_first_released(weights, config)
+        if config.vocab_size == 320:
+            tokenizer = byte_level_tokenizer("gpt2" if name.startswith("gpt2") else "qwen2")
+            tokenizer.save(str(directory / "tokenizer.json"))
+            (directory / "tokenizer_config.json").write_text(
+                json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|endoftext|>"}, indent=1) + "\n")
+            values["text_tokens"] = torch.tensor(tokenizer.encode(TEXT, add_special_tokens=False).ids).int()
+        save_file({key: value.contiguous() for key, value in weights.items()}, directory / "model.safetensors")
+        save_file({key: value.contiguous() for key, value in values.items()}, directory / "golden.safetensors")
+        saved = {"architectures": [model_class.__name__], **config.to_diff_dict(), "model_type": config.model_type}
+        described = {**saved, **{k: getattr(config, k) for k in shared}}
+        if name == "mistral-window":  # as it was written before transformers 5
+            described["rope_theta"] = described.pop("rope_parameters")["rope_theta"]
+        (directory / "config.json").write_text(json.dumps(described, indent=1, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main(pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "engine/graphs/fixtures"), sys.argv[2:])

@@ -1,0 +1,56 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseSafetensors } from '../engine/checkpoints';
+import { decodeFloats, int32View } from '../engine/numbers';
+import type { Tensor } from '../engine/spec';
+
+/** Random tiny models with what transformers computes from them, written by test/oracles/tiny-models.py. */
+export const TINY_MODELS = [
+  'plain',
+  'grouped',
+  'mistral-grouped',
+  'mistral-window',
+  'qwen2-grouped',
+  'qwen2-plain',
+  'qwen3-grouped',
+  'qwen3-plain',
+  'gpt2-tied',
+  'gpt2-bare',
+] as const;
+export type TinyModelName = (typeof TINY_MODELS)[number];
+
+/** Those that take sequences of 600 tokens. */
+export const LONG_MODELS: readonly TinyModelName[] = TINY_MODELS.filter(
+  (name) => name !== 'mistral-window' && name !== 'gpt2-bare',
+);
+
+/** Those with a tokenizer of their own. */
+export const TOKENIZED_MODELS: readonly TinyModelName[] = TINY_MODELS.slice(2);
+
+export function tinyModelDirectory(name: TinyModelName): string {
+  return join(__dirname, '../engine/graphs/fixtures', name);
+}
+
+/** The golden values of a model, by the names that the oracle's header lists. */
+export function readGolden(name: TinyModelName) {
+  const { tensors } = parseSafetensors(readFileSync(join(tinyModelDirectory(name), 'golden.safetensors')));
+  const tensor = (key: string) => tensors.get(key) as Tensor;
+  return {
+    floats: (key: string): Float32Array => decodeFloats(tensor(key)),
+    integers: (key: string): Int32Array => Int32Array.from(int32View(tensor(key).data)),
+  };
+}
+
+/** Largest absolute difference, relative to the spread of the expected values. */
+export function relativeDifference(actual: Float32Array, expected: Float32Array): number {
+  if (actual.length !== expected.length) return Number.POSITIVE_INFINITY;
+  let difference = 0;
+  let [least, most] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+  expected.forEach((value, i) => {
+    difference = Math.max(difference, Math.abs(value - (actual[i] as number)));
+    least = Math.min(least, value);
+    most = Math.max(most, value);
+  });
+  // Math.max ignores nothing: a NaN comes out as NaN, which is below no tolerance.
+  return difference / (most - least);
+}
