@@ -118,6 +118,8 @@ export interface Architecture {
   accepts(config: Readonly<Record<string, unknown>>): boolean;
   /** The same architecture with the names that the files use, where there are several conventions. */
   named(has: (tensor: string) => boolean): Architecture;
+  /** What transformers calls the tensor that the files call so. */
+  publishedName(tensor: string): string;
   /** @throws QuantloomError InvalidModel naming the field, UnsupportedArchitecture naming the feature (e.g. another rope type). */
   shape(config: Readonly<Record<string, unknown>>): ModelShape;
   /** `model.embed_tokens.weight`. */

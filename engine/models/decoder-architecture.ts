@@ -6,7 +6,10 @@ import type { BranchTable, DecoderTable, LinearEntry } from './decoder-table';
 type Has = (tensor: string) => boolean;
 
 /** The architecture that a table describes. Its stages are those of docs/architecture.md. */
-export function decoderArchitecture(table: DecoderTable): Architecture {
+export function decoderArchitecture(
+  table: DecoderTable,
+  publishedName: Architecture['publishedName'] = (tensor) => tensor,
+): Architecture {
   const embedding = `${table.embedding}.weight`;
   const positions = table.positions === null ? null : `${table.positions}.weight`;
   const finalNorm = `${table.finalNorm}.weight`;
@@ -22,6 +25,7 @@ export function decoderArchitecture(table: DecoderTable): Architecture {
     head,
     norm: table.norm,
     buffers: table.buffers ?? null,
+    publishedName,
     operators: {
       'attention-input': 'add-norm',
       attention: table.attention.operator,
@@ -39,7 +43,7 @@ export function decoderArchitecture(table: DecoderTable): Architecture {
       const { prefix, ...rest } = table;
       return prefix === undefined || !has(embedding.slice(prefix.length))
         ? architecture
-        : decoderArchitecture(withoutPrefix(rest, prefix));
+        : decoderArchitecture(withoutPrefix(rest, prefix), (tensor) => (tensor === head ? tensor : prefix + tensor));
     },
 
     shape: (config) => decoderShape(config, table.name, table.config),

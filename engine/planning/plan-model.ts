@@ -1,5 +1,5 @@
 import { planSlices } from '../calibration';
-import { architectureOf, residualEnd } from '../models';
+import { ARCHITECTURES, architectureOf, residualEnd } from '../models';
 import type { Architecture, Block, ModelShape } from '../models/architecture';
 import { openModelDirectory, resolveModelDirectory, type SourceDirectory } from '../sources';
 import type { BlockPlan, LinearPlan, ModelPlan, PlanEstimate, QuantizationSpec, Recipe } from '../spec';
@@ -36,7 +36,7 @@ export async function planModel(
   { storeDirectory = null }: { readonly storeDirectory?: string | null } = {},
 ): Promise<{ plan: ModelPlan; estimate: PlanEstimate }> {
   resolveRecipe(spec, '');
-  const source = await openModelDirectory(resolveModelDirectory(spec.model));
+  const source = withPublishedNames(await openModelDirectory(resolveModelDirectory(spec.model)));
   const findings = new Findings();
   const isDense = !refuseQuantizedInput(source.config, source.tensors, findings);
   const understood = await findings.attempt('model', () => understand(source));
@@ -58,6 +58,18 @@ export async function planModel(
   const { architecture, parameters, sourceBytes } = plan;
   const counts = { blocks: plan.blocks.length, linears: quantizedLinears(plan).length, bytesToRead: sourceBytes };
   return { plan, estimate: { architecture, parameters, ...counts, ...costs, diskFreeBytes, refusals, warnings } };
+}
+
+/** Readers of what is written look for the names that transformers writes, also where the source has others. */
+function withPublishedNames(source: SourceDirectory): SourceDirectory {
+  const { config, tensors } = source;
+  const architecture = ARCHITECTURES.find((candidate) => candidate.accepts(config))?.named((name) => name in tensors);
+  if (!architecture) return source;
+  const renamed = Object.entries(tensors).map(([storedAs, tensor]) => {
+    const name = architecture.publishedName(storedAs);
+    return [name, name === storedAs ? tensor : { ...tensor, name, storedAs }] as const;
+  });
+  return { ...source, tensors: Object.fromEntries(renamed) };
 }
 
 /** @throws QuantloomError UnsupportedArchitecture, InvalidModel. */

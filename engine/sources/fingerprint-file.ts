@@ -109,8 +109,8 @@ async function checkUnsourceChanged(path: string, tensors: readonly SourceTensor
   if (header.tensors.size !== tensors.length) {
     throw sourceChanged(path, `since it was inspected: it holds ${header.tensors.size} tensors, not ${tensors.length}`);
   }
-  for (const { name, dtype, shape, offset, bytes } of tensors) {
-    const now = header.tensors.get(name);
+  for (const { name, storedAs = name, dtype, shape, offset, bytes } of tensors) {
+    const now = header.tensors.get(storedAs);
     if (JSON.stringify(now) !== JSON.stringify({ dtype, shape, offset, bytes })) {
       throw sourceChanged(path, `since it was inspected: tensor ${name} is not what and where it was`);
     }

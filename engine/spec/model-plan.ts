@@ -5,6 +5,8 @@ import type { DType } from './tensor';
 /** A tensor of the source model: which file, which bytes of it. `sha256` is filled in when the model is fetched. */
 export interface SourceTensor {
   readonly name: string;
+  /** What the file calls it, where that is another name. */
+  readonly storedAs?: string;
   readonly dtype: DType;
   readonly shape: readonly number[];
   /** Path of the file, relative to the model's directory. */

@@ -43,7 +43,7 @@ MODELS = {
                        dict(num_key_value_heads=4, tie_word_embeddings=True, sliding_window=24,
                             rope_parameters=dict(rope_type="default", rope_theta=500.0))),
     "qwen2-grouped": (Qwen2Config, Qwen2ForCausalLM, OTHERS,
-                      dict(num_key_value_heads=2, tie_word_embeddings=True, use_sliding_window=False, sliding_window=4,
+                      dict(hidden_size=64, num_key_value_heads=2, tie_word_embeddings=True, use_sliding_window=False, sliding_window=4,
                            rope_parameters=dict(rope_type="default", rope_theta=1e6))),
     "qwen2-plain": (Qwen2Config, Qwen2ForCausalLM, OTHERS,
                     dict(num_key_value_heads=4, tie_word_embeddings=False, use_sliding_window=True, sliding_window=4,
