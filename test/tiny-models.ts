@@ -27,6 +27,10 @@ export const LONG_MODELS: readonly TinyModelName[] = TINY_MODELS.filter(
 /** Those with a tokenizer of their own. */
 export const TOKENIZED_MODELS: readonly TinyModelName[] = TINY_MODELS.slice(2);
 
+/** What `text_tokens` are of. */
+export const TEXT_OF_TINY_MODELS =
+  "The quick brown fox can't count: 12345 tokens, naïve café…\n\n  def f(x):\n\treturn x  # 你好 🙂 END";
+
 export function tinyModelDirectory(name: TinyModelName): string {
   return join(__dirname, '../engine/graphs/fixtures', name);
 }

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { readGolden, TEXT_OF_TINY_MODELS, tinyModelDirectory } from '../../test/tiny-models';
 import { demoHeldOutText } from './demo-text';
 import { encodeDocuments } from './encode-documents';
 import { loadTokenizer } from './load-tokenizer';
@@ -49,6 +50,13 @@ describe('loadTokenizer', () => {
       expect(createHash('sha256').update(tokens).digest('hex')).toBe(sha256);
     },
   );
+
+  test.each(['qwen2-plain', 'gpt2-tied'] as const)('%s: byte-level BPE has the ids of tokenizers', async (name) => {
+    const tokenizer = await loadTokenizer(tinyModelDirectory(name));
+    const ids = [...readGolden(name).integers('text_tokens')];
+    expect(Array.from(await tokenizer.encode(TEXT_OF_TINY_MODELS))).toEqual(ids);
+    expect(tokenizer.decode(ids)).toBe(TEXT_OF_TINY_MODELS);
+  });
 
   test('lets other work run while a long text is encoded', async () => {
     const tokenizer = await loadTokenizer(DEMO);

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { readGolden, TINY_LLAMAS, tinyLlamaDirectory } from '../../test/tiny-llamas';
+import { readGolden, TINY_MODELS, tinyModelDirectory } from '../../test/tiny-models';
 import { loadTokenizer } from '../calibration';
 import { openCheckpoint } from '../checkpoints';
 import { perplexity } from './perplexity';
@@ -19,11 +19,11 @@ function lossOf(logits: Float32Array, tokens: Int32Array, context: number): numb
 }
 
 describe('perplexity', () => {
-  it.each(TINY_LLAMAS)("is that of transformers' logits: %s", async (name) => {
+  it.each(TINY_MODELS)("is that of transformers' logits: %s", async (name) => {
     const golden = readGolden(name);
     const tokens = golden.integers('tokens');
     const expected = lossOf(golden.floats('logits'), tokens, 24);
-    const checkpoint = await openCheckpoint(tinyLlamaDirectory(name));
+    const checkpoint = await openCheckpoint(tinyModelDirectory(name));
     const found = await perplexity({ checkpoint, tokens, context: 24, threads: 2 });
     expect(found.tokens).toBe(46);
     expect(Math.abs(found.negativeLogLikelihood - expected)).toBeLessThan(1e-5);
@@ -48,7 +48,7 @@ describe('perplexity', () => {
   }, 120_000);
 
   it('does not depend on how many windows fit into memory, and drops a last partial window', async () => {
-    const checkpoint = await openCheckpoint(tinyLlamaDirectory('plain'));
+    const checkpoint = await openCheckpoint(tinyModelDirectory('plain'));
     const tokens = readGolden('plain').integers('long_tokens');
     const whole = await perplexity({ checkpoint, tokens, context: 64, threads: 1 });
     const passes = await perplexity({ checkpoint, tokens, context: 64, threads: 1, activationBytes: 100_000 });
@@ -59,7 +59,7 @@ describe('perplexity', () => {
   });
 
   it('refuses a text that is shorter than one window', async () => {
-    const checkpoint = await openCheckpoint(tinyLlamaDirectory('plain'));
+    const checkpoint = await openCheckpoint(tinyModelDirectory('plain'));
     await expect(perplexity({ checkpoint, tokens: new Int32Array(10), context: 11, threads: 1 })).rejects.toMatchObject(
       {
         code: 'InvalidText',
@@ -69,7 +69,7 @@ describe('perplexity', () => {
   });
 
   it('names the stage in which activations stop being finite', async () => {
-    const checkpoint = await openCheckpoint(tinyLlamaDirectory('plain'));
+    const checkpoint = await openCheckpoint(tinyModelDirectory('plain'));
     const broken = {
       config: checkpoint.config,
       has: (name: string) => checkpoint.has(name),
@@ -87,8 +87,17 @@ describe('perplexity', () => {
     });
   });
 
+  it('refuses windows that are longer than the model attends to', async () => {
+    const checkpoint = await openCheckpoint(tinyModelDirectory('mistral-window'));
+    const tokens = readGolden('mistral-window').integers('tokens');
+    await expect(perplexity({ checkpoint, tokens, context: 25, threads: 1 })).rejects.toMatchObject({
+      code: 'UnsupportedInput',
+      message: expect.stringContaining('can have 24 (config.json: sliding_window)'),
+    });
+  });
+
   it('stops when it is aborted', async () => {
-    const checkpoint = await openCheckpoint(tinyLlamaDirectory('plain'));
+    const checkpoint = await openCheckpoint(tinyModelDirectory('plain'));
     const tokens = readGolden('plain').integers('tokens');
     const signal = AbortSignal.abort(new Error('enough'));
     await expect(perplexity({ checkpoint, tokens, context: 24, threads: 1, signal })).rejects.toThrow('enough');

@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { chmod, copyFile, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { type TinyModelName, tinyModelDirectory } from '../../test/tiny-models';
 import { serializeSafetensors } from '../checkpoints/safetensors';
 import { type DType, elementCount, parseQuantizationSpec, type QuantizationSpecInput, type Tensor } from '../spec';
 import { planModel } from './plan-model';
@@ -578,6 +579,55 @@ describe('planModel', () => {
       });
       expect(await warningsOf({ model })).toEqual([
         'model.layers.2.mlp.up_proj.weight: not part of the architecture llama, copied as it is.',
+      ]);
+    });
+  });
+
+  describe('other architectures', () => {
+    const refusalsOf = async (name: TinyModelName, input: Partial<QuantizationSpecInput>) => {
+      const recipe = { groupSize: 32 } as const;
+      const { estimate } = await plan({ model: tinyModelDirectory(name), recipe, ...input });
+      return estimate.refusals.map(({ where, message }) => `${where}: ${message}`);
+    };
+    const calibration = { samples: 8, sequenceLength: 25 };
+
+    test('refuse sequences that are longer than their window, or than they have positions', async () => {
+      expect(await refusalsOf('mistral-window', { calibration })).toEqual([
+        'calibration.sequenceLength: 25 tokens are more than the 24 that a sequence of this model can have here (config.json: sliding_window). Make it 24 or less.',
+      ]);
+      expect(await refusalsOf('qwen2-plain', { calibration })).toEqual([]);
+      expect(await refusalsOf('gpt2-bare', { calibration: { samples: 8, sequenceLength: 65 } })).toEqual([
+        expect.stringContaining(
+          'more than the 64 that a sequence of this model can have here (config.json: n_positions)',
+        ),
+      ]);
+    });
+
+    test('refuse a rotation that would change what they compute', async () => {
+      expect(await refusalsOf('gpt2-tied', { calibration, rotation: 'hadamard' })).toEqual([
+        expect.stringMatching(/^rotation: A rotation would change what the architecture gpt2 computes/),
+      ]);
+      expect(await refusalsOf('qwen3-plain', { calibration, rotation: 'hadamard' })).toEqual([]);
+    });
+
+    test('have the names that transformers writes, and leave masks behind', async () => {
+      const model = tinyModelDirectory('gpt2-bare');
+      const { plan: made, estimate } = await plan({ model, recipe: { groupSize: 32 }, calibration });
+      expect(estimate.warnings).toEqual([]);
+      expect(made.tensors['transformer.h.1.mlp.c_fc.weight']).toMatchObject({
+        name: 'transformer.h.1.mlp.c_fc.weight',
+        storedAs: 'h.1.mlp.c_fc.weight',
+        shape: [32, 96],
+      });
+      expect(made.blocks[1]?.stages[2]?.linears).toMatchObject([
+        { name: 'transformer.h.1.mlp.c_fc', rows: 96, columns: 32, bias: true },
+      ]);
+      expect([...made.remainder].sort()).toEqual([
+        'lm_head.weight',
+        'transformer.ln_f.bias',
+        'transformer.ln_f.weight',
+        'transformer.wpe.weight',
+        'transformer.wte.weight',
       ]);
     });
   });

@@ -1,4 +1,4 @@
-import { readGolden, TINY_LLAMAS, tinyLlamaDirectory } from '../../test/tiny-llamas';
+import { readGolden, TINY_MODELS, tinyModelDirectory } from '../../test/tiny-models';
 import { openCheckpoint } from '../checkpoints';
 import { type DenseReader, perplexity } from '../evaluation';
 import { architectureOf } from '../models';
@@ -36,8 +36,10 @@ async function rotatedReader(directory: string): Promise<DenseReader & { readonl
   };
 }
 
+const ROTATABLE = TINY_MODELS.filter((name) => !name.startsWith('gpt2'));
+
 describe('a rotated model', () => {
-  it.each(TINY_LLAMAS)("computes transformers' logits of the original: %s", async (name) => {
+  it.each(ROTATABLE)("computes transformers' logits of the original: %s", async (name) => {
     const golden = readGolden(name);
     const tokens = golden.integers('tokens');
     const logits = golden.floats('logits');
@@ -50,13 +52,13 @@ describe('a rotated model', () => {
     });
     const expected = losses.reduce((sum, loss) => sum + loss, 0) / losses.length;
 
-    const checkpoint = await rotatedReader(tinyLlamaDirectory(name));
+    const checkpoint = await rotatedReader(tinyModelDirectory(name));
     const found = await perplexity({ checkpoint, tokens, context, threads: 2 });
     expect(Math.abs(found.negativeLogLikelihood - expected)).toBeLessThan(1e-5);
   });
 
-  it.each(TINY_LLAMAS)('has other weights, spread evenly, and gains of one: %s', async (name) => {
-    const checkpoint = await rotatedReader(tinyLlamaDirectory(name));
+  it.each(ROTATABLE)('has other weights, spread evenly, and gains of one: %s', async (name) => {
+    const checkpoint = await rotatedReader(tinyModelDirectory(name));
     const turned = await checkpoint.float('model.layers.1.mlp.down_proj.weight');
     const original = await checkpoint.original.float('model.layers.1.mlp.down_proj.weight');
     const energy = (values: Float32Array) => values.reduce((sum, value) => sum + value * value, 0);
