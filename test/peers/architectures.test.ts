@@ -1,0 +1,59 @@
+import { execFile } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { readGolden, type TinyModelName, tinyModelDirectory } from '../tiny-models';
+
+// Compiled: its loops run in worker threads then.
+const { quantizeDirect, openCheckpoint, perplexity } = require('../../dist/engine') as typeof import('../../engine');
+
+const PYTHON = process.env.QUANTLOOM_PEERS_PYTHON;
+if (!PYTHON)
+  throw new Error('Name a Python that has torch, transformers, gptqmodel and optimum in QUANTLOOM_PEERS_PYTHON');
+const CONTEXT = 24;
+
+describe('quantized models of every architecture, read by those who own the format', () => {
+  let directory: string;
+
+  beforeAll(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'quantloom-peers-'));
+  });
+
+  afterAll(() => rm(directory, { recursive: true, force: true }));
+
+  async function theirs(checkpoint: string, tokens: Int32Array, reader: string): Promise<number> {
+    const text = join(directory, 'tokens.json');
+    await writeFile(text, JSON.stringify([...tokens]));
+    const words = [join(__dirname, 'perplexity.py'), checkpoint, text, String(CONTEXT), String(tokens.length), reader];
+    const { stdout } = await promisify(execFile)(PYTHON as string, words, { maxBuffer: 1 << 24 });
+    return Math.log((JSON.parse(stdout.trim().split('\n').at(-1) as string) as { perplexity: number }).perplexity);
+  }
+
+  // The loader of transformers 5.20 initializes the projections of GPT-2 as if they were not quantized, and fails, whoever wrote the file.
+  it.each([
+    ['mistral-grouped', ['transformers', 'gptqmodel']],
+    ['qwen2-grouped', ['transformers', 'gptqmodel']],
+    ['qwen3-plain', ['transformers', 'gptqmodel']],
+    ['gpt2-tied', ['gptqmodel']],
+    ['gpt2-bare', ['gptqmodel']],
+  ] as const)(
+    '%s: the same loss within 0.5%',
+    async (name: TinyModelName, readers) => {
+      const output = join(directory, name);
+      await quantizeDirect({
+        model: tinyModelDirectory(name),
+        output,
+        recipe: { bits: 4, groupSize: 32 },
+        calibration: { source: 'demo', samples: 8, sequenceLength: CONTEXT },
+      });
+      const tokens = readGolden(name).integers('tokens');
+      const checkpoint = await openCheckpoint(output);
+      const ours = (await perplexity({ checkpoint, tokens, context: CONTEXT, threads: 2 })).negativeLogLikelihood;
+      for (const reader of readers) {
+        expect(Math.abs((await theirs(output, tokens, reader)) / ours - 1)).toBeLessThan(0.005);
+      }
+    },
+    600_000,
+  );
+});
