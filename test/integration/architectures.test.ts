@@ -86,13 +86,15 @@ describe('the workflow quantizeModel on GPT-2', () => {
   afterAll(() => stack.stop(), 60_000);
 
   it.each([
-    ['gpt2-tied', {}],
+    ['gpt2-tied', { recipe: { bits: 3, groupSize: 32, mismatch: 0.5 } }],
+    ['gpt2-tied', { averageBits: 3.5, order: 'independent' }],
     ['gpt2-bare', { overrides: [{ match: '*.1.mlp.c_proj', skip: true }], keepHead: false, solveParts: 2 }],
   ] as const)(
-    'writes the bytes that the engine alone writes: %s',
+    'writes the bytes that the engine alone writes: %s, %j',
     async (name, changes) => {
-      const [durable, direct] = [stack.output(`${name}-durable`), stack.output(`${name}-direct`)];
-      await stack.run(tinySpec(name, durable, changes as Partial<QuantizationSpecInput>), name);
+      const id = `${name}-${Object.keys(changes)[0]}`;
+      const [durable, direct] = [stack.output(`${id}-durable`), stack.output(`${id}-direct`)];
+      await stack.run(tinySpec(name, durable, changes as Partial<QuantizationSpecInput>), id);
       await quantizeDirect(tinySpec(name, direct, changes as Partial<QuantizationSpecInput>));
       expect(await weightDigests(durable)).toEqual(await weightDigests(direct));
       expect((await verifyCheckpoint(durable)).passed).toBe(true);
