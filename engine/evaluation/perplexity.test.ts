@@ -92,7 +92,9 @@ describe('perplexity', () => {
     const tokens = readGolden('mistral-window').integers('tokens');
     await expect(perplexity({ checkpoint, tokens, context: 25, threads: 1 })).rejects.toMatchObject({
       code: 'UnsupportedInput',
-      message: expect.stringContaining('can have 24 (config.json: sliding_window)'),
+      message: expect.stringContaining(
+        '25 tokens are more than the 24 that a sequence of this model can have here (config.json: sliding_window)',
+      ),
     });
   });
 

@@ -47,7 +47,7 @@ export async function perplexity(options: PerplexityOptions): Promise<Perplexity
     );
   }
   const model = denseModel(checkpoint);
-  refuseLongSequences(model.shape, context, 'The context');
+  refuseLongSequences(model.shape, context, 'Context');
   const { hiddenSize, intermediateSize } = model.shape;
   // Incoming and outgoing hidden states, and the widest activation beside them.
   const bytesPerWindow = (2 * hiddenSize + Math.max(hiddenSize, intermediateSize)) * context * FLOAT_BYTES;
