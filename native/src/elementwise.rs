@@ -231,7 +231,7 @@ impl WithSimd for GeluTanh<'_> {
 }
 
 /// 2 sqrt(2 / pi), and the same times 0.044715.
-const GELU_LINEAR: f32 = 1.595_769_1;
+const GELU_LINEAR: f32 = 1.595_769;
 const GELU_CUBIC: f32 = 0.071_354_814;
 
 /// As [`silu`] has it: the exponent has the sign of x.
