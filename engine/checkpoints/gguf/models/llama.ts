@@ -1,0 +1,22 @@
+import { decoderMetadata } from './decoder-metadata';
+import type { GgufArchitecture } from './gguf-architecture';
+import { LLAMA_MODULES } from './llama-modules';
+import { rotaryFactors } from './rotary-factors';
+
+/** Llama 1 to 3, and Mistral, which llama.cpp treats as one. */
+export const ggufLlama: GgufArchitecture = {
+  name: 'llama',
+  modules: LLAMA_MODULES,
+
+  metadata: (shape) => decoderMetadata('llama', shape),
+
+  permutedHeads(module, shape) {
+    if (module.endsWith('.q_proj')) return shape.heads;
+    return module.endsWith('.k_proj') ? shape.keyValueHeads : 0;
+  },
+
+  extraTensors(shape) {
+    const factors = rotaryFactors(shape.rotary, shape.headSize);
+    return new Map(factors === null ? [] : [['rope_freqs.weight', factors]]);
+  },
+};
