@@ -14,7 +14,9 @@ export class HeaderCut extends Error {
   }
 }
 
-const TYPE_OF_ID = new Map(Object.entries(VALUE_TYPES).map(([type, { id }]) => [id, type as ValueType]));
+const TYPE_OF_ID: ReadonlyMap<number, ValueType> = new Map(
+  Object.entries(VALUE_TYPES).map(([type, { id }]) => [id, type as ValueType]),
+);
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 const ARRAYS: { [Type in keyof NumberArrays]: (memory: ArrayBuffer) => NumberArrays[Type] } = {
@@ -56,13 +58,15 @@ export class HeaderReader {
 
   /** A u64 of at most `limit`. */
   count(what: string, limit: number): number {
-    const value = this.view.getBigUint64(this.take(8, what), true);
-    if (value > BigInt(limit)) throw new HeaderFault(`${what} is ${value}, over the limit of ${limit}`);
-    return Number(value);
+    const at = this.take(8, what);
+    const value = this.view.getUint32(at, true) + this.view.getUint32(at + 4, true) * 2 ** 32;
+    if (value <= limit) return value;
+    throw new HeaderFault(`${what} is ${this.view.getBigUint64(at, true)}, over the limit of ${limit}`);
   }
 
+  /** `what` names the string in messages, and its length. */
   string(what: string, limit = Number.MAX_SAFE_INTEGER): string {
-    const length = this.count(`the length of ${what}`, limit);
+    const length = this.count(what, limit);
     const start = this.take(length, what);
     if (length === 0) return '';
     try {
@@ -102,7 +106,7 @@ export class HeaderReader {
       if (this.strings > MAX_STRINGS) {
         throw new HeaderFault(`${what} makes ${this.strings} strings, over the limit of ${MAX_STRINGS}`);
       }
-      return { of, values: Array.from({ length }, (_, i) => this.string(`string ${i} of ${what}`)) };
+      return { of, values: Array.from({ length }, () => this.string(what)) };
     }
     if (of === 'bool') {
       this.strings += length;

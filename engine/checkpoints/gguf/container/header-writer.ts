@@ -25,7 +25,8 @@ export class HeaderWriter {
   string(value: string): void {
     const bytes = Buffer.byteLength(value);
     this.uint64(bytes);
-    this.memory.write(value, this.grow(bytes));
+    const at = this.grow(bytes);
+    this.memory.write(value, at);
   }
 
   /** u32 type, value; `key` for messages. */

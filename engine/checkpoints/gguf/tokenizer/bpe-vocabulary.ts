@@ -44,9 +44,10 @@ export function bpeVocabulary({ tokenizer, vocabularySize }: TokenizerSource): B
 
 /** Since transformers 4.45 a pair, before that two words in one string. */
 function mergeOf(merge: unknown, index: number): readonly [string, string] {
-  const parts = typeof merge === 'string' ? merge.split(' ') : merge;
-  if (Array.isArray(parts) && parts.length === 2 && parts.every((part) => typeof part === 'string')) {
-    return [parts[0], parts[1]];
+  const parts: unknown = typeof merge === 'string' ? merge.split(' ') : merge;
+  if (Array.isArray(parts) && parts.length === 2) {
+    const [left, right]: readonly unknown[] = parts;
+    if (typeof left === 'string' && typeof right === 'string') return [left, right];
   }
   throw invalid(`merge ${index} is not a pair of tokens`);
 }

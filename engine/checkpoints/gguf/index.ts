@@ -1,0 +1,16 @@
+export { BLOCK_TYPE_NAMES, type BlockType, type BlockTypeName } from './blocks/block-type';
+export { BLOCK_TYPES, blockBytesOf, blockTypeOfId } from './blocks/block-types';
+export { decodeBlocks, type EncodeBlocksOptions, encodeBlocks } from './blocks/encode-blocks';
+export type { GgufArray, GgufMetadata, GgufValue } from './container/gguf-value';
+export { type GgufLayout, type GgufTensor, layoutGguf, type PlacedTensor } from './container/layout-gguf';
+export type { GgufHeader } from './container/parse-gguf-header';
+export { readGgufHeader, readGgufTensor } from './container/read-gguf';
+export { ggufPieces, type TensorBytes, type WriteGgufOptions, writeGguf } from './container/write-gguf';
+export { FILE_TYPES, type FileType, type GeneralMetadata, generalMetadata } from './models/general-metadata';
+export type { GgufArchitecture } from './models/gguf-architecture';
+export { ggufArchitectureOf } from './models/gguf-architectures';
+export { type GgufTensorPlan, type PlanGgufTensorsOptions, planGgufTensors } from './models/plan-gguf-tensors';
+export { invertRowOrder, reorderRows, rotaryRowOrder } from './models/rotary-row-order';
+export { ggufTensorName, sourceTensorName } from './models/tensor-names';
+export { tokenizerMetadata } from './tokenizer/tokenizer-metadata';
+export type { TokenizerSource } from './tokenizer/tokenizer-source';

@@ -1,0 +1,61 @@
+import type { ModelShape } from '../../../models';
+import { QuantloomError } from '../../../spec';
+import type { BlockTypeName } from '../blocks/block-type';
+import type { GgufTensor } from '../container/layout-gguf';
+import type { GgufArchitecture } from './gguf-architecture';
+import { rotaryRowOrder } from './rotary-row-order';
+import { ggufTensorName } from './tensor-names';
+
+/** A tensor of a GGUF file and where its values come from. */
+export interface GgufTensorPlan extends GgufTensor {
+  /** Name in the source; null for one that only GGUF has (`GgufArchitecture.extraTensors`). */
+  readonly source: string | null;
+  /** Which row of the source stands at each row of the file; null: as in the source. */
+  readonly rowOrder: Int32Array | null;
+}
+
+export interface PlanGgufTensorsOptions {
+  readonly architecture: GgufArchitecture;
+  readonly shape: ModelShape;
+  /** Of the source, in the order in which they are to be written. */
+  readonly tensors: readonly { readonly name: string; readonly shape: readonly number[] }[];
+  /** What a matrix is stored as, by its name in the source. Vectors (norms, biases) are F32: llama.cpp computes with nothing else. */
+  typeOf(name: string): BlockTypeName;
+}
+
+/** Buffers that old checkpoints hold, and that follow from config.json. */
+const DERIVED = /\.(rotary_emb\.inv_freq|attn\.(masked_)?bias)$/;
+
+/**
+ * Which tensors a GGUF file of a model holds. A head that is tied to the embedding is not among them, llama.cpp takes the
+ * embedding.
+ *
+ * @throws QuantloomError UnsupportedInput naming a tensor that the architecture has no name for.
+ */
+export function planGgufTensors(options: PlanGgufTensorsOptions): readonly GgufTensorPlan[] {
+  const { architecture, shape, tensors, typeOf } = options;
+  const plans: GgufTensorPlan[] = [];
+  for (const tensor of tensors) {
+    const name = ggufTensorName(architecture, tensor.name);
+    if (DERIVED.test(tensor.name) || (name === 'output.weight' && shape.tiedHead)) continue;
+    if (name === null) {
+      throw new QuantloomError(
+        'UnsupportedInput',
+        `Tensor ${JSON.stringify(tensor.name)} has no name in GGUF's architecture ${architecture.name}; the model cannot be written without it.`,
+        { details: { tensor: tensor.name } },
+      );
+    }
+    const heads = architecture.permutedHeads(tensor.name.replace(/\.(weight|bias)$/, ''), shape);
+    plans.push({
+      name,
+      shape: tensor.shape,
+      type: tensor.shape.length === 1 ? 'F32' : typeOf(tensor.name),
+      source: tensor.name,
+      rowOrder: heads === 0 ? null : rotaryRowOrder(tensor.shape[0] as number, heads),
+    });
+  }
+  for (const [name, values] of architecture.extraTensors(shape)) {
+    plans.push({ name, shape: [values.length], type: 'F32', source: null, rowOrder: null });
+  }
+  return plans;
+}
