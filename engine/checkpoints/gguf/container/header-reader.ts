@@ -57,16 +57,16 @@ export class HeaderReader {
   }
 
   /** A u64 of at most `limit`. */
-  count(what: string, limit: number): number {
+  count(what: string, limit: number, unit = ''): number {
     const at = this.take(8, what);
     const value = this.view.getUint32(at, true) + this.view.getUint32(at + 4, true) * 2 ** 32;
     if (value <= limit) return value;
-    throw new HeaderFault(`${what} is ${this.view.getBigUint64(at, true)}, over the limit of ${limit}`);
+    throw new HeaderFault(`${what} is ${this.view.getBigUint64(at, true)}${unit}, over the limit of ${limit}`);
   }
 
   /** `what` names the string in messages, and its length. */
   string(what: string, limit = Number.MAX_SAFE_INTEGER): string {
-    const length = this.count(what, limit);
+    const length = this.count(what, limit, ' bytes long');
     const start = this.take(length, what);
     if (length === 0) return '';
     try {
