@@ -6,6 +6,7 @@ export { type GgufLayout, type GgufTensor, layoutGguf, type PlacedTensor } from 
 export type { GgufHeader } from './container/parse-gguf-header';
 export { readGgufHeader, readGgufTensor } from './container/read-gguf';
 export { ggufPieces, type TensorBytes, type WriteGgufOptions, writeGguf } from './container/write-gguf';
+export { encodeLinearBlocks, type GridBlockTypeName, gridBlockType } from './linear-blocks';
 export { FILE_TYPES, type FileType, type GeneralMetadata, generalMetadata } from './models/general-metadata';
 export type { GgufArchitecture } from './models/gguf-architecture';
 export { ggufArchitectureOf } from './models/gguf-architectures';
