@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { architectureOf } from '../../models';
@@ -8,20 +8,17 @@ import { openModelDirectory, packageRoot } from '../../sources';
 import { readTensor } from '../safetensors';
 import { BLOCK_TYPES } from './blocks/block-types';
 import { encodeBlocks } from './blocks/encode-blocks';
-import type { GgufMetadata, GgufValue } from './container/gguf-value';
+import type { GgufValue } from './container/gguf-value';
 import { readGgufHeader, readGgufTensor } from './container/read-gguf';
-import { writeGguf } from './container/write-gguf';
 import official from './fixtures/demo-model.json';
-import { generalMetadata } from './models/general-metadata';
 import { ggufArchitectureOf } from './models/gguf-architectures';
 import { planGgufTensors } from './models/plan-gguf-tensors';
 import { invertRowOrder, reorderRows } from './models/rotary-row-order';
 import { sourceTensorName } from './models/tensor-names';
-import { tokenizerMetadata } from './tokenizer/tokenizer-metadata';
+import { writeGgufModel } from './write-gguf-model';
 
 // The fixture is what llama.cpp's convert_hf_to_gguf.py makes of the demo model (test/oracles/gguf_model.py).
 const MODEL = join(packageRoot(), 'assets', 'demo-model');
-const json = (name: string) => JSON.parse(readFileSync(join(MODEL, name), 'utf8')) as Record<string, unknown>;
 
 /** Keys that the converter takes from the model card's README, and makes names from; and what we always say. */
 const OF_THE_CARD = ['general.name', 'general.license', 'general.tags', 'general.languages', 'general.size_label'];
@@ -34,41 +31,7 @@ beforeAll(async () => {
   directory = mkdtempSync(join(tmpdir(), 'quantloom-gguf-model-'));
   path = join(directory, 'demo-F16.gguf');
   source = await openModelDirectory(MODEL);
-  const model = architectureOf(source.config);
-  const shape = model.shape(source.config);
-  const architecture = ggufArchitectureOf(model.name);
-  const plans = planGgufTensors({
-    architecture,
-    shape,
-    tensors: Object.values(source.tensors),
-    typeOf: () => 'F16',
-  });
-  const byName = new Map(plans.map((plan) => [plan.name, plan]));
-  const tokenizer = tokenizerMetadata({
-    tokenizer: json('tokenizer.json'),
-    tokenizerConfig: json('tokenizer_config.json'),
-    modelConfig: source.config,
-    vocabularySize: shape.vocabularySize,
-  });
-  const metadata: GgufMetadata = new Map([
-    ...generalMetadata({ architecture: architecture.name, name: 'Demo Model', fileType: 'F16' }),
-    ...architecture.metadata(shape),
-    ...tokenizer,
-  ]);
-  await writeGguf({
-    path,
-    metadata,
-    tensors: plans,
-    async *read({ name, type, shape: size }) {
-      const plan = byName.get(name);
-      const tensor = source.tensors[plan?.source ?? ''];
-      if (tensor === undefined) throw new Error(`${name} has no source`);
-      const values = decodeFloats(await readTensor(MODEL, tensor));
-      const columns = size[size.length - 1] as number;
-      const blocks = encodeBlocks({ type: BLOCK_TYPES[type], values, columns, name });
-      yield plan?.rowOrder ? reorderRows(blocks, plan.rowOrder) : blocks;
-    },
-  });
+  await writeGgufModel({ source, path, name: 'Demo Model', fileType: 'F16', typeOf: () => 'F16' });
 });
 afterAll(() => rmSync(directory, { recursive: true }));
 

@@ -15,3 +15,4 @@ export { invertRowOrder, reorderRows, rotaryRowOrder } from './models/rotary-row
 export { ggufTensorName, sourceTensorName } from './models/tensor-names';
 export { tokenizerMetadata } from './tokenizer/tokenizer-metadata';
 export type { TokenizerSource } from './tokenizer/tokenizer-source';
+export { type WriteGgufModelOptions, writeGgufModel } from './write-gguf-model';

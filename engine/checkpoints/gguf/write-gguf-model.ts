@@ -1,0 +1,108 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { architectureOf } from '../../models';
+import { decodeFloats } from '../../numbers';
+import type { SourceDirectory } from '../../sources';
+import { readJsonObject } from '../../sources/read-json-object';
+import { elementCount, type SourceTensor } from '../../spec';
+import type { OutputFile } from '../output-file';
+import { readTensor } from '../safetensors';
+import type { BlockTypeName } from './blocks/block-type';
+import { BLOCK_TYPES } from './blocks/block-types';
+import { encodeBlocks } from './blocks/encode-blocks';
+import { writeGguf } from './container/write-gguf';
+import { type FileType, generalMetadata } from './models/general-metadata';
+import { ggufArchitectureOf } from './models/gguf-architectures';
+import { type GgufTensorPlan, planGgufTensors } from './models/plan-gguf-tensors';
+import { reorderRows } from './models/rotary-row-order';
+import { tokenizerMetadata } from './tokenizer/tokenizer-metadata';
+import type { TokenizerSource } from './tokenizer/tokenizer-source';
+
+const MAX_JSON_BYTES = 128 * 1024 * 1024;
+/** Weights of a matrix that are encoded at once. */
+const WEIGHTS_AT_ONCE = 1 << 22;
+
+export interface WriteGgufModelOptions {
+  readonly source: SourceDirectory;
+  /** Must not exist. */
+  readonly path: string;
+  /** The model's name for people. */
+  readonly name: string;
+  readonly fileType: FileType;
+  /** What a matrix is stored as, by its name in the source. */
+  typeOf(tensor: string): BlockTypeName;
+  /** Mean square of each input feature of a matrix, for the search; undefined: all alike. */
+  importanceOf?(tensor: string): Float32Array | undefined;
+}
+
+/**
+ * Writes a dense model as one GGUF file, tokenizer included. Memory is bounded by the largest tensor of the source.
+ *
+ * @throws QuantloomError UnsupportedArchitecture, UnsupportedInput, InvalidModel, NonFiniteWeights, OutputExists, OutputUnwritable.
+ */
+export async function writeGgufModel(options: WriteGgufModelOptions): Promise<OutputFile> {
+  const { source, path, name, fileType, typeOf } = options;
+  const model = architectureOf(source.config);
+  const shape = model.shape(source.config);
+  const architecture = ggufArchitectureOf(model.name);
+  const tensors = Object.values(source.tensors);
+  const plans = planGgufTensors({ architecture, shape, tensors, typeOf });
+  const tokenizer = await readTokenizer(source, shape.vocabularySize);
+  const planned = new Map(plans.map((plan) => [plan.name, plan]));
+  const extra = architecture.extraTensors(shape);
+  return writeGguf({
+    path,
+    metadata: new Map([
+      ...generalMetadata({ architecture: architecture.name, name, fileType }),
+      ...architecture.metadata(shape),
+      ...tokenizerMetadata(tokenizer),
+    ]),
+    tensors: plans,
+    async *read(tensor) {
+      const plan = planned.get(tensor.name) as GgufTensorPlan;
+      const values =
+        plan.source === null
+          ? (extra.get(plan.name) as Float32Array)
+          : decodeFloats(await readTensor(source.directory, source.tensors[plan.source] as SourceTensor));
+      yield* encodedRows(plan, values, plan.source === null ? undefined : options.importanceOf?.(plan.source));
+    },
+  });
+}
+
+/** Some rows at a time, in the order of the file. */
+function* encodedRows(plan: GgufTensorPlan, values: Float32Array, importance?: Float32Array): Generator<Uint8Array> {
+  const columns = plan.shape[plan.shape.length - 1] as number;
+  const rows = elementCount(plan.shape) / columns;
+  const ordered = plan.rowOrder === null ? values : reorderFloats(values, plan.rowOrder);
+  const rowsAtOnce = Math.max(1, Math.floor(WEIGHTS_AT_ONCE / columns));
+  for (let first = 0; first < rows; first += rowsAtOnce) {
+    yield encodeBlocks({
+      type: BLOCK_TYPES[plan.type],
+      values: ordered.subarray(first * columns, Math.min(rows, first + rowsAtOnce) * columns),
+      columns,
+      importance,
+      name: plan.name,
+    });
+  }
+}
+
+function reorderFloats(values: Float32Array, order: Int32Array): Float32Array {
+  return new Float32Array(
+    reorderRows(new Uint8Array(values.buffer, values.byteOffset, values.byteLength), order).buffer,
+  );
+}
+
+async function readTokenizer(source: SourceDirectory, vocabularySize: number): Promise<TokenizerSource> {
+  const { directory, companions, config } = source;
+  const json = (file: string) => readJsonObject(join(directory, file), MAX_JSON_BYTES);
+  const has = (file: string) => companions.includes(file);
+  return {
+    tokenizer: await json('tokenizer.json'),
+    tokenizerConfig: has('tokenizer_config.json') ? await json('tokenizer_config.json') : {},
+    modelConfig: config,
+    chatTemplate: has('chat_template.jinja')
+      ? await readFile(join(directory, 'chat_template.jinja'), 'utf8')
+      : undefined,
+    vocabularySize,
+  };
+}
