@@ -1,7 +1,7 @@
 import { loadTokenizer } from '../../engine/calibration/load-tokenizer';
 import { openCheckpoint } from '../../engine/checkpoints';
 import { generate } from '../../engine/evaluation';
-import { DEMO_MODEL, demoText, mean, ourLikelihood, readByLlamaCpp, TOKENS, WORDS } from '../support/llama-cpp';
+import { DEMO_MODEL, demoText, mean, ourLikelihood, readByLlamaCpp, TOKENS, WORDS } from '../support/read-by-llama-cpp';
 
 // Every other block type: test/peers/llama-cpp-types.test.ts.
 test('llama.cpp reads our F16 file: the same tokens, likelihoods and text as ours', async () => {

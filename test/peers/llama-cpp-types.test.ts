@@ -1,5 +1,5 @@
 import type { BlockTypeName, FileType } from '../../engine/checkpoints/gguf';
-import { mean, ourLikelihood, readByLlamaCpp } from '../support/llama-cpp';
+import { mean, ourLikelihood, readByLlamaCpp } from '../support/read-by-llama-cpp';
 
 // llama.cpp rounds activations to 8 bits (16 where weights are plain) before it multiplies them with blocks.
 const ROUNDED_ACTIVATIONS = 0.02;
