@@ -1,4 +1,5 @@
 import type { ModelShape } from '../../../models';
+import type { RotaryScaling } from '../../../models/architecture';
 import { float32, type GgufMetadata, uint32 } from '../container/gguf-value';
 
 /** The keys that describe a decoder with rotary grouped-query attention, under the architecture's prefix. */
@@ -14,7 +15,7 @@ export function decoderMetadata(prefix: string, shape: ModelShape): GgufMetadata
     [`${prefix}.attention.value_length`, uint32(shape.headSize)],
     [`${prefix}.attention.layer_norm_rms_epsilon`, float32(shape.normEpsilon)],
     [`${prefix}.rope.dimension_count`, uint32(shape.headSize)],
-    [`${prefix}.rope.freq_base`, float32(shape.rotary.theta)],
+    [`${prefix}.rope.freq_base`, float32((shape.rotary as RotaryScaling).theta)],
     [`${prefix}.vocab_size`, uint32(shape.vocabularySize)],
   ]);
 }

@@ -1,3 +1,4 @@
+import type { RotaryScaling } from '../../../models/architecture';
 import { decoderMetadata } from './decoder-metadata';
 import type { GgufArchitecture } from './gguf-architecture';
 import { LLAMA_MODULES } from './llama-modules';
@@ -16,7 +17,7 @@ export const ggufLlama: GgufArchitecture = {
   },
 
   extraTensors(shape) {
-    const factors = rotaryFactors(shape.rotary, shape.headSize);
+    const factors = rotaryFactors(shape.rotary as RotaryScaling, shape.headSize);
     return new Map(factors === null ? [] : [['rope_freqs.weight', factors]]);
   },
 };
