@@ -82,7 +82,7 @@ export const SPEC_FLAGS: readonly SpecFlag[] = [
   },
   {
     flags: '--refinement-damping <share>',
-    description: 'share of the mean Hessian diagonal added to it while refining, 0 to 1 (default: of the quality)',
+    description: 'share of the mean Hessian diagonal added to it while refining, 0 to 1 (default 0)',
     path: ['recipe', 'refinementDamping'],
     parse: realNumber,
   },
@@ -152,7 +152,7 @@ export const SPEC_FLAGS: readonly SpecFlag[] = [
   },
   {
     flags: '--original-share <share>',
-    description: 'share of the calibration set that a mismatch is estimated from (default 1: all of it)',
+    description: 'share of the calibration set that a mismatch is estimated from (default 0.0625; quality best 1)',
     path: ['calibration', 'originalShare'],
     parse: realNumber,
   },

@@ -160,10 +160,10 @@ describe('planModel', () => {
       expect(estimate.outputBytes).toBe((4 * 786432 * 4.25) / 8 + 2 * (2048 * 256 + 9 * 256));
       expect(estimate.bytesToRead).toBe(7344640);
       expect(estimate.calibrationTokens).toBe(1024);
-      // Four stages: two slices each, a quantization; a pack.
-      expect(estimate.activitiesPerLayer).toBe(4 * 2 + 4 + 1);
+      // Four stages: two slices each, a quantization; two slices of the original; a pack.
+      expect(estimate.activitiesPerLayer).toBe(4 * 2 + 4 + 2 + 1);
       // Inspect, fetch, tokenize, 2 embed, layers, remainder, assemble, verify, publish, 2 evaluate.
-      expect(estimate.activities).toBe(3 + 2 + 4 * 13 + 1 + 3 + 2);
+      expect(estimate.activities).toBe(3 + 2 + 4 * 15 + 1 + 3 + 2);
       expect(estimate.linears).toBe(28);
       expect(Object.keys(estimate.peakMemoryBytes).sort()).toEqual([
         'calibrate-slice',
@@ -282,8 +282,8 @@ describe('planModel', () => {
         calibration: { samples: 8, sequenceLength: 512, sliceTokens: 4096 },
       });
       expect(made.slices).toHaveLength(1);
-      // Four stages pass the slice on; the one Hessian is merged where it is needed.
-      expect(estimate.activities).toBe(3 + 1 + 4 * (4 + 4 + 1) + 1 + 3);
+      // Four stages pass the slice on, and the original's; the one Hessian is merged where it is needed.
+      expect(estimate.activities).toBe(3 + 1 + 4 * (4 + 4 + 1 + 1) + 1 + 3);
     });
   });
 

@@ -18,9 +18,9 @@ describe('resolveRecipe', () => {
       importance: 'diagonal',
       zeros: 'range',
       refinements: 3,
-      refinementDamping: 0.03,
       restarts: 0,
       groupRounds: 0,
+      mismatch: 0.5,
     });
   });
 

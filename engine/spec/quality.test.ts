@@ -16,16 +16,21 @@ describe('the quality of a spec', () => {
     expect(parse({ quality: 'fast', recipe: { refinements: 2 } }).recipe.refinements).toBe(2);
   });
 
-  it('makes up for a mismatch at its best, where there is something to estimate it from and something to gain', () => {
-    expect(parse({ quality: 'best' }).recipe.mismatch).toBe(0.5);
-    expect(parse({ quality: 'best', recipe: { mismatch: 0 } }).recipe.mismatch).toBe(0);
-    for (const other of [{ order: 'layer' }, { order: 'independent' }, { recipe: { bits: 8 } }]) {
-      expect(parse({ quality: 'best', ...other }).recipe).not.toHaveProperty('mismatch');
+  it('makes up for a mismatch where there is something to estimate it from and something to gain', () => {
+    for (const quality of ['balanced', 'best']) {
+      expect(parse({ quality }).recipe.mismatch).toBe(0.5);
+      expect(parse({ quality, recipe: { mismatch: 0 } }).recipe.mismatch).toBe(0);
+      for (const other of [{ order: 'layer' }, { order: 'independent' }, { recipe: { bits: 8 } }]) {
+        expect(parse({ quality, ...other }).recipe).not.toHaveProperty('mismatch');
+      }
     }
-    for (const quality of ['fast', 'balanced']) {
-      expect(parse({ quality }).recipe).not.toHaveProperty('mismatch');
-      expect(parse({ quality, recipe: { mismatch: 1 } }).recipe.mismatch).toBe(1);
-    }
+    expect(parse({ quality: 'fast' }).recipe).not.toHaveProperty('mismatch');
+  });
+
+  it('estimates it on a part of the calibration set, at its best on all of it', () => {
+    expect(parse({}).calibration.originalShare).toBe(1 / 16);
+    expect(parse({ quality: 'best' }).calibration.originalShare).toBe(1);
+    expect(parse({ quality: 'best', calibration: { originalShare: 0.5 } }).calibration.originalShare).toBe(0.5);
   });
 
   it('is balanced where none is named', () => {

@@ -9,9 +9,9 @@ export type Quality = (typeof QUALITIES)[number];
  * them.
  *
  * - `fast`: scales by search, GPTQ, no refinements.
- * - `balanced`: three rounds of refinement, damped.
- * - `best`: GPTQ again with the refined scales, and every group solved again: some eight times the work of `balanced`. In order `stage` it also
- *   makes up for half of the mismatch, for one more forward pass of the original.
+ * - `balanced`: three rounds of refinement; in order `stage` half of the mismatch is made up for, estimated on a part of the calibration set.
+ * - `best`: GPTQ again with the refined scales, and every group solved again: some eight times the work of `balanced`. The mismatch is estimated on
+ *   all of the calibration set.
  *
  * Zero points (asymmetric) cost no disk space in GPTQ files, which store them anyway, but fewer fast inference kernels take them: `best` has
  * them where they gain most, up to 4 bits, the others only at 2 bits, where it does not go without. docs/adr/0015 has the measurements.
@@ -30,13 +30,13 @@ export function recipeOfQuality(
     // What single codes can still gain is lost in the noise above 4 bits.
     ...(bits > 4 && { restarts: 0, groupRounds: 0 }),
     // Half: on other text than the calibration's, all of it costs more than it gains (docs/adr/0019).
-    ...(quality === 'best' && bits <= 4 && order === 'stage' && { mismatch: 0.5 }),
+    ...(quality !== 'fast' && bits <= 4 && order === 'stage' && { mismatch: 0.5 }),
     ...(zeroPoints && { symmetric: false, zeros: 'neighbours' }),
   };
 }
 
 const STEPS: Readonly<Record<Quality, Partial<Recipe>>> = {
   fast: { refinements: 0 },
-  balanced: { refinements: 3, refinementDamping: 0.03 },
-  best: { refinements: 3, refinementDamping: 0.03, restarts: 3, groupRounds: 3 },
+  balanced: { refinements: 3 },
+  best: { refinements: 3, restarts: 3, groupRounds: 3 },
 };

@@ -95,8 +95,15 @@ export const CalibrationSchema = z.strictObject({
    * processor multiplies it, and what these models are trained and served in; its noise of 2⁻⁹ is far below any damping.
    */
   precision: z.enum(['float32', 'bfloat16']).default('bfloat16'),
-  /** Share of every slice that the original model is run on too, where linears make up for a `mismatch`: it is estimated from that part. */
-  originalShare: z.number().positive().max(1).default(1),
+  /**
+   * Share of every slice that the original model is run on too, where linears make up for a `mismatch`: it is estimated from that part.
+   * Quality `best` sets 1.
+   */
+  originalShare: z
+    .number()
+    .positive()
+    .max(1)
+    .default(1 / 16),
 });
 
 export const EvaluationSchema = z.strictObject({
@@ -178,6 +185,7 @@ export function parseQuantizationSpec(input: unknown): QuantizationSpec {
 const QualitySchema = z.object({
   quality: QuantizationSpecSchema.shape.quality,
   order: QuantizationSpecSchema.shape.order,
+  calibration: z.looseObject({}).prefault({}),
   recipe: z.looseObject({ bits: RecipeSchema.shape.bits }).prefault({}),
 });
 
@@ -190,5 +198,6 @@ function withQuality(input: unknown): unknown {
   const recipe: { symmetric?: unknown } = { ...recipeOfQuality(quality, chosen.bits, order), ...fields };
   // GPTQModel reads zero points that others found in the second version of the format only.
   const format = formats ?? (recipe.symmetric === false ? ['gptq_v2'] : undefined);
-  return { ...(input as object), recipe, ...(format !== undefined && { formats: format }) };
+  const calibration = quality === 'best' ? { calibration: { originalShare: 1, ...given.data.calibration } } : {};
+  return { ...(input as object), recipe, ...calibration, ...(format !== undefined && { formats: format }) };
 }

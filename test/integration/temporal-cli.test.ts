@@ -36,8 +36,8 @@ describe("a job steered by Temporal's own tools", () => {
     const output = stack.output('required');
     await start('required', { model, output });
     // Waits for a GPU worker with 128 sequences of calibration text: the defaults.
-    const layer = stack.client.workflow.getHandle('required/layer-0');
-    await until(async () => (await activityEvents(layer)).activities.length > 0);
+    const original = stack.client.workflow.getHandle('required/original-0');
+    await until(async () => (await activityEvents(original)).activities.length > 0);
     const paused = await update('required', 'pause');
     expect(paused.result).toMatchObject({ paused: true, scheme: 'gptq 4 bit g128' });
     const query = await temporal('workflow', 'query', '--workflow-id', 'required', '--type', 'progress');
