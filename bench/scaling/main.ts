@@ -89,13 +89,25 @@ async function measure(point: ScalingPoint, round: number, options: ScalingOptio
     if (options.quality !== null) words.push('--quality', options.quality);
     const files = { stdout: join(place, 'stdout'), stderr: join(place, 'stderr') };
     const loadBefore = loadavg()[0] as number;
-    const usage = await runMeasured({ ...quantloomCommand(words, scratch), ...files });
+    const command = quantloomCommand(words, scratch);
+    const usage = await runMeasured({
+      ...(threads === null ? command : onCores(workers * threads, command)),
+      ...files,
+    });
     const { startedAt, processes: _, ...measured } = usage;
     const date = new Date(startedAt).toISOString();
     return { ...point, round, date, loadBefore, ...measured, split: splitRun(logsIn(scratch), usage) };
   } finally {
     rmSync(place, { recursive: true, force: true });
   }
+}
+
+/** Kept to the first cores: a worker of one thread has helpers, and would have a second core to itself where there is one. */
+function onCores<T extends { readonly command: string; readonly args: readonly string[] }>(
+  count: number,
+  command: T,
+): T {
+  return { ...command, command: 'taskset', args: ['-c', `0-${count - 1}`, command.command, ...command.args] };
 }
 
 main().catch((error: unknown) => {

@@ -41,7 +41,8 @@ How Quantloom's time grows with calibration tokens and with layers, and falls wi
   --samples LIST         calibration samples of the series tokens (default 16,32,64)
   --length TOKENS        per sample (default 512)
   --layers LIST          of the series layers: the model cut so far (default: quarters of it)
-  --workers LIST         of the series workers: so many CPU and GPU workers of one thread (default 1,2)
+  --workers LIST         of the series workers: so many CPU and GPU workers of one thread, on as many cores
+                         (by taskset; default 1,2)
   --fixed-samples N      in the series layers and workers (default 64)
   --fixed-layers N       in the series tokens and workers (default: all)
   --slice-tokens N       calibration tokens per unit of work (default 8192)

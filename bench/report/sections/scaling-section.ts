@@ -80,7 +80,7 @@ function workersOf(runs: readonly ScaledRun[]): string {
       ratio(jobSeconds, job),
     ];
   });
-  return `**Over workers** of one thread each, \`order stage\`:\n\n${markdownTable(
+  return `**Over workers** of one thread each, on as many cores, \`order stage\`:\n\n${markdownTable(
     ['workers', 'whole process s', 'faster', 'the job alone s', 'faster'],
     rows,
     0,
