@@ -8,7 +8,9 @@ import {
   type NodeProto,
   NodeProtoSchema,
   OperatorSetIdProtoSchema,
+  StringStringEntryProtoSchema,
   type TensorProto,
+  TensorProto_DataLocation,
   TensorProto_DataType,
   TensorProtoSchema,
   TensorShapeProto_DimensionSchema,
@@ -20,14 +22,36 @@ import {
 } from 'onnx-buf';
 
 /** RMSNormalization, RotaryEmbedding and Attention are standard operators since this version. */
-const OPSET = 23n;
-const IR_VERSION = 11n;
+const OPSET = 23;
+const IR_VERSION = 11;
 
 /** A `bigint` becomes an INT attribute, a `number` a FLOAT, a `string` a STRING, a list of bigints INTS. */
 export type GraphAttribute = bigint | number | string | readonly bigint[];
 
 /** A dimension: a size, or the name of one that is known when the graph runs. */
 export type Dimension = number | string;
+
+export interface GraphBuilderOptions {
+  /** Version of the standard operators. Default 23. */
+  readonly opset?: number;
+  /** Version of the file format. Default 11. */
+  readonly irVersion?: number;
+}
+
+/** Element types of constants that lie in another file. */
+export const STORED_TYPES = {
+  F32: TensorProto_DataType.FLOAT,
+  F16: TensorProto_DataType.FLOAT16,
+  BF16: TensorProto_DataType.BFLOAT16,
+  U8: TensorProto_DataType.UINT8,
+} as const;
+
+/** Where the bytes of a constant are: a file beside the model's. */
+export interface ExternalBytes {
+  readonly file: string;
+  readonly offset: number;
+  readonly length: number;
+}
 
 /**
  * Writes a small ONNX graph node by node. Values are referred to by name; every method that makes one returns its name.
@@ -38,8 +62,16 @@ export class GraphBuilder {
   readonly #inputs: ValueInfoProto[] = [];
   readonly #outputs: ValueInfoProto[] = [];
   readonly #constants: TensorProto[] = [];
+  readonly #opset: number;
+  readonly #irVersion: number;
 
-  constructor(private readonly name: string) {}
+  constructor(
+    private readonly name: string,
+    { opset = OPSET, irVersion = IR_VERSION }: GraphBuilderOptions = {},
+  ) {
+    this.#opset = opset;
+    this.#irVersion = irVersion;
+  }
 
   /** Declares a graph input. */
   input(name: string, shape: readonly Dimension[], type: 'float' | 'int64' = 'float'): string {
@@ -56,37 +88,78 @@ export class GraphBuilder {
   /** Declares that the value `source` leaves the graph under `name`. */
   output(name: string, source: string, shape: readonly Dimension[]): void {
     this.#outputs.push(valueInfo(name, shape, 'float'));
-    this.#append('Identity', [source], {}, [name]);
+    if (source !== name) this.#append('Identity', [source], {}, [name]);
   }
 
-  /** A list of integers (a shape, axes) that is part of the graph. */
-  integers(values: readonly number[]): string {
-    const name = `integers_${this.#constants.length}`;
-    const int64Data = values.map(BigInt);
+  /** A constant whose bytes lie in another file. */
+  external(
+    name: string,
+    type: keyof typeof STORED_TYPES,
+    shape: readonly number[],
+    { file, offset, length }: ExternalBytes,
+  ): string {
+    const entries = Object.entries({ location: file, offset: String(offset), length: String(length) });
     this.#constants.push(
       create(TensorProtoSchema, {
         name,
-        dataType: TensorProto_DataType.INT64,
-        dims: [BigInt(values.length)],
-        int64Data,
+        dataType: STORED_TYPES[type],
+        dims: shape.map(BigInt),
+        dataLocation: TensorProto_DataLocation.EXTERNAL,
+        externalData: entries.map(([key, value]) => create(StringStringEntryProtoSchema, { key, value })),
       }),
     );
     return name;
   }
 
-  /** Appends a node with one output. An empty string leaves an optional input out. */
+  /** A number that is part of the graph. */
+  scalar(value: number): string {
+    const name = `scalar_${this.#constants.length}`;
+    this.#constants.push(
+      create(TensorProtoSchema, { name, dataType: TensorProto_DataType.FLOAT, dims: [], floatData: [value] }),
+    );
+    return name;
+  }
+
+  /** Converts to another element type. */
+  cast(x: string, type: 'float' | 'int32'): string {
+    const to = type === 'float' ? TensorProto_DataType.FLOAT : TensorProto_DataType.INT32;
+    return this.node('Cast', [x], { to: BigInt(to) });
+  }
+
+  /** A list of integers (a shape, axes) that is part of the graph; a single one, without a list, is a scalar. */
+  integers(values: readonly number[] | number): string {
+    const name = `integers_${this.#constants.length}`;
+    const list = typeof values === 'number' ? [values] : values;
+    this.#constants.push(
+      create(TensorProtoSchema, {
+        name,
+        dataType: TensorProto_DataType.INT64,
+        dims: typeof values === 'number' ? [] : [BigInt(values.length)],
+        int64Data: list.map(BigInt),
+      }),
+    );
+    return name;
+  }
+
+  /**
+   * Appends a node with one output. An empty string leaves an optional input out. An operator that is not standard has its domain before
+   * its name: `com.microsoft.MatMulNBits`.
+   */
   node(operator: string, inputs: readonly string[], attributes: Readonly<Record<string, GraphAttribute>> = {}): string {
     return this.nodes(operator, inputs, attributes, 1)[0] as string;
   }
 
-  /** Appends a node with several outputs. */
+  /** Appends a node with several outputs: how many, or what they are called. An empty string leaves an optional output out. */
   nodes(
     operator: string,
     inputs: readonly string[],
     attributes: Readonly<Record<string, GraphAttribute>>,
-    outputs: number,
+    outputs: number | readonly string[],
   ): readonly string[] {
-    const names = Array.from({ length: outputs }, (_, i) => `${operator}_${this.#nodes.length}_${i}`);
+    const names =
+      typeof outputs === 'number'
+        ? Array.from({ length: outputs }, (_, i) => `${splitOperator(operator).opType}_${this.#nodes.length}_${i}`)
+        : outputs;
     this.#append(operator, inputs, attributes, names);
     return names;
   }
@@ -97,15 +170,18 @@ export class GraphBuilder {
     const nodes: NodeProto[] = [];
     for (const node of [...this.#nodes].reverse()) {
       if (!node.output.some((name) => needed.has(name))) continue;
-      nodes.unshift(node);
-      node.input.forEach((name) => {
-        needed.add(name);
-      });
+      nodes.push(node);
+      for (const name of node.input) if (name !== '') needed.add(name);
     }
+    nodes.reverse();
+    const domains = [...new Set(nodes.map(({ domain }) => domain))].filter((domain) => domain !== '');
     const model = create(ModelProtoSchema, {
-      irVersion: IR_VERSION,
+      irVersion: BigInt(this.#irVersion),
       producerName: 'quantloom',
-      opsetImport: [create(OperatorSetIdProtoSchema, { domain: '', version: OPSET })],
+      opsetImport: [
+        create(OperatorSetIdProtoSchema, { domain: '', version: BigInt(this.#opset) }),
+        ...domains.map((domain) => create(OperatorSetIdProtoSchema, { domain, version: 1n })),
+      ],
       graph: create(GraphProtoSchema, {
         name: this.name,
         node: nodes,
@@ -118,16 +194,27 @@ export class GraphBuilder {
   }
 
   #append(
-    opType: string,
+    operator: string,
     inputs: readonly string[],
     attributes: Readonly<Record<string, GraphAttribute>>,
     outputs: readonly string[],
   ): void {
     const attribute = Object.entries(attributes).map(([name, value]) => attributeOf(name, value));
     this.#nodes.push(
-      create(NodeProtoSchema, { opType, name: outputs[0], input: [...inputs], output: [...outputs], attribute }),
+      create(NodeProtoSchema, {
+        ...splitOperator(operator),
+        name: outputs[0],
+        input: [...inputs],
+        output: [...outputs],
+        attribute,
+      }),
     );
   }
+}
+
+function splitOperator(operator: string): { domain?: string; opType: string } {
+  const dot = operator.lastIndexOf('.');
+  return dot === -1 ? { opType: operator } : { domain: operator.slice(0, dot), opType: operator.slice(dot + 1) };
 }
 
 function attributeOf(name: string, value: GraphAttribute): AttributeProto {
