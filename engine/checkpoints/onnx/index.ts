@@ -1,0 +1,1 @@
+export { exportOnnx, type OnnxExport, type OnnxExportOptions } from './export-onnx';

@@ -1,0 +1,159 @@
+import { type ExternalBytes, type GraphBuilder, STORED_TYPES } from '../../graphs/graph-builder';
+import type { LinearShape } from '../../models/architecture';
+import { bytesOf, decodeFloats } from '../../numbers';
+import { QuantloomError, type Tensor } from '../../spec';
+import type { CheckpointReader } from '../open-checkpoint';
+import type { ExternalData } from './external-data';
+import { nbitsWeight } from './nbits-weight';
+
+/** What a model is written from, tensor by tensor. */
+export type OnnxSource = Pick<CheckpointReader, 'config' | 'has' | 'stored' | 'linear'>;
+
+export interface ModelWeightsOptions {
+  readonly source: OnnxSource;
+  readonly builder: GraphBuilder;
+  readonly data: ExternalData;
+  /** See OnnxExportOptions. */
+  readonly accuracyLevel: number;
+}
+
+/** `y = f(x)`, as nodes of the graph. */
+type Product = (x: string) => string;
+
+/**
+ * Moves weights from a checkpoint to the constants of a graph, one at a time. Loading is asynchronous; what was loaded can be used in the
+ * graph at once.
+ */
+export class ModelWeights {
+  readonly #options: ModelWeightsOptions;
+  readonly #constants = new Map<string, string>();
+  readonly #products = new Map<string, Product>();
+  readonly #ordered = new Map<string, string>();
+
+  constructor(options: ModelWeightsOptions) {
+    this.#options = options;
+  }
+
+  /** A tensor in float32, whatever it is stored in. */
+  constant(name: string): string {
+    const constant = this.#constants.get(name);
+    if (constant !== undefined) return constant;
+    throw new Error(`${name} was not loaded.`);
+  }
+
+  /** `x Wᵀ + b` of a module. */
+  product(module: string, x: string): string {
+    const product = this.#products.get(module);
+    if (product) return product(x);
+    throw new Error(`${module} was not loaded.`);
+  }
+
+  /**
+   * A tensor in the element type that it is stored in, with a conversion where it is used.
+   *
+   * @returns the name of the constant before the conversion, and its shape.
+   * @throws QuantloomError InvalidCheckpoint when there is none, UnsupportedInput for an element type.
+   */
+  async load(name: string): Promise<{ stored: string; shape: readonly number[] }> {
+    const { builder, source } = this.#options;
+    const tensor = await source.stored(name);
+    const type = storedType(name, tensor);
+    builder.external(name, type, tensor.shape, await this.#append(tensor.data));
+    this.#constants.set(name, type === 'F32' ? name : builder.cast(name, 'float'));
+    return { stored: name, shape: tensor.shape };
+  }
+
+  /** A norm's gain or a bias: small enough to stand in float32 whatever it was. @throws QuantloomError InvalidCheckpoint when there is none. */
+  async loadVector(name: string): Promise<void> {
+    if (this.#constants.has(name)) return;
+    const tensor = await this.#options.source.stored(name);
+    await this.loadFloats(name, tensor.shape, decodeFloats(tensor));
+  }
+
+  /** Values that are computed here: `[...shape]` in float32. */
+  async loadFloats(name: string, shape: readonly number[], values: Float32Array): Promise<string> {
+    this.#options.builder.external(name, 'F32', shape, await this.#append(bytesOf(values)));
+    this.#constants.set(name, name);
+    return name;
+  }
+
+  /** A linear, quantized or not, with its bias. `weight`: the tensor of a dense one, where it is not its own (a tied head). */
+  async loadLinear(
+    { name: module, rows, columns, bias, transposed: isTransposed }: LinearShape,
+    weight: string = `${module}.weight`,
+  ): Promise<void> {
+    const isOwn = weight === `${module}.weight`;
+    const quantized = isOwn ? await this.#quantizedProduct(module, rows, columns) : null;
+    const product = quantized ?? (await this.#denseProduct(weight, isTransposed === true));
+    if (bias) await this.loadVector(`${module}.bias`);
+    this.#products.set(module, (x) => {
+      const y = product(x);
+      return bias ? this.#options.builder.node('Add', [y, this.constant(`${module}.bias`)]) : y;
+    });
+  }
+
+  /** `isTransposed`: the file holds Wᵀ. */
+  async #denseProduct(weight: string, isTransposed: boolean): Promise<Product> {
+    if (!this.#constants.has(weight)) await this.load(weight);
+    const { builder } = this.#options;
+    return (x) => {
+      const constant = this.constant(weight);
+      const factor = isTransposed ? constant : builder.node('Transpose', [constant], { perm: [1n, 0n] });
+      return builder.node('MatMul', [x, factor]);
+    };
+  }
+
+  async #quantizedProduct(module: string, rows: number, columns: number): Promise<Product | null> {
+    const { source, builder, accuracyLevel } = this.#options;
+    const linear = await source.linear(module);
+    if (!linear) return null;
+    const { bits, blockSize, weight, scales, zeroPoints, columnOrder } = nbitsWeight(module, linear);
+    const blocks = scales.length / rows;
+    const inputs = [
+      builder.external(
+        `${module}.weight_${bits}bit`,
+        'U8',
+        [rows, blocks, (blockSize * bits) / 8],
+        await this.#append(weight),
+      ),
+      builder.external(`${module}.scales`, 'F32', [rows, blocks], await this.#append(bytesOf(scales))),
+    ];
+    if (zeroPoints) {
+      const shape = [rows, zeroPoints.length / rows];
+      inputs.push(builder.external(`${module}.zero_points`, 'U8', shape, await this.#append(zeroPoints)));
+    }
+    const attributes = {
+      K: BigInt(columns),
+      N: BigInt(rows),
+      bits: BigInt(bits),
+      block_size: BigInt(blockSize),
+      accuracy_level: BigInt(accuracyLevel),
+    };
+    return (x) => builder.node('com.microsoft.MatMulNBits', [this.#inOrder(x, columnOrder), ...inputs], attributes);
+  }
+
+  /** Features of x in the order of the columns; linears with the same input and the same order share it. */
+  #inOrder(x: string, order: Int32Array | null): string {
+    if (!order) return x;
+    const key = `${x} ${order.join()}`;
+    const { builder } = this.#options;
+    const known = this.#ordered.get(key);
+    if (known !== undefined) return known;
+    const ordered = builder.node('Gather', [x, builder.integers(Array.from(order))], { axis: -1n });
+    this.#ordered.set(key, ordered);
+    return ordered;
+  }
+
+  #append(data: Uint8Array): Promise<ExternalBytes> {
+    return this.#options.data.append(data);
+  }
+}
+
+function storedType(name: string, { dtype }: Tensor): 'F32' | 'F16' | 'BF16' {
+  if (dtype !== 'U8' && Object.hasOwn(STORED_TYPES, dtype)) return dtype as 'F32' | 'F16' | 'BF16';
+  throw new QuantloomError(
+    'UnsupportedInput',
+    `${name} is stored in ${dtype}; F32, F16 and BF16 can be written to ONNX.`,
+    { details: { name, dtype } },
+  );
+}
