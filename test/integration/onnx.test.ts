@@ -1,0 +1,114 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { AutoModelForCausalLM, AutoTokenizer, env } from '@huggingface/transformers';
+import { loadTokenizer } from '../../engine/calibration';
+import { type CheckpointReader, openCheckpoint } from '../../engine/checkpoints';
+import { exportOnnx, type OnnxExport } from '../../engine/checkpoints/onnx';
+import { generate } from '../../engine/evaluation';
+import { denseModel, headTensor, readHead, readStages } from '../../engine/evaluation/dense-model';
+import { createDecodeRunner, createHeadRunner, embed } from '../../engine/graphs';
+import type { QuantizationSpecInput } from '../../engine/spec';
+import { openOnnxDecoder } from '../support/onnx-decoder';
+import { relativeDifference } from '../tiny-models';
+
+// Compiled: its loops run in worker threads then.
+const { quantizeDirect } = require('../../dist/engine') as typeof import('../../engine');
+
+const PROMPT = 'The quick brown fox jumps over the lazy dog and';
+const NEW_TOKENS = 24;
+const CALIBRATION = { source: 'demo', samples: 8, sequenceLength: 128 };
+/** Of the spread of the logits: both sides compute with the same weights in float32, and add in orders of their own. */
+const TOLERANCE = 1e-5;
+
+const CASES: readonly [string, Partial<QuantizationSpecInput>, string][] = [
+  ['4 bit', { recipe: { bits: 4, groupSize: 64 } }, 'q4'],
+  ['8 bit, one group a row', { recipe: { bits: 8, groupSize: -1 } }, 'q8'],
+  [
+    '3 bit asymmetric in dynamic act-order',
+    { recipe: { bits: 3, groupSize: 32, symmetric: false, actOrder: 'dynamic' } },
+    'q4',
+  ],
+  [
+    'mixed widths, a layer that is kept, a quantized head',
+    {
+      recipe: { bits: 4, groupSize: 128, symmetric: false },
+      keepHead: false,
+      overrides: [
+        { match: '*.down_proj', bits: 8 },
+        { match: 'model.layers.2.*', skip: true },
+      ],
+    },
+    'q4',
+  ],
+];
+
+describe('a quantized model in ONNX', () => {
+  let directory: string;
+
+  beforeAll(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'quantloom-onnx-'));
+    env.allowRemoteModels = false;
+    env.localModelPath = directory;
+  });
+
+  afterAll(() => rm(directory, { recursive: true, force: true }));
+
+  describe.each(CASES)('%s', (name, changes, dtype) => {
+    const output = name.replaceAll(/\W+/g, '-');
+    let checkpoint: CheckpointReader;
+    let written: OnnxExport;
+    let promptTokens: Int32Array;
+
+    beforeAll(async () => {
+      const quantized = join(directory, `${output}-gptq`);
+      await quantizeDirect({ model: 'demo', output: quantized, calibration: CALIBRATION, quality: 'fast', ...changes });
+      checkpoint = await openCheckpoint(quantized);
+      written = await exportOnnx({ from: checkpoint, to: join(directory, output) });
+      promptTokens = await (await loadTokenizer(quantized)).encode(PROMPT);
+    });
+
+    it('has the logits of the checkpoint: the prompt at once, then token by token with a cache', async () => {
+      const expected = await ownLogits(checkpoint, promptTokens);
+      const decoder = await openOnnxDecoder(written.model);
+      const half = promptTokens.length >> 1;
+      const parts = [promptTokens.slice(0, half), ...Array.from(promptTokens.slice(half), (token) => [token])];
+      const logits: number[] = [];
+      for (const part of parts) logits.push(...(await decoder.advance([[...part]])));
+      await decoder.close();
+      expect(relativeDifference(Float32Array.from(logits), expected)).toBeLessThan(TOLERANCE);
+    });
+
+    it('is found and continued by transformers.js as by generate', async () => {
+      expect(written.dtype).toBe(dtype);
+      const own = await generate({
+        checkpoint,
+        promptTokens,
+        maxNewTokens: NEW_TOKENS,
+        temperature: 0,
+        seed: 0,
+        threads: 1,
+      });
+      const tokenizer = await AutoTokenizer.from_pretrained(output);
+      const model = await AutoModelForCausalLM.from_pretrained(output);
+      const tokens = await model.generate({ ...tokenizer(PROMPT), max_new_tokens: NEW_TOKENS, do_sample: false });
+      await model.dispose();
+      expect((tokens as { tolist(): bigint[][] }).tolist()[0]?.map(Number)).toEqual([...promptTokens, ...own]);
+      expect(basename(written.model)).toBe(dtype === 'q8' ? 'model_quantized.onnx' : 'model_q4.onnx');
+    });
+  });
+});
+
+/** Of every token, by the graphs that `generate` runs. */
+async function ownLogits(checkpoint: CheckpointReader, tokens: Int32Array): Promise<Float32Array> {
+  const model = denseModel(checkpoint);
+  const { architecture, shape, blocks } = model;
+  const stages = blocks.flatMap((block) => block.stages);
+  const weights = await readStages(stages, checkpoint);
+  const embedding = await checkpoint.float(architecture.embedding);
+  const weight = await checkpoint.float(headTensor(model));
+  const common = { architecture: architecture.name, shape, threads: 1 };
+  const decoder = await createDecodeRunner({ ...common, blocks, weights, maxTokens: tokens.length });
+  const head = createHeadRunner({ ...common, weight, ...(await readHead(model)) });
+  return head.logits(await decoder.advance(embed(tokens, embedding)));
+}
