@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { mkdir, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { describeCheckpoint, formatOf, type OutputFile, shardName, writeShardIndex } from '../engine/checkpoints';
+import { assembleCheckpoint, formatOf, type OutputFile, type StoredShard, weightFilesOf } from '../engine/checkpoints';
 import { computationVersions } from '../engine/computation-versions';
 import { type ArtifactRef, type BlockReport, QuantloomError } from '../engine/spec';
 import { readDocument, viewModel } from './model-view';
@@ -35,7 +35,7 @@ export interface AssembleInput {
   readonly job: string;
 }
 
-/** Links the finished layers to checkpoints, in a directory beside the output. Nothing is packed here. */
+/** Puts the finished layers together to checkpoints, in a directory beside the output. Nothing is packed here. */
 export async function assembleCheckpoints(
   input: AssembleInput,
   runtime: ActivityRuntime,
@@ -65,24 +65,20 @@ export async function assembleCheckpoints(
     const directory = place(staging);
     attempt.progress({ directory });
     await makeDirectory(directory);
-    const shards = input.shards.map((formats) => formats[name] as ArtifactRef);
-    const weights = await linkShards(directory, shards, bench, runtime);
-    const index = await writeShardIndex(
-      directory,
-      weights.map((file) => file.name),
-    );
-    const { bitsPerWeight } = await describeCheckpoint(directory, {
+    const manifest = await assembleCheckpoint(directory, {
       plan,
       spec,
       format: formatOf(name),
       reports,
       sourceFiles,
-      weights: [...weights, index],
+      shards: input.shards.map((formats) => storedShard(formats[name] as ArtifactRef, bench, runtime)),
+      signal: attempt.signal,
       calibration,
       versions,
       // What is known of the run is filled in when the checkpoint is published.
       run: { job: input.job, started: new Date(0).toISOString(), seconds: 0, computed: 0, cached: 0 },
     });
+    const weights = weightFilesOf(manifest);
     checkpoints.push({
       format: name,
       directory,
@@ -95,7 +91,7 @@ export async function assembleCheckpoints(
         bytes: weights.reduce((sum, { bytes }) => sum + bytes, 0),
         at: { file: directory, offset: 0 },
       },
-      bitsPerWeight,
+      bitsPerWeight: manifest.bitsPerWeight,
     });
   }
   return { checkpoints };
@@ -109,18 +105,13 @@ async function makeDirectory(directory: string): Promise<void> {
   });
 }
 
-/** Puts every finished layer in its place as a shard. */
-async function linkShards(
-  directory: string,
-  shards: readonly ArtifactRef[],
-  bench: Pick<Bench, 'withArtifacts'>,
-  runtime: ActivityRuntime,
-): Promise<OutputFile[]> {
-  const files: OutputFile[] = [];
-  for (const [position, shard] of shards.entries()) {
-    const name = shardName(position, shards.length);
-    await bench.withArtifacts([shard], () => runtime.store.exportTo(shard.sha256, join(directory, name)));
-    files.push({ name, bytes: shard.bytes, sha256: shard.sha256 });
-  }
-  return files;
+/** A finished layer in the store; one that is lost is packed again. */
+function storedShard(shard: ArtifactRef, bench: Pick<Bench, 'withArtifacts'>, { store }: ActivityRuntime): StoredShard {
+  const { bytes, sha256 } = shard;
+  return {
+    async exportTo(path) {
+      await bench.withArtifacts([shard], () => store.exportTo(sha256, path));
+      return { bytes, sha256 };
+    },
+  };
 }

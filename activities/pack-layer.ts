@@ -1,6 +1,14 @@
-import { formatOf, recordedLinears, type SignedReport, serializeSafetensors } from '../engine/checkpoints';
+import {
+  formatOf,
+  recordedLinears,
+  type SignedReport,
+  type StoredDigests,
+  serializeSafetensors,
+  storedDigests,
+  withStoredDigests,
+} from '../engine/checkpoints';
 import { decodeFloats, encodeFloats } from '../engine/numbers';
-import { parseQuantizedLinear } from '../engine/quantizers';
+import { parseQuantizedLinear, type QuantizedLinear } from '../engine/quantizers';
 import type { ArtifactRef, BlockReport, ModelPlan, QuantizationSpec, Tensor, TensorTable } from '../engine/spec';
 import { dropActivations } from './drop-activations';
 import { readDocument, viewModel } from './model-view';
@@ -10,10 +18,16 @@ import { type Bench, defineStep, type Effort, perform, readingBench, together } 
 import { verifyStoredShard } from './verify-shard';
 
 export interface PackedLayer extends Effort {
-  /** By format: a complete safetensors file, a shard of the checkpoint as it will be published. */
+  /** By format: a complete safetensors file with the block's tensors as the checkpoint will have them. */
   readonly shards: Readonly<Record<string, ArtifactRef>>;
   /** Document: BlockReport; null for the remainder. */
   readonly report: ArtifactRef | null;
+}
+
+interface PackedShard {
+  readonly shard: ArtifactRef;
+  /** Absent: readers of the format get to the last bit what the quantizer meant. */
+  readonly digests?: StoredDigests;
 }
 
 interface PackInput {
@@ -30,18 +44,23 @@ interface PackInput {
 const packStep = defineStep({
   name: 'pack-layer',
   version: 1,
-  run: async ({ format, layout, quantized, kept, dtypes = {} }: PackInput, bench) => {
+  run: async ({ format: name, layout, quantized, kept, dtypes = {} }: PackInput, bench): Promise<PackedShard> => {
+    const format = formatOf(name);
     const tensors = new Map<string, Tensor>();
-    for (const [name, ref] of Object.entries(quantized)) {
-      const linear = parseQuantizedLinear(await bench.read(ref));
-      for (const [tensor, value] of formatOf(format).encodeLinear(name, linear, layout)) tensors.set(tensor, value);
+    const digests: Record<string, string> = {};
+    for (const [module, ref] of Object.entries(quantized)) {
+      const linear: QuantizedLinear = parseQuantizedLinear(await bench.read(ref));
+      for (const [tensor, value] of format.encodeLinear(module, linear, layout)) tensors.set(tensor, value);
+      Object.assign(digests, storedDigests(format, [[module, linear]]));
     }
     for (const [name, ref] of Object.entries(kept)) {
       const tensor = await readTensor(ref, bench);
       const dtype = dtypes[name];
-      tensors.set(name, dtype ? { ...tensor, dtype, data: encodeFloats(decodeFloats(tensor), dtype) } : tensor);
+      const written = dtype ? { ...tensor, dtype, data: encodeFloats(decodeFloats(tensor), dtype) } : tensor;
+      tensors.set(name, format.encodeKept?.(written) ?? written);
     }
-    return { shard: await bench.write('layer', serializeSafetensors(tensors)) };
+    const shard = await bench.write('layer', serializeSafetensors(tensors));
+    return Object.keys(digests).length > 0 ? { shard, digests } : { shard };
   },
 });
 
@@ -83,8 +102,7 @@ export async function packLayer(
   );
   const dtypes = dtypesToWrite(kept, plan);
   const planned = plan.blocks.flatMap((block) => block.stages.flatMap((stage) => stage.linears));
-  const reports = await readReports(input.reports, runtime, attempt);
-  const linears = recordedLinears(reports);
+  let reports: readonly SignedReport[] = await readReports(input.reports, runtime, attempt);
   const shards: Record<string, ArtifactRef> = {};
   const efforts: Effort[] = [];
   for (const format of plan.spec.formats) {
@@ -95,8 +113,12 @@ export async function packLayer(
       runtime,
       attempt,
     );
-    const { shard } = packed;
+    const { shard, digests } = packed;
     shards[format] = shard;
+    reports = withStoredDigests(reports, format, digests);
+    const linears = recordedLinears(
+      reports.map((report) => ({ ...report, weightSha256: digests?.[report.name] ?? report.weightSha256 })),
+    );
     efforts.push(packed, await verifyStoredShard({ shard, format, layout, linears }, runtime, attempt));
   }
   const report = await storeReport(input, reports, plan.blocks, runtime);

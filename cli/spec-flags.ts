@@ -117,7 +117,7 @@ export const SPEC_FLAGS: readonly SpecFlag[] = [
   },
   {
     flags: '--format <list>',
-    description: 'checkpoint formats: gptq, gptq_v2, compressed-tensors, or several with commas',
+    description: 'checkpoint formats: gptq, gptq_v2, compressed-tensors, gguf, or several with commas',
     path: ['formats'],
     parse: commaList,
   },

@@ -1,7 +1,8 @@
 import type { QuantizedLinear } from '../quantizers/quantized-linear';
-import type { LinearPlan, QuantizationSpec, Tensor } from '../spec';
+import type { LinearPlan, ModelPlan, QuantizationSpec, Tensor } from '../spec';
 import type { LinearStorage } from './linear-storage';
 import type { Manifest } from './manifest';
+import type { WeightContainer } from './weight-container';
 
 export type FormatName = QuantizationSpec['formats'][number];
 
@@ -25,11 +26,17 @@ export interface CheckpointFormat {
   /** How its linears lie in the files: what reads and verifies them. */
   readonly storage: LinearStorage;
 
+  /** The files that hold the weights. */
+  readonly container: WeightContainer;
+
   /** The smallest zero point that the format can store; quantizers keep to it when they are asymmetric. */
   readonly smallestZero: 0 | 1;
 
   /** Why this linear cannot be written, and what to do; null when it can (or is kept in 16 bit). */
   refuse(linear: LinearPlan): string | null;
+
+  /** Checks what a model needs beside its linears. Absent: nothing. @throws QuantloomError saying what cannot be written, and what to do. */
+  requireWritable?(plan: ModelPlan): Promise<void>;
 
   /**
    * The variant that the whole checkpoint is written in: it follows from all linears together, and every `encodeLinear` of the
@@ -37,8 +44,17 @@ export interface CheckpointFormat {
    */
   layout(linears: readonly LinearPlan[]): string;
 
+  /** A tensor that is not quantized as it is stored. Absent: as the source has it. */
+  encodeKept?(tensor: Tensor): Tensor;
+
   /**
-   * The tensors that replace `<name>.weight`, by name, in the order in which they are written. A bias stays what it was.
+   * SHA-256 of the weight that readers get, as `weightSha256`, where it is not to the last bit what the quantizer meant; null: it is.
+   * Absent: it always is.
+   */
+  storedWeightSha256?(linear: QuantizedLinear): string | null;
+
+  /**
+   * The tensors that replace `<name>.weight` in a shard, by name, in the order in which they are written. A bias stays what it was.
    *
    * @throws QuantloomError UnsupportedInput when a value cannot be stored (naming the group, the value and the limit).
    */

@@ -1,14 +1,16 @@
 import { QuantloomError } from '../spec';
 import { compressedTensors } from './compressed-tensors/compressed-tensors-format';
 import type { CheckpointFormat, FormatName } from './format';
+import { gguf } from './gguf/gguf-format';
 import { gptq, gptqV2 } from './gptq/gptq-format';
-import type { LinearDescription, LinearStorage } from './linear-storage';
+import type { StoredLinears } from './weight-container';
 
 /** Every format that can be written. */
 export const CHECKPOINT_FORMATS: Readonly<Record<FormatName, CheckpointFormat>> = {
   gptq,
   gptq_v2: gptqV2,
   'compressed-tensors': compressedTensors,
+  gguf,
 };
 
 /** The smallest zero point that every one of these formats can store. */
@@ -26,13 +28,6 @@ export function formatOf(name: string): CheckpointFormat {
   );
 }
 
-/** How the linears of a checkpoint are stored. */
-export interface StoredLinears extends LinearDescription {
-  readonly storage: LinearStorage;
-  /** Variant of the format. */
-  readonly layout: string;
-}
-
 /**
  * What a config.json says of its model's linears, in whichever format; null when the model is dense.
  *
@@ -41,9 +36,12 @@ export interface StoredLinears extends LinearDescription {
 export function storedLinears(config: Readonly<Record<string, unknown>>): StoredLinears | null {
   const raw = config.quantization_config as Record<string, unknown> | null | undefined;
   if (!raw) return null;
-  const storages = [...new Set(Object.values(CHECKPOINT_FORMATS).map((format) => format.storage))];
+  const storages = [...new Set(Object.values(CHECKPOINT_FORMATS).map((format) => format.storage))].filter(
+    ({ describe }) => describe,
+  );
   const storage = storages.find(({ method }) => method === raw.quant_method);
-  if (!storage) {
+  const described = storage?.describe?.(raw);
+  if (!storage || !described) {
     const known = storages.map(({ method }) => `"${method}"`);
     throw new QuantloomError(
       'UnsupportedInput',
@@ -51,5 +49,5 @@ export function storedLinears(config: Readonly<Record<string, unknown>>): Stored
       { details: { quantMethod: raw.quant_method } },
     );
   }
-  return { storage, describedBy: 'config.json says', ...storage.describe(raw) };
+  return { storage, describedBy: 'config.json says', ...described };
 }

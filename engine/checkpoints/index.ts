@@ -1,11 +1,12 @@
-export { createManifest, type ManifestInput } from './create-manifest';
-export { dequantizeLinear, weightSha256 } from './dequantize-linear';
 export {
+  assembleCheckpoint,
   type CheckpointDescription,
   completeManifest,
-  describeCheckpoint,
   type SignedReport,
-} from './describe-checkpoint';
+  weightFilesOf,
+} from './assemble-checkpoint';
+export { createManifest, type ManifestInput } from './create-manifest';
+export { dequantizeLinear, weightSha256 } from './dequantize-linear';
 export type { CheckpointContext, CheckpointFormat, FormatName } from './format';
 export { CHECKPOINT_FORMATS, formatOf, smallestZeroOf } from './formats';
 export { MANIFEST_FILE, type Manifest, ManifestSchema, parseManifest, serializeManifest } from './manifest';
@@ -26,7 +27,8 @@ export {
   serializeSafetensors,
 } from './safetensors';
 export { type CheckpointShard, shardsOfCheckpoint } from './shards-of-checkpoint';
+export { type StoredDigests, storedDigests, withStoredDigests } from './stored-digests';
 export type { VerificationCheck } from './verification/check';
 export { requireVerified, type VerificationResult, verifyCheckpoint } from './verify-checkpoint';
 export { requireShardVerified, type ShardDescription, type ShardVerification, verifyShard } from './verify-shard';
-export { shardName, writeShardIndex } from './write-shard-index';
+export type { StoredShard } from './weight-container';

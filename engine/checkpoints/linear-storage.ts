@@ -1,5 +1,5 @@
 import type { QuantizedLinear } from '../quantizers/quantized-linear';
-import type { Tensor } from '../spec';
+import type { FloatTensor, Tensor } from '../spec';
 import type { RawLinear } from './verification/raw-linear';
 import type { StoredTensors } from './verification/stored-tensors';
 
@@ -9,7 +9,7 @@ export interface LinearSettings {
   /** Columns per group; -1: one group. */
   readonly groupSize: number;
   readonly symmetric: boolean;
-  /** Variant of the format, as `CheckpointFormat.layout` names it. */
+  /** Variant of the format, as `CheckpointFormat.layout` names it, or what this linear is stored as in it. */
   readonly layout: string;
 }
 
@@ -44,20 +44,23 @@ export interface ExpectedTensor {
  * written only share one.
  */
 export interface LinearStorage {
-  /** `quant_method` of the quantization_config. */
+  /** `quant_method` of the quantization_config, or what takes its place. */
   readonly method: string;
 
   /** The last parts of the names of a linear's tensors. A module that has the first is stored quantized. */
   readonly parts: readonly [string, ...string[]];
 
   /**
-   * What a quantization_config says: the variant of the format, and how each linear is stored.
+   * What a quantization_config says: the variant of the format, and how each linear is stored. Absent where the files themselves say it.
    *
    * @throws QuantloomError UnsupportedInput for what cannot be read, InvalidCheckpoint for a field that makes no sense.
    */
-  describe(
+  describe?(
     config: Readonly<Record<string, unknown>>,
   ): Pick<LinearDescription, 'settingsOf'> & { readonly layout: string };
+
+  /** How a linear that was quantized with this recipe is stored. Default: with the settings that the recipe has. */
+  settingsFor?(recipe: Omit<LinearSettings, 'layout'>): LinearSettings;
 
   /** `[rows, columns]` of a linear, from the shapes of its tensors by part. */
   shape(settings: LinearSettings, shapeOf: (part: string) => readonly number[]): readonly [number, number];
@@ -65,16 +68,29 @@ export interface LinearStorage {
   /** The tensors that a linear of this shape has, by part. */
   tensors(settings: LinearSettings, shape: readonly [number, number]): Readonly<Record<string, ExpectedTensor>>;
 
-  /** @throws QuantloomError InvalidCheckpoint naming the tensor, what it is and what it should be. */
-  read(module: string, source: LinearSource): Promise<QuantizedLinear>;
+  /** The codes; absent where what is stored need not be codes, scales and zero points. @throws as `float`. */
+  read?(module: string, source: LinearSource): Promise<QuantizedLinear>;
+
+  /** `[rows, columns]`, dequantized. @throws QuantloomError InvalidCheckpoint naming the tensor, what it is and what it should be. */
+  float(module: string, source: LinearSource): Promise<FloatTensor>;
 
   /**
    * The same for verification: by code that is shared neither with `encodeLinear` nor with `read`. It takes sizes from the tensors alone;
    * what is said of them has to agree.
    *
+   * @returns null for a variant that only other producers write, and that has no second decoder.
    * @throws Error saying what does not.
    */
-  readRaw(module: string, stored: StoredTensors, description: LinearDescription): Promise<RawLinear>;
+  readRaw(module: string, stored: StoredTensors, description: LinearDescription): Promise<RawLinear | null>;
+}
+
+/** How a linear of a recipe is stored in a variant of a format. */
+export function settingsFor(
+  storage: LinearStorage,
+  { bits, groupSize, symmetric }: Omit<LinearSettings, 'layout'>,
+  layout: string,
+): LinearSettings {
+  return storage.settingsFor?.({ bits, groupSize, symmetric }) ?? { bits, groupSize, symmetric, layout };
 }
 
 /** Modules that are stored quantized, by the names of tensors. */

@@ -1,17 +1,23 @@
 import type { CheckpointContext } from './format';
 
+type ConfigContext = Pick<CheckpointContext, 'sourceConfig' | 'linears'>;
+
 /** The config.json of a quantized model: that of the source, with this quantization_config. */
 export function quantizedModelConfig(
-  { sourceConfig, linears }: Pick<CheckpointContext, 'sourceConfig' | 'linears'>,
+  context: ConfigContext,
   quantizationConfig: Readonly<Record<string, unknown>>,
 ): Record<string, unknown> {
+  return { ...writtenModelConfig(context), quantization_config: quantizationConfig };
+}
+
+/** The same without a word about quantization. */
+export function writtenModelConfig({ sourceConfig, linears }: ConfigContext): Record<string, unknown> {
   const { quantization_config: _, ...source } = sourceConfig;
   const headQuantized = linears.some(({ name, recipe }) => isHead(name) && recipe !== null);
   return {
     ...source,
     // A head with weights of its own is no longer the embedding.
     ...(headQuantized ? { tie_word_embeddings: false } : {}),
-    quantization_config: quantizationConfig,
   };
 }
 

@@ -1,21 +1,20 @@
-import { access, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { bytesOf, decodeFloats } from '../numbers';
 import type { QuantizedLinear } from '../quantizers/quantized-linear';
-import { type FloatTensor, QuantloomError, type SourceTensor, type Tensor } from '../spec';
-import { dequantizeLinear } from './dequantize-linear';
+import { type FloatTensor, QuantloomError, type Tensor } from '../spec';
+import { containerAt } from './container-at';
 import { storedLinears } from './formats';
-import { partNames, quantizedModules } from './linear-storage';
-import { readTensor } from './safetensors';
-import { readWeightFiles } from './weight-files';
+import { type LinearSource, partNames, quantizedModules } from './linear-storage';
+import type { StoredLinears } from './weight-container';
 
 /** A checkpoint as the dense model that it stands for. Nothing is kept: memory is bounded by the tensor that is read. */
 export interface CheckpointReader {
   readonly directory: string;
   /** config.json. */
   readonly config: Readonly<Record<string, unknown>>;
-  /** `dense`, or the `quant_method` of a quantized one. */
+  /** `dense`, or how the linears of a quantized one are stored: its `quant_method`, or `gguf`. */
   readonly kind: string;
+  /** How its linears are stored; null: it is dense. */
+  readonly linears: StoredLinears | null;
   /** Bytes of the weight files. */
   readonly weightBytes: number;
   /** Names of the tensors that the dense model would have, sorted: `<module>.weight` stands for the tensors that a quantized one has. */
@@ -29,19 +28,20 @@ export interface CheckpointReader {
   float(name: string): Promise<FloatTensor>;
   /** The tensor as it lies in the file, or in float32 when it is stored quantized. @throws QuantloomError InvalidCheckpoint. */
   stored(name: string): Promise<Tensor>;
-  /** The quantized weight of a module (a name without `.weight`), or null when it is dense. */
+  /** The quantized weight of a module (a name without `.weight`); null when it is dense, or no grid of codes, scales and zero points. */
   linear(module: string): Promise<QuantizedLinear | null>;
 }
 
 /**
- * Opens a directory of safetensors, dense or in a format that can be written (any producer's): reads config.json and the headers, no weights.
+ * Opens a checkpoint, dense or in a format that can be written (any producer's): reads its configuration and the headers, no weights.
  *
+ * @param directory a directory of safetensors or with one GGUF file, or such a file.
  * @throws QuantloomError InvalidCheckpoint, UnsupportedInput for another quantization method.
  */
 export async function openCheckpoint(directory: string): Promise<CheckpointReader> {
-  const config = await readConfig(directory);
-  const stored = storedLinears(config);
-  const { tensors, files } = await readWeightFiles(directory);
+  const model = await (await containerAt(directory)).open(directory);
+  const { config, tensors } = model;
+  const stored = model.linears ?? storedLinears(config);
   const quantized = new Set(stored ? quantizedModules(stored.storage, tensors.keys()) : []);
   const parts = stored ? partNames(stored.storage, [...quantized]) : new Set<string>();
   const names = [
@@ -58,24 +58,24 @@ export async function openCheckpoint(directory: string): Promise<CheckpointReade
     if (settings) return settings;
     throw invalid(`${module} is stored quantized, but quantization_config says that it is not.`);
   };
-  const linear = async (module: string): Promise<QuantizedLinear | null> => {
-    if (!stored || !quantized.has(module)) return null;
-    const read = async (name: string) => {
-      const tensor = tensors.get(name);
-      return tensor ? readTensor(directory, tensor) : null;
-    };
-    return stored.storage.read(module, { where: directory, settings: settingsOf(module), read });
-  };
+  const sourceOf = (module: string): LinearSource => ({
+    where: directory,
+    settings: settingsOf(module),
+    read: async (name) => (tensors.has(name) ? model.read(name) : null),
+  });
+  const dequantized = (module: string) => (stored as StoredLinears).storage.float(module, sourceOf(module));
 
   return {
     directory,
     config,
     kind: stored?.storage.method ?? 'dense',
-    weightBytes: [...files.values()].reduce((sum, bytes) => sum + bytes, 0),
+    linears: stored,
+    weightBytes: model.weightBytes,
     names: () => names,
     has: (name) => moduleOf(name) !== null || (tensors.has(name) && !parts.has(name)),
     quantized: (name) => moduleOf(name) !== null,
-    linear,
+    linear: async (module) =>
+      stored && quantized.has(module) ? ((await stored.storage.read?.(module, sourceOf(module))) ?? null) : null,
 
     shape(name) {
       const module = moduleOf(name);
@@ -85,20 +85,24 @@ export async function openCheckpoint(directory: string): Promise<CheckpointReade
 
     async float(name) {
       const module = moduleOf(name);
-      if (module !== null) return dequantizeLinear((await linear(module)) as QuantizedLinear);
-      const tensor = await readTensor(directory, tensorNamed(name));
+      if (module !== null) return dequantized(module);
+      tensorNamed(name);
+      const tensor = await model.read(name);
       return { shape: tensor.shape, data: decodeFloats(tensor) };
     },
 
     async stored(name) {
       const module = moduleOf(name);
-      if (module === null) return readTensor(directory, tensorNamed(name));
-      const { shape, data } = dequantizeLinear((await linear(module)) as QuantizedLinear);
+      if (module === null) {
+        tensorNamed(name);
+        return model.read(name);
+      }
+      const { shape, data } = await dequantized(module);
       return { dtype: 'F32', shape, data: bytesOf(data) };
     },
   };
 
-  function tensorNamed(name: string): SourceTensor {
+  function tensorNamed(name: string): { readonly shape: readonly number[] } {
     const tensor = tensors.get(name);
     if (tensor) return tensor;
     throw invalid(`there is no tensor ${name} among ${tensors.size}.`);
@@ -107,27 +111,4 @@ export async function openCheckpoint(directory: string): Promise<CheckpointReade
   function invalid(message: string): QuantloomError {
     return new QuantloomError('InvalidCheckpoint', `${directory}: ${message}`, { details: { directory } });
   }
-}
-
-/** config.json; AutoGPTQ's first versions put the quantization_config into a file of its own. */
-async function readConfig(directory: string): Promise<Readonly<Record<string, unknown>>> {
-  const config = await readObject(join(directory, 'config.json'));
-  if (config.quantization_config) return config;
-  const own = join(directory, 'quantize_config.json');
-  const exists = await access(own).then(
-    () => true,
-    () => false,
-  );
-  return exists ? { ...config, quantization_config: { quant_method: 'gptq', ...(await readObject(own)) } } : config;
-}
-
-async function readObject(path: string): Promise<Readonly<Record<string, unknown>>> {
-  try {
-    const config: unknown = JSON.parse(await readFile(path, 'utf8'));
-    if (typeof config === 'object' && config !== null && !Array.isArray(config))
-      return config as Record<string, unknown>;
-  } catch (cause) {
-    throw new QuantloomError('InvalidCheckpoint', `${path} cannot be read: ${(cause as Error).message}`, { cause });
-  }
-  throw new QuantloomError('InvalidCheckpoint', `${path} is not a JSON object.`);
 }

@@ -17,14 +17,15 @@ export interface CheckpointShard {
 }
 
 /**
- * The weight files of a checkpoint that has a manifest; reads their headers only.
+ * The weight files of a checkpoint that has a manifest, where these are shards; none where they are not. Reads their headers only.
  *
  * @throws QuantloomError InvalidCheckpoint.
  */
 export async function shardsOfCheckpoint(directory: string): Promise<CheckpointShard[]> {
   const { files, format, layout, linears } = parseManifest(await readFile(join(directory, MANIFEST_FILE), 'utf8'));
+  const { storage, container } = formatOf(format);
+  if (!container.filesAreShards) return [];
   const { tensors, files: weightFiles } = await readWeightFiles(directory);
-  const { storage } = formatOf(format);
   return files
     .filter(({ name }) => weightFiles.has(name))
     .map((file) => {

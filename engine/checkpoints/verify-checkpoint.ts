@@ -1,19 +1,20 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type StoredLinears, storedLinears } from './formats';
+import { containerAt } from './container-at';
 import { MANIFEST_FILE, type Manifest, parseManifest } from './manifest';
 import { type CheckpointReader, openCheckpoint } from './open-checkpoint';
 import { CheckRecord, type VerificationCheck } from './verification/check';
 import { checkCensus } from './verification/check-census';
 import { checkDense } from './verification/check-dense';
-import { checkFiles, checkHeaders, type TensorPlaces } from './verification/check-files';
+import { checkFiles } from './verification/check-files';
 import { checkLinears } from './verification/check-linears';
 import { requirePassed } from './verification/require-passed';
-import { TensorsOfDirectory } from './verification/tensors-of-directory';
+import type { StoredTensors } from './verification/stored-tensors';
+import type { StoredLinears } from './weight-container';
 
 export interface VerificationResult {
   readonly directory: string;
-  /** `dense`, the `quant_method` of a quantized one, or `unreadable`. */
+  /** `dense`, how the linears of a quantized one are stored (`CheckpointReader.kind`), or `unreadable`. */
   readonly kind: string;
   /** False when any check has a finding. */
   readonly passed: boolean;
@@ -24,7 +25,7 @@ export interface VerificationResult {
 
 export interface VerificationOptions {
   readonly signal?: AbortSignal;
-  /** false: no value is looked at, since `verifyShard` has verified the files that the manifest names. Default true. */
+  /** false: no value of files that are shards is looked at, since `verifyShard` has verified them. Default true. */
   readonly values?: boolean;
 }
 
@@ -45,15 +46,22 @@ export async function verifyCheckpoint(
   const checks: CheckRecord[] = [opening];
   let kind = 'unreadable';
   try {
-    checks.push(await checkFiles(directory, manifest, signal));
-    const { check, places } = await checkHeaders(directory);
-    checks.push(check);
-    const reader = await openCheckpoint(directory);
-    const linears = storedLinears(reader.config);
-    kind = reader.kind;
-    opening.checked++;
-    checks.push(checkCensus(reader.config, linears, places, manifest));
-    if (values) checks.push(...(await checkValues({ reader, linears, places, manifest, signal })));
+    const container = await containerAt(directory);
+    checks.push(await checkFiles(directory, manifest, container.holdsWeights, signal));
+    const { check, stored } = await container.inspect(directory);
+    try {
+      checks.push(check);
+      const reader = await openCheckpoint(directory);
+      const { linears } = reader;
+      kind = reader.kind;
+      opening.checked++;
+      checks.push(checkCensus(reader.config, linears, stored.tensors, manifest));
+      if (values || !container.filesAreShards) {
+        checks.push(...(await checkValues({ reader, linears, stored, manifest, signal })));
+      }
+    } finally {
+      await stored.close();
+    }
   } catch (error) {
     if (signal?.aborted) throw error;
     opening.find((error as Error).message);
@@ -79,27 +87,22 @@ export function requireVerified(result: VerificationResult): void {
 interface OpenedCheckpoint {
   readonly reader: CheckpointReader;
   readonly linears: StoredLinears | null;
-  readonly places: TensorPlaces;
+  readonly stored: StoredTensors;
   readonly manifest: Manifest | null;
   readonly signal: AbortSignal | undefined;
 }
 
-async function checkValues({ reader, linears, places, manifest, signal }: OpenedCheckpoint): Promise<CheckRecord[]> {
-  const stored = new TensorsOfDirectory(reader.directory, places);
-  try {
-    const dense = () => checkDense(stored, linears?.storage ?? null, signal);
-    if (!linears) return [await dense()];
-    const witnesses = {
-      ...linears,
-      weightOf: async (module: string) => (await reader.float(`${module}.weight`)).data,
-      meantSha256: (module: string) => manifest?.linears[module]?.weightSha256 ?? null,
-    };
-    const checks = await checkLinears(stored, witnesses, signal);
-    noteUnrecorded(manifest, checks.meaning);
-    return [...Object.values(checks), await dense()];
-  } finally {
-    await stored.close();
-  }
+async function checkValues({ reader, linears, stored, manifest, signal }: OpenedCheckpoint): Promise<CheckRecord[]> {
+  const dense = () => checkDense(stored, linears?.storage ?? null, signal);
+  if (!linears) return [await dense()];
+  const witnesses = {
+    ...linears,
+    weightOf: async (module: string) => (await reader.float(`${module}.weight`)).data,
+    meantSha256: (module: string) => manifest?.linears[module]?.weightSha256 ?? null,
+  };
+  const checks = await checkLinears(stored, witnesses, signal);
+  noteUnrecorded(manifest, checks.meaning);
+  return [...Object.values(checks), await dense()];
 }
 
 function noteUnrecorded(manifest: Manifest | null, check: CheckRecord): void {

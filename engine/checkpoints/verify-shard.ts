@@ -1,7 +1,6 @@
 import type { Tensor } from '../spec';
-import { dequantizeLinear } from './dequantize-linear';
 import { formatOf } from './formats';
-import { type LinearSettings, quantizedModules } from './linear-storage';
+import { type LinearSettings, quantizedModules, settingsFor } from './linear-storage';
 import type { RecordedLinear } from './recorded-linears';
 import { parseSafetensors } from './safetensors';
 import { CheckRecord, type VerificationCheck } from './verification/check';
@@ -50,7 +49,7 @@ export async function verifyShard(
     opening.checked++;
     const settingsOf = (module: string) => {
       const recorded = linears[module];
-      return recorded ? { ...recorded, layout } : null;
+      return recorded ? settingsFor(storage, recorded, layout) : null;
     };
     const read = async (tensor: string): Promise<Tensor | null> => tensors.get(tensor) ?? null;
     const witnesses = {
@@ -59,7 +58,7 @@ export async function verifyShard(
       settingsOf,
       weightOf: async (module: string) => {
         const settings = settingsOf(module) as LinearSettings;
-        return dequantizeLinear(await storage.read(module, { where: name, settings, read })).data;
+        return (await storage.float(module, { where: name, settings, read })).data;
       },
       meantSha256: (module: string) => linears[module]?.weightSha256 ?? null,
     };

@@ -9,17 +9,17 @@ import {
   sampleSequences,
 } from '../calibration';
 import {
+  assembleCheckpoint,
   type CheckpointFormat,
   completeManifest,
-  describeCheckpoint,
   describeFile,
   formatOf,
-  type OutputFile,
   publishDirectory,
+  type SignedReport,
   serializeSafetensors,
-  shardName,
   smallestZeroOf,
-  writeShardIndex,
+  storedDigests,
+  withStoredDigests,
 } from '../checkpoints';
 import { computationVersions } from '../computation-versions';
 import { planModel } from '../planning';
@@ -160,7 +160,7 @@ async function write(
   plan: ModelPlan,
   spec: QuantizationSpec,
   blocks: readonly FinishedBlock[],
-  known: Pick<Parameters<typeof describeCheckpoint>[1], 'reports' | 'sourceFiles' | 'calibration'>,
+  known: Pick<Parameters<typeof assembleCheckpoint>[1], 'reports' | 'sourceFiles' | 'calibration'>,
 ): Promise<Record<string, string>> {
   const output = resolve(spec.output);
   const staging = join(dirname(output), `.${basename(output)}.quantloom-direct-${process.pid}`);
@@ -173,26 +173,28 @@ async function write(
       const directory = place(staging);
       await mkdir(directory, { recursive: true });
       const layout = format.layout(plan.blocks.flatMap(({ stages }) => stages.flatMap(({ linears }) => linears)));
-      const weights: OutputFile[] = [];
-      for (const [position, block] of blocks.entries()) {
-        const content = serializeSafetensors(await tensorsOf(model, block, format, layout));
-        const file = describeFile(shardName(position, blocks.length), content);
-        await writeFile(join(directory, file.name), content);
-        weights.push(file);
-      }
-      const index = await writeShardIndex(
-        directory,
-        weights.map((file) => file.name),
-      );
+      const shards = blocks.map((block) => ({
+        async exportTo(path: string) {
+          const content = serializeSafetensors(await tensorsOf(model, block, format, layout));
+          await writeFile(path, content);
+          return describeFile(basename(path), content);
+        },
+      }));
+      const digests = blocks.map(({ quantized }) => storedDigests(format, quantized));
+      const reports = known.reports.map((report, index) => ({
+        ...report,
+        linears: withStoredDigests(report.linears as readonly SignedReport[], name, digests[index]),
+      }));
       const versions = await computationVersions();
-      await describeCheckpoint(directory, {
+      await assembleCheckpoint(directory, {
         plan,
         spec,
         format,
-        weights: [...weights, index],
+        shards,
         versions,
         run,
         ...known,
+        reports,
       });
       await completeManifest(directory, { perplexity: null, run, sourceBytes: plan.sourceBytes });
       outputs[name] = place(output);
@@ -216,7 +218,9 @@ async function tensorsOf(
     for (const [name, tensor] of format.encodeLinear(module, linear, layout)) tensors.set(name, tensor);
   }
   for (const name of names) {
-    if (!quantized.has(name.replace(/\.weight$/, ''))) tensors.set(name, await model.tensor(name));
+    if (quantized.has(name.replace(/\.weight$/, ''))) continue;
+    const tensor = await model.tensor(name);
+    tensors.set(name, format.encodeKept?.(tensor) ?? tensor);
   }
   return tensors;
 }

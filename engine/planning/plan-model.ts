@@ -1,4 +1,5 @@
 import { planSlices } from '../calibration';
+import { formatOf } from '../checkpoints';
 import { ARCHITECTURES, architectureOf, residualEnd } from '../models';
 import type { Architecture, Block, ModelShape } from '../models/architecture';
 import { openModelDirectory, resolveModelDirectory, type SourceDirectory } from '../sources';
@@ -46,6 +47,9 @@ export async function planModel(
   if (understood !== null) {
     if (isDense) checkTensors({ ...understood, tensors: source.tensors }, findings);
     check(spec, plan, understood, findings);
+    for (const format of spec.formats) {
+      await findings.attempt(`format ${format}`, () => formatOf(format).requireWritable?.(plan));
+    }
   }
   if (understood !== null) checkRotation(spec, plan, understood, findings);
   warnOfIdleMismatch(spec, findings);

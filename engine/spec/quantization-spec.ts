@@ -117,7 +117,7 @@ export const EvaluationSchema = z.strictObject({
   original: z.boolean().default(true),
 });
 
-export const FORMATS = ['gptq', 'gptq_v2', 'compressed-tensors'] as const;
+export const FORMATS = ['gptq', 'gptq_v2', 'compressed-tensors', 'gguf'] as const;
 
 /**
  * The whole input of a job: one JSON object, which can be pasted into Temporal's "Start Workflow". Only `model` and `output` are required.

@@ -1,5 +1,6 @@
 import type { CheckpointFormat } from '../format';
 import { quantizedModelConfig } from '../model-config';
+import { safetensorsContainer } from '../safetensors-container';
 import { compressedTensorsStorage } from './compressed-tensors-storage';
 import { encodeLinear } from './encode-linear';
 import { groupsOf, PACK_QUANTIZED } from './layout';
@@ -13,6 +14,7 @@ const SHAPE_BITS = 2 * 64;
 export const compressedTensors: CheckpointFormat = {
   name: 'compressed-tensors',
   storage: compressedTensorsStorage,
+  container: safetensorsContainer,
   smallestZero: 0,
   layout: () => PACK_QUANTIZED,
   refuse,

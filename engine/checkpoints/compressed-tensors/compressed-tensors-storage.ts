@@ -1,11 +1,12 @@
-import type { LinearStorage } from '../linear-storage';
+import { dequantizeLinear } from '../dequantize-linear';
+import type { ExpectedTensor, LinearStorage } from '../linear-storage';
 import { readLinear } from './decode-linear';
 import { groupsOf, PACK_QUANTIZED, wordsOf } from './layout';
 import { readRawLinear } from './raw-linear';
 import { readConfig } from './read-config';
 
 /** compressed-tensors of every producer, as far as it is pack-quantized: integer weights, activations as they are. */
-export const compressedTensorsStorage: LinearStorage = {
+export const compressedTensorsStorage = {
   method: 'compressed-tensors',
   parts: ['weight_packed', 'weight_scale', 'weight_zero_point', 'weight_shape', 'weight_g_idx'],
 
@@ -16,7 +17,7 @@ export const compressedTensorsStorage: LinearStorage = {
     return [rows, (words * 32) / bits];
   },
 
-  tensors({ bits, groupSize, symmetric }, [rows, columns]) {
+  tensors({ bits, groupSize, symmetric }, [rows, columns]): Readonly<Record<string, ExpectedTensor>> {
     const groups = groupsOf(columns, groupSize);
     return {
       weight_packed: { shape: [rows, wordsOf(columns, bits)], dtypes: ['I32'] },
@@ -28,5 +29,6 @@ export const compressedTensorsStorage: LinearStorage = {
   },
 
   read: readLinear,
+  float: async (module, source) => dequantizeLinear(await readLinear(module, source)),
   readRaw: readRawLinear,
-};
+} satisfies LinearStorage;

@@ -53,7 +53,7 @@ export function gridBlockType(grid: Grid, columns: number): { type: GridBlockTyp
  * bits, else off by at most 2⁻¹¹ of it, which is zero / 2048 steps of the grid.
  *
  * @returns blocks row after row, and whether they are lossless.
- * @throws QuantloomError UnsupportedInput naming what does not fit: grid, order of columns, or a code of Q8_0 at -128.
+ * @throws QuantloomError UnsupportedInput naming what does not fit: grid or order of columns.
  */
 export function encodeLinearBlocks(
   name: string,
@@ -79,14 +79,7 @@ export function encodeLinearBlocks(
     const zero = linear.zeros[group] as number;
     writeHalf(blocks, at, scale);
     for (let i = 0; i < SIZE; i++) codes[i] = linear.codes[first + i] as number;
-    if (PACKERS[found.type](codes, blocks, at, scale, zero)) continue;
-    lossless = false;
-    if (found.type !== 'Q8_0') continue;
-    const column = (first % columns) + codes.indexOf(0);
-    throw refused(
-      name,
-      `the code at row ${row}, column ${column} is 0, 128 below its zero point; Q8_0 goes down to -127`,
-    );
+    if (!PACKERS[found.type](codes, blocks, at, scale, zero)) lossless = false;
   }
   return { type: found.type, blocks, lossless };
 }
@@ -106,13 +99,9 @@ const PACKERS: Readonly<Record<GridBlockTypeName, Packer>> = {
     return true;
   },
   Q8_0(found, blocks, at, _, zero) {
-    let fits = true;
-    for (let i = 0; i < SIZE; i++) {
-      const value = (found[i] as number) - zero;
-      if (value < -127) fits = false;
-      blocks[at + 2 + i] = value;
-    }
-    return fits;
+    // -128 too, which ggml's own encoder never writes: its products are sums in 32 bits, in which it fits.
+    for (let i = 0; i < SIZE; i++) blocks[at + 2 + i] = (found[i] as number) - zero;
+    return true;
   },
   Q4_1(found, blocks, at, scale, zero) {
     for (let j = 0; j < 16; j++) blocks[at + 4 + j] = (found[j] as number) | ((found[j + 16] as number) << 4);

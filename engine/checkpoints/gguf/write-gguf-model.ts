@@ -1,9 +1,6 @@
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { architectureOf } from '../../models';
 import { decodeFloats } from '../../numbers';
 import type { SourceDirectory } from '../../sources';
-import { readJsonObject } from '../../sources/read-json-object';
 import { elementCount, type SourceTensor } from '../../spec';
 import type { OutputFile } from '../output-file';
 import { readTensor } from '../safetensors';
@@ -15,10 +12,9 @@ import { type FileType, generalMetadata } from './models/general-metadata';
 import { ggufArchitectureOf } from './models/gguf-architectures';
 import { type GgufTensorPlan, planGgufTensors } from './models/plan-gguf-tensors';
 import { reorderRows } from './models/rotary-row-order';
+import { readTokenizerSource } from './tokenizer/read-tokenizer-source';
 import { tokenizerMetadata } from './tokenizer/tokenizer-metadata';
-import type { TokenizerSource } from './tokenizer/tokenizer-source';
 
-const MAX_JSON_BYTES = 128 * 1024 * 1024;
 /** Weights of a matrix that are encoded at once. */
 const WEIGHTS_AT_ONCE = 1 << 22;
 
@@ -47,7 +43,7 @@ export async function writeGgufModel(options: WriteGgufModelOptions): Promise<Ou
   const architecture = ggufArchitectureOf(model.name);
   const tensors = Object.values(source.tensors);
   const plans = planGgufTensors({ architecture, shape, tensors, typeOf });
-  const tokenizer = await readTokenizer(source, shape.vocabularySize);
+  const tokenizer = await readTokenizerSource({ ...source, vocabularySize: shape.vocabularySize });
   const planned = new Map(plans.map((plan) => [plan.name, plan]));
   const extra = architecture.extraTensors(shape);
   return writeGguf({
@@ -90,19 +86,4 @@ function reorderFloats(values: Float32Array, order: Int32Array): Float32Array {
   return new Float32Array(
     reorderRows(new Uint8Array(values.buffer, values.byteOffset, values.byteLength), order).buffer,
   );
-}
-
-async function readTokenizer(source: SourceDirectory, vocabularySize: number): Promise<TokenizerSource> {
-  const { directory, companions, config } = source;
-  const json = (file: string) => readJsonObject(join(directory, file), MAX_JSON_BYTES);
-  const has = (file: string) => companions.includes(file);
-  return {
-    tokenizer: await json('tokenizer.json'),
-    tokenizerConfig: has('tokenizer_config.json') ? await json('tokenizer_config.json') : {},
-    modelConfig: config,
-    chatTemplate: has('chat_template.jinja')
-      ? await readFile(join(directory, 'chat_template.jinja'), 'utf8')
-      : undefined,
-    vocabularySize,
-  };
 }

@@ -2,6 +2,7 @@ import type { LinearPlan } from '../../spec';
 import type { CheckpointContext, CheckpointFormat } from '../format';
 import { quantizedModelConfig } from '../model-config';
 import { CODES_PER_BLOCK } from '../pack-words';
+import { safetensorsContainer } from '../safetensors-container';
 import { encodeLinear } from './encode-linear';
 import { gptqStorage } from './gptq-storage';
 import type { GptqLayout } from './layout';
@@ -21,6 +22,7 @@ function gptqFormat(name: 'gptq' | 'gptq_v2'): CheckpointFormat {
   return {
     name,
     storage: gptqStorage,
+    container: safetensorsContainer,
     smallestZero: name === 'gptq' ? 1 : 0,
     layout,
     refuse,

@@ -1,5 +1,6 @@
 import type { QuantizedLinear } from '../../quantizers/quantized-linear';
 import { QuantloomError, type Tensor } from '../../spec';
+import { dequantizeLinear } from '../dequantize-linear';
 import type { LinearSource, LinearStorage } from '../linear-storage';
 import { isHead } from '../model-config';
 import { decodeLinear, type GptqTensors } from './decode-linear';
@@ -37,6 +38,7 @@ export const gptqStorage: LinearStorage = {
   },
 
   read: readLinear,
+  float: async (module, source) => dequantizeLinear(await readLinear(module, source)),
   readRaw: readRawLinear,
 };
 

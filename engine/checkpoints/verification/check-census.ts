@@ -1,10 +1,10 @@
 import { architectureOf } from '../../models';
 import { QuantloomError } from '../../spec';
-import type { StoredLinears } from '../formats';
-import type { ExpectedTensor } from '../linear-storage';
+import { type ExpectedTensor, settingsFor } from '../linear-storage';
 import type { Manifest } from '../manifest';
+import type { StoredLinears } from '../weight-container';
 import { CheckRecord } from './check';
-import type { TensorPlaces } from './check-files';
+import type { StoredTensors } from './stored-tensors';
 
 const DENSE_DTYPES = ['F16', 'BF16', 'F32'];
 
@@ -15,7 +15,7 @@ const DENSE_DTYPES = ['F16', 'BF16', 'F32'];
 export function checkCensus(
   config: Readonly<Record<string, unknown>>,
   linears: StoredLinears | null,
-  places: TensorPlaces,
+  places: StoredTensors['tensors'],
   manifest: Manifest | null,
 ): CheckRecord {
   const check = new CheckRecord('tensors are those that config.json implies', 'tensor');
@@ -41,7 +41,7 @@ export function checkCensus(
 function expectedTensors(
   config: Readonly<Record<string, unknown>>,
   linears: StoredLinears | null,
-  places: TensorPlaces,
+  places: StoredTensors['tensors'],
   check: CheckRecord,
 ): Map<string, ExpectedTensor> | null {
   const expected = new Map<string, ExpectedTensor>();
@@ -55,7 +55,14 @@ function expectedTensors(
     // Some producers store a tied head all the same.
     if (shape.tiedHead && places.has(architecture.head))
       dense(architecture.head, [shape.vocabularySize, shape.hiddenSize]);
-    const modules = blocks.flatMap(({ stages }) => stages.flatMap(({ captures }) => captures));
+    const modules: { name: string; rows: number; columns: number }[] = blocks.flatMap(({ stages }) =>
+      stages.flatMap(({ captures }) => captures),
+    );
+    // Some producers quantize the embedding too.
+    const embedding = architecture.embedding.replace(/\.weight$/, '');
+    if (linears && places.has(`${embedding}.${linears.storage.parts[0]}`)) {
+      modules.push({ name: embedding, rows: shape.vocabularySize, columns: shape.hiddenSize });
+    }
     for (const { name: module, rows, columns } of modules) {
       const settings = linears && expected.has(`${module}.weight`) ? linears.settingsOf(module) : null;
       if (!linears || !settings) continue;
@@ -82,7 +89,8 @@ function checkLinearsOfManifest(manifest: Manifest, linears: StoredLinears | nul
   for (const [name, { recipe }] of Object.entries(manifest.linears)) {
     const settings = linears?.settingsOf(name) ?? null;
     const stored = settings && { bits: settings.bits, groupSize: settings.groupSize, symmetric: settings.symmetric };
-    const meant = recipe && { bits: recipe.bits, groupSize: recipe.groupSize, symmetric: recipe.symmetric };
+    const written = recipe && linears ? settingsFor(linears.storage, recipe, manifest.layout) : recipe;
+    const meant = written && { bits: written.bits, groupSize: written.groupSize, symmetric: written.symmetric };
     check.expect(
       JSON.stringify(stored) === JSON.stringify(meant),
       () => `${name}: config.json says ${JSON.stringify(stored)}, the manifest ${JSON.stringify(meant)}`,

@@ -15,6 +15,7 @@ const INDEX = 'model.safetensors.index.json';
 export async function checkFiles(
   directory: string,
   manifest: Manifest | null,
+  holdsWeights: (file: string) => boolean,
   signal?: AbortSignal,
 ): Promise<CheckRecord> {
   const check = new CheckRecord('files are those of the manifest', 'file');
@@ -41,7 +42,7 @@ export async function checkFiles(
   }
   const known = new Set(manifest.files.map(({ name }) => name));
   for (const name of await readdir(directory)) {
-    if (name.endsWith('.safetensors') && !known.has(name)) check.find(`${name}: not in the manifest`);
+    if (holdsWeights(name) && !known.has(name)) check.find(`${name}: not in the manifest`);
   }
   return check;
 }

@@ -17,10 +17,10 @@ export function checkGroups(module: string, { groups }: RawLinear, check: CheckR
 
 /** @returns how many are subnormal float16. */
 export function checkScales(module: string, { scales }: RawLinear, check: CheckRecord): number {
-  const { part, dtype, values, where } = scales;
+  const { part, dtype, values, where, signed } = scales;
   let subnormal = 0;
   values.forEach((scale, at) => {
-    check.expect(scale > 0 && Number.isFinite(scale), () => `${module}.${part}: ${scale} in ${where(at)}`);
+    check.expect((signed || scale > 0) && Number.isFinite(scale), () => `${module}.${part}: ${scale} in ${where(at)}`);
     if (dtype === 'F16' && scale > 0 && scale < SMALLEST_NORMAL_FLOAT16) subnormal++;
   });
   return subnormal;

@@ -12,8 +12,8 @@ export interface RawParameters<Values> {
 export interface RawLinear {
   readonly rows: number;
   readonly columns: number;
-  /** Positive numbers. */
-  readonly scales: RawParameters<Float32Array> & { readonly dtype: string };
+  /** Positive numbers, but where the format has signs. */
+  readonly scales: RawParameters<Float32Array> & { readonly dtype: string; readonly signed?: true };
   /** Zero points of the file, `offset` less than the codes that they stand for. null: it has none. */
   readonly zeros:
     | (RawParameters<Uint8Array> & { readonly offset: 0 | 1; readonly bits: number; readonly symmetric: boolean })

@@ -39,6 +39,8 @@ export interface GeneralMetadata {
   readonly fileType: FileType;
   readonly license?: string;
   readonly tags?: readonly string[];
+  /** Who quantized it, and with which version. */
+  readonly quantizedBy?: string;
 }
 
 /** The keys that every model has. */
@@ -49,6 +51,7 @@ export function generalMetadata(general: GeneralMetadata): GgufMetadata {
     ['general.name', text(general.name)],
     ...(general.license === undefined ? [] : [['general.license', text(general.license)] as const]),
     ...(general.tags === undefined ? [] : [['general.tags', texts(general.tags)] as const]),
+    ...(general.quantizedBy === undefined ? [] : [['general.quantized_by', text(general.quantizedBy)] as const]),
     ['general.file_type', uint32(FILE_TYPES[general.fileType])],
     ['general.quantization_version', uint32(QUANTIZATION_VERSION)],
   ]);

@@ -2,14 +2,18 @@ import { copyFile, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { BlockReport, LinearPlan, LinearReport, ModelPlan, QuantizationSpec } from '../spec';
 import { createManifest, type ManifestInput } from './create-manifest';
-import type { CheckpointFormat } from './format';
+import type { CheckpointFormat, FormatName } from './format';
+import { formatOf } from './formats';
 import { MANIFEST_FILE, type Manifest, parseManifest, serializeManifest } from './manifest';
 import { modelCard } from './model-card';
-import { describeFile, type OutputFile, writeText } from './output-file';
+import { describeFile, writeText } from './output-file';
+import type { StoredShard } from './weight-container';
 
 /** A report with the digest of the dequantized weight (`weightSha256`): what every reader of the checkpoint has to get. */
 export interface SignedReport extends LinearReport {
   readonly weightSha256: string;
+  /** The same of formats that do not hold it to the last bit. */
+  readonly weightSha256In?: Readonly<Partial<Record<FormatName, string>>>;
 }
 
 export interface CheckpointDescription extends Pick<ManifestInput, 'calibration' | 'versions' | 'run'> {
@@ -19,20 +23,21 @@ export interface CheckpointDescription extends Pick<ManifestInput, 'calibration'
   readonly reports: readonly BlockReport[];
   /** Files of the source, by name. */
   readonly sourceFiles: Readonly<Record<string, { readonly sha256: string; readonly bytes: number }>>;
-  /** The shards and their index, which lie in the directory already. */
-  readonly weights: readonly OutputFile[];
+  /** One per block of the plan, in its order, then one with what no block owns. */
+  readonly shards: readonly StoredShard[];
+  readonly signal?: AbortSignal;
 }
 
-/** Writes everything beside the weights: configuration, tokenizer, and the manifest, which is returned. */
-export async function describeCheckpoint(directory: string, description: CheckpointDescription): Promise<Manifest> {
-  const { plan, spec, format, reports, sourceFiles, calibration, versions, run } = description;
+/** Puts a checkpoint together: weights, configuration, tokenizer, and the manifest, which is returned. */
+export async function assembleCheckpoint(directory: string, description: CheckpointDescription): Promise<Manifest> {
+  const { plan, spec, format, reports, sourceFiles, calibration, versions, run, shards, signal } = description;
   const planned = plan.blocks.flatMap((block) => block.stages.flatMap((stage) => stage.linears));
   const linears = withoutSkipped(plan, reports);
   const layout = format.layout(planned);
   const quantloom = versions.quantloom as string;
   const context = { sourceConfig: plan.config, linears, layout, order: spec.order, version: quantloom };
 
-  const files = [...description.weights];
+  const files = await format.container.assemble({ directory, shards, plan, context, signal });
   files.push(await writeText(directory, 'config.json', `${JSON.stringify(format.config(context), null, 2)}\n`));
   for (const [name, text] of format.files(context)) files.push(await writeText(directory, name, text));
   for (const name of plan.companions) {
@@ -41,7 +46,9 @@ export async function describeCheckpoint(directory: string, description: Checkpo
   }
 
   const signed = reports.flatMap((report) => report.linears as readonly SignedReport[]);
-  const signatures = new Map(signed.map(({ name, weightSha256 }) => [name, weightSha256]));
+  const signatures = new Map(
+    signed.map(({ name, weightSha256, weightSha256In }) => [name, weightSha256In?.[format.name] ?? weightSha256]),
+  );
   const manifest = createManifest({
     quantloom,
     format: format.name,
@@ -82,8 +89,7 @@ export async function completeManifest(
   const path = join(directory, MANIFEST_FILE);
   const described = parseManifest(await readFile(path, 'utf8'));
   const manifest: Manifest = { ...described, perplexity, run: { ...described.run, ...run } };
-  const weights = manifest.files.filter(({ name }) => name.endsWith('.safetensors'));
-  const weightBytes = weights.reduce((sum, { bytes }) => sum + bytes, 0);
+  const weightBytes = weightFilesOf(manifest).reduce((sum, { bytes }) => sum + bytes, 0);
   const card = await writeText(
     directory,
     'README.md',
@@ -92,6 +98,12 @@ export async function completeManifest(
   const files = [...manifest.files.filter(({ name }) => name !== card.name), card];
   files.sort((a, b) => (a.name < b.name ? -1 : 1));
   await writeFile(path, serializeManifest({ ...manifest, files }));
+}
+
+/** The files that hold the weights, in their order. */
+export function weightFilesOf({ files, format }: Pick<Manifest, 'files' | 'format'>): Manifest['files'] {
+  const { container } = formatOf(format);
+  return files.filter(({ name }) => container.holdsWeights(name));
 }
 
 /** As planned, but for the blocks that the operator chose to keep in 16 bit. */

@@ -1,0 +1,100 @@
+import { rm } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { bytesOf } from '../../numbers';
+import type { SourceTensor, Tensor } from '../../spec';
+import { writtenModelConfig } from '../model-config';
+import type { OutputFile } from '../output-file';
+import { readSafetensorsHeader, readTensor } from '../safetensors';
+import type { Assembly, StoredShard } from '../weight-container';
+import { text } from './container/gguf-value';
+import type { GgufTensor } from './container/layout-gguf';
+import { writeGguf } from './container/write-gguf';
+import { BLOCKS } from './gguf-storage';
+import { fileTypeOf } from './models/file-type-of';
+import { generalMetadata } from './models/general-metadata';
+import { ggufTensorsOf } from './models/gguf-tensors-of';
+import type { GgufTensorPlan } from './models/plan-gguf-tensors';
+import { reorderRows } from './models/rotary-row-order';
+import { readTokenizerSource } from './tokenizer/read-tokenizer-source';
+import { tokenizerMetadata } from './tokenizer/tokenizer-metadata';
+
+export const GGUF_FILE = 'model.gguf';
+const SHARD_FILE = '.shard.safetensors';
+
+/**
+ * Writes the one file of a GGUF checkpoint: what the header says follows from the plan, the tensors are copied from the shards, with the
+ * rows of q and k in GGUF's order. Memory is bounded by two copies of one tensor, the disk beside the file by one shard.
+ *
+ * @throws QuantloomError UnsupportedInput, UnsupportedArchitecture, InvalidModel, OutputExists, OutputUnwritable; what `exportTo` throws.
+ */
+export async function assembleGguf({ directory, shards, plan, context, signal }: Assembly): Promise<OutputFile[]> {
+  const { linears, version } = context;
+  const config = writtenModelConfig(context);
+  const { architecture, shape, tensors, shardOf } = ggufTensorsOf({ plan, linears, config });
+  const { vocabularySize } = shape;
+  const tokenizer = await readTokenizerSource({ ...plan, config, vocabularySize });
+  const extra = architecture.extraTensors(shape);
+  const planned = new Map(tensors.map((tensor) => [tensor.name, tensor]));
+  const quantized = new Set(linears.filter(({ recipe }) => recipe).map(({ name }) => `${name}.weight`));
+  const opened = new OpenedShard(directory, shards);
+  try {
+    const file = await writeGguf({
+      path: join(directory, GGUF_FILE),
+      metadata: new Map([
+        ...generalMetadata({
+          architecture: architecture.name,
+          name: basename(plan.directory),
+          fileType: fileTypeOf(tensors),
+          quantizedBy: `Quantloom ${version}`,
+        }),
+        ['quantloom.version', text(version)],
+        ...architecture.metadata(shape),
+        ...tokenizerMetadata(tokenizer),
+      ]),
+      tensors,
+      async *read({ name }: GgufTensor) {
+        signal?.throwIfAborted();
+        const { source, rowOrder } = planned.get(name) as GgufTensorPlan;
+        if (source === null) {
+          yield bytesOf(extra.get(name) as Float32Array);
+          return;
+        }
+        const stored = quantized.has(source) ? source.replace(/weight$/, BLOCKS) : source;
+        const { data } = await opened.read(shardOf.get(source) as number, stored);
+        yield rowOrder === null ? data : reorderRows(data, rowOrder);
+      },
+    });
+    return [file];
+  } finally {
+    await opened.close();
+  }
+}
+
+/** One shard at a time, beside the output. */
+class OpenedShard {
+  private position = -1;
+  private tensors: ReadonlyMap<string, SourceTensor> = new Map();
+
+  constructor(
+    private readonly directory: string,
+    private readonly shards: readonly StoredShard[],
+  ) {}
+
+  async read(position: number, name: string): Promise<Tensor> {
+    if (position !== this.position) await this.open(position);
+    return readTensor(this.directory, this.tensors.get(name) as SourceTensor);
+  }
+
+  async close(): Promise<void> {
+    await rm(join(this.directory, SHARD_FILE), { force: true });
+  }
+
+  private async open(position: number): Promise<void> {
+    await this.close();
+    const path = join(this.directory, SHARD_FILE);
+    await (this.shards[position] as StoredShard).exportTo(path);
+    const { tensors } = await readSafetensorsHeader(path, 'InvalidCheckpoint');
+    this.tensors = new Map([...tensors].map(([name, place]) => [name, { name, file: SHARD_FILE, ...place }]));
+    this.position = position;
+  }
+}

@@ -1,0 +1,75 @@
+import { architectureOf, type ModelShape } from '../../../models';
+import { type LinearPlan, type ModelPlan, QuantloomError, type SourceTensor } from '../../../spec';
+import type { BlockTypeName } from '../blocks/block-type';
+import { gridBlockType } from '../linear-blocks';
+import type { GgufArchitecture } from './gguf-architecture';
+import { ggufArchitectureOf } from './gguf-architectures';
+import { type GgufTensorPlan, planGgufTensors } from './plan-gguf-tensors';
+
+export interface GgufTensors {
+  readonly architecture: GgufArchitecture;
+  readonly shape: ModelShape;
+  /** In the order of the shards. */
+  readonly tensors: readonly GgufTensorPlan[];
+  /** By the names of the source: which shard holds it. */
+  readonly shardOf: ReadonlyMap<string, number>;
+}
+
+/** What a matrix that is not quantized may be stored as: what it is. */
+const KEPT_TYPES: readonly string[] = ['F32', 'F16', 'BF16'] satisfies BlockTypeName[];
+
+/**
+ * The tensors of a planned model's file.
+ *
+ * @param linears of the plan, as they are written.
+ * @param config of the model that is written.
+ * @throws QuantloomError UnsupportedArchitecture, UnsupportedInput naming a tensor.
+ */
+export function ggufTensorsOf({
+  plan,
+  linears,
+  config,
+}: {
+  readonly plan: Pick<ModelPlan, 'blocks' | 'remainder' | 'tensors'>;
+  readonly linears: readonly LinearPlan[];
+  readonly config: Readonly<Record<string, unknown>>;
+}): GgufTensors {
+  const model = architectureOf(config, (name) => name in plan.tensors);
+  const shape = model.shape(config);
+  const architecture = ggufArchitectureOf(model.name);
+  const quantized = new Map<string, LinearPlan>();
+  for (const linear of linears) if (linear.recipe) quantized.set(`${linear.name}.weight`, linear);
+  const shardOf = new Map<string, number>();
+  for (const [position, { tensors, stages }] of plan.blocks.entries()) {
+    for (const { name } of stages.flatMap((stage) => stage.linears)) {
+      if (quantized.has(`${name}.weight`)) shardOf.set(`${name}.weight`, position);
+    }
+    for (const name of tensors) shardOf.set(name, position);
+  }
+  for (const name of plan.remainder) shardOf.set(name, plan.blocks.length);
+  const shapeOf = (name: string) => {
+    const linear = quantized.get(name);
+    return linear ? [linear.rows, linear.columns] : (plan.tensors[name] as SourceTensor).shape;
+  };
+  return {
+    architecture,
+    shape,
+    shardOf,
+    tensors: planGgufTensors({
+      architecture,
+      shape,
+      tensors: [...shardOf.keys()].map((name) => ({ name, shape: shapeOf(name) })),
+      typeOf: (name) => typeOf(name, quantized.get(name), plan.tensors[name]?.dtype),
+    }),
+  };
+}
+
+function typeOf(name: string, linear: LinearPlan | undefined, dtype: string | undefined): BlockTypeName {
+  if (linear?.recipe) {
+    const found = gridBlockType(linear.recipe, linear.columns);
+    if ('type' in found) return found.type;
+    throw new QuantloomError('UnsupportedInput', `${name} cannot be stored in GGUF: ${found.refusal}.`);
+  }
+  if (dtype && KEPT_TYPES.includes(dtype)) return dtype as BlockTypeName;
+  throw new QuantloomError('UnsupportedInput', `${name} is ${dtype}; GGUF holds ${KEPT_TYPES.join(', ')}.`);
+}

@@ -1,0 +1,83 @@
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { architectureOf } from '../../models';
+import { readJsonObject } from '../../sources/read-json-object';
+import type { DType, Tensor } from '../../spec';
+import type { StoredLinears, StoredModel } from '../weight-container';
+import { blockSettings } from './block-settings';
+import type { BlockTypeName } from './blocks/block-type';
+import { BLOCK_TYPES } from './blocks/block-types';
+import type { PlacedTensor } from './container/layout-gguf';
+import { readGgufHeader, readGgufTensor } from './container/read-gguf';
+import { ggufFileAt } from './gguf-file-at';
+import { BLOCKS, ggufStorage } from './gguf-storage';
+import { configOfMetadata } from './models/config-of-metadata';
+import { ggufArchitectureOf } from './models/gguf-architectures';
+import { invertRowOrder, reorderRows, rotaryRowOrder } from './models/rotary-row-order';
+import { sourceTensorName } from './models/tensor-names';
+
+const MAX_CONFIG_BYTES = 16_000_000;
+const PLAIN: readonly string[] = ['F32', 'F16', 'BF16'] satisfies BlockTypeName[];
+
+/**
+ * Opens a GGUF file of any producer under the names of safetensors, rows in their order. What the model is follows from config.json
+ * beside it, else from its header; its linears are what their blocks are.
+ *
+ * @throws QuantloomError InvalidModel, InvalidCheckpoint, UnsupportedArchitecture, UnsupportedInput.
+ */
+export async function openGguf(path: string): Promise<StoredModel> {
+  const { file, directory } = await ggufFileAt(path);
+  const header = await readGgufHeader(file);
+  const config =
+    (await readConfig(join(directory, 'config.json'))) ?? configOfMetadata(header.metadata, header.tensors);
+  const model = architectureOf(config);
+  const architecture = ggufArchitectureOf(model.name);
+  const shape = model.shape(config);
+
+  const places = new Map<string, PlacedTensor>();
+  const tensors = new Map<string, { readonly dtype: DType; readonly shape: readonly number[] }>();
+  for (const tensor of header.tensors.values()) {
+    const source = sourceTensorName(architecture, tensor.name);
+    // What only GGUF has, as rotary factors, follows from the configuration.
+    if (source === null) continue;
+    const plain = PLAIN.includes(tensor.type);
+    const name = plain ? source : source.replace(/weight$/, BLOCKS);
+    places.set(name, tensor);
+    tensors.set(name, {
+      dtype: plain ? (tensor.type as DType) : 'U8',
+      shape: plain ? tensor.shape : [tensor.shape[0] as number, tensor.bytes / (tensor.shape[0] as number)],
+    });
+  }
+  const linears: StoredLinears = {
+    storage: ggufStorage,
+    layout: 'gguf',
+    describedBy: 'the header says',
+    settingsOf(module) {
+      const type = places.get(`${module}.${BLOCKS}`)?.type;
+      return type ? blockSettings(BLOCK_TYPES[type]) : null;
+    },
+  };
+  const quantized = [...tensors.values()].some(({ dtype }) => dtype === 'U8');
+
+  return {
+    config,
+    tensors,
+    ...(quantized && { linears }),
+    weightBytes: (await stat(file)).size,
+    async read(name): Promise<Tensor> {
+      const data = await readGgufTensor(file, places.get(name) as PlacedTensor);
+      const { dtype, shape: size } = tensors.get(name) as { dtype: DType; shape: readonly number[] };
+      const heads = architecture.permutedHeads(name.replace(/\.[^.]*$/, ''), shape);
+      if (heads === 0) return { dtype, shape: size, data };
+      const order = invertRowOrder(rotaryRowOrder(size[0] as number, heads));
+      return { dtype, shape: size, data: reorderRows(data, order) };
+    },
+  };
+}
+
+/** null: there is none. A quantization_config would be of other files. */
+async function readConfig(path: string): Promise<Record<string, unknown> | null> {
+  if (!(await stat(path).catch(() => null))) return null;
+  const { quantization_config: _, ...config } = await readJsonObject(path, MAX_CONFIG_BYTES);
+  return config;
+}
