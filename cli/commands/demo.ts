@@ -116,7 +116,7 @@ async function runDemoJob(
 async function continueText({ settings, signal }: Invocation, directory: string): Promise<string> {
   const threads = settings.threads ?? availableParallelism();
   const { text } = await continuation({
-    directory,
+    checkpoint: directory,
     prompt: PROMPT,
     maxNewTokens: NEW_TOKENS,
     temperature: 0.7,

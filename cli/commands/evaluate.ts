@@ -6,7 +6,7 @@ import { perplexity, readEvaluationText } from '../../engine/evaluation';
 import type { CommandDefinition } from '../command';
 import { EXIT } from '../exit-codes';
 import { wholeNumber } from '../flag-values';
-import { modelDirectory } from '../model-argument';
+import { checkpointPath } from '../model-argument';
 
 /** Needs no server. */
 export const evaluate: CommandDefinition = {
@@ -19,21 +19,21 @@ export const evaluate: CommandDefinition = {
   },
 
   async run({ args, flags, settings, workingDirectory, output, signal }) {
-    const directory = modelDirectory(args[0] as string, workingDirectory);
+    const { checkpoint, directory } = checkpointPath(args[0] as string, workingDirectory);
     const text = flags.text as string;
     const { documents, sha256 } = await readEvaluationText(text === 'demo' ? text : resolve(workingDirectory, text));
     const most = flags.maxTokens as number;
     const tokens = await encodeDocuments(await loadTokenizer(directory), documents, { most });
     const context = flags.context as number;
     const result = await perplexity({
-      checkpoint: await openCheckpoint(directory),
+      checkpoint: await openCheckpoint(checkpoint),
       tokens,
       context,
       threads: settings.threads ?? availableParallelism(),
       signal,
     });
     output.result(
-      { model: directory, textSha256: sha256, context, ...result },
+      { model: checkpoint, textSha256: sha256, context, ...result },
       `perplexity ${result.perplexity.toFixed(4)} over ${result.tokens} tokens, context ${context}`,
     );
     return EXIT.done;

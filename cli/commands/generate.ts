@@ -5,10 +5,12 @@ import { generate as generateTokens } from '../../engine/evaluation';
 import type { CommandDefinition } from '../command';
 import { EXIT } from '../exit-codes';
 import { realNumber, wholeNumber } from '../flag-values';
-import { modelDirectory } from '../model-argument';
+import { checkpointPath } from '../model-argument';
 
 export interface ContinuationOptions {
-  readonly directory: string;
+  readonly checkpoint: string;
+  /** Of the tokenizer. Default: the checkpoint's. */
+  readonly directory?: string;
   readonly prompt: string;
   readonly maxNewTokens: number;
   /** 0: always the most likely token. */
@@ -20,11 +22,11 @@ export interface ContinuationOptions {
 
 /** Continues a prompt by a dense or quantized checkpoint. @returns the new text. */
 export async function continuation(options: ContinuationOptions): Promise<{ text: string; tokens: number }> {
-  const { directory, prompt, ...sampling } = options;
+  const { checkpoint, directory = checkpoint, prompt, ...sampling } = options;
   const tokenizer = await loadTokenizer(directory);
   const tokens = await generateTokens({
     ...sampling,
-    checkpoint: await openCheckpoint(directory),
+    checkpoint: await openCheckpoint(checkpoint),
     promptTokens: await tokenizer.encode(prompt),
     stopTokens: tokenizer.endOfText === null ? [] : [tokenizer.endOfText],
   });
@@ -45,7 +47,7 @@ export const generate: CommandDefinition = {
   async run({ args, flags, settings, workingDirectory, output, signal }) {
     const prompt = flags.prompt as string;
     const { text, tokens } = await continuation({
-      directory: modelDirectory(args[0] as string, workingDirectory),
+      ...checkpointPath(args[0] as string, workingDirectory),
       prompt,
       maxNewTokens: flags.maxNewTokens as number,
       temperature: flags.temperature as number,

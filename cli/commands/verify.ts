@@ -9,10 +9,10 @@ import { EXIT } from '../exit-codes';
 export const verify: CommandDefinition = {
   async run({ args, workingDirectory, output, signal }) {
     const directory = resolve(workingDirectory, args[0] as string);
-    if (!statSync(directory, { throwIfNoEntry: false })?.isDirectory()) {
+    if (!/\.gguf$/i.test(directory) && !statSync(directory, { throwIfNoEntry: false })?.isDirectory()) {
       throw new QuantloomError(
         'InvalidCheckpoint',
-        `${directory} is not a directory. Give the directory of a checkpoint.`,
+        `${directory} is not a directory. Give the directory of a checkpoint, or a GGUF file.`,
       );
     }
     const result = await verifyCheckpoint(directory, { signal });

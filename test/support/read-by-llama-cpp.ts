@@ -37,18 +37,23 @@ export async function readByLlamaCpp(type: BlockTypeName, fileType: FileType): P
     const path = join(directory, `${type}.gguf`);
     const source = await openModelDirectory(DEMO_MODEL);
     await writeGgufModel({ source, path, name: 'demo', fileType, typeOf: () => type });
-    const script = join(packageRoot(), 'test', 'support', 'llama-cpp.mjs');
-    const input = JSON.stringify({ text: await demoText(), tokens: TOKENS, words: WORDS });
-    const output = await new Promise<string>((resolve, reject) => {
-      const child = execFile(process.execPath, [script, path], { maxBuffer: 1 << 24 }, (error, stdout) =>
-        error ? reject(error) : resolve(stdout),
-      );
-      child.stdin?.end(input);
-    });
-    return JSON.parse(output.slice(output.indexOf('{'))) as LlamaCppReading;
+    return await readFileByLlamaCpp(path);
   } finally {
     await rm(directory, { recursive: true, force: true });
   }
+}
+
+/** What llama.cpp makes of a file: tokens of the text, likelihoods, how it goes on. */
+export async function readFileByLlamaCpp(path: string): Promise<LlamaCppReading> {
+  const script = join(packageRoot(), 'test', 'support', 'llama-cpp.mjs');
+  const input = JSON.stringify({ text: await demoText(), tokens: TOKENS, words: WORDS });
+  const output = await new Promise<string>((resolve, reject) => {
+    const child = execFile(process.execPath, [script, path], { maxBuffer: 1 << 24 }, (error, stdout) =>
+      error ? reject(error) : resolve(stdout),
+    );
+    child.stdin?.end(input);
+  });
+  return JSON.parse(output.slice(output.indexOf('{'))) as LlamaCppReading;
 }
 
 /** Nats per token by our own evaluation, every matrix as its blocks are decoded. */

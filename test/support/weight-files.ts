@@ -4,7 +4,7 @@ import { join } from 'node:path';
 
 /** SHA-256 of every weight file of a checkpoint, by name: what two runs are compared by. */
 export async function weightDigests(directory: string): Promise<Record<string, string>> {
-  const names = (await readdir(directory)).filter((name) => name.endsWith('.safetensors')).sort();
+  const names = (await readdir(directory)).filter((name) => /\.(safetensors|gguf)$/.test(name)).sort();
   const digests: Record<string, string> = {};
   for (const name of names) {
     digests[name] = createHash('sha256')

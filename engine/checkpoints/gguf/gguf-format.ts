@@ -34,8 +34,8 @@ export const gguf: CheckpointFormat = {
   async requireWritable({ architecture, config, directory, companions, ...plan }: ModelPlan) {
     ggufArchitectureOf(architecture);
     const shape = architectureOf(config, (name) => name in plan.tensors).shape(config);
-    const linears = plan.blocks.flatMap(({ stages }) => stages.flatMap((stage) => stage.linears));
-    ggufTensorsOf({ plan, linears, config });
+    // Quantized linears are asked about one by one.
+    ggufTensorsOf({ plan, linears: [], config });
     tokenizerMetadata(
       await readTokenizerSource({ directory, companions, config, vocabularySize: shape.vocabularySize }),
     );
