@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openCheckpoint, parseManifest, verifyCheckpoint } from '../../engine/checkpoints';
 import { perplexity } from '../../engine/evaluation';
+import { bytesOf } from '../../engine/numbers';
 import type { QuantizationSpecInput } from '../../engine/spec';
 import { type JobStack, startJobStack } from '../support/job-stack';
 import { mean, readFileByLlamaCpp } from '../support/read-by-llama-cpp';
@@ -43,7 +44,10 @@ describe('a job that writes GPTQ and GGUF', () => {
 
     const [ours, theirs] = [await openCheckpoint(gptq), await openCheckpoint(gguf)];
     expect(theirs.names()).toEqual(ours.names());
-    for (const name of ours.names()) expect([name, await theirs.float(name)]).toEqual([name, await ours.float(name)]);
+    for (const name of ours.names()) {
+      const [a, b] = [await theirs.float(name), await ours.float(name)];
+      expect([name, a.shape, Buffer.compare(bytesOf(a.data), bytesOf(b.data))]).toEqual([name, b.shape, 0]);
+    }
 
     const found = await readFileByLlamaCpp(join(gguf, 'model.gguf'));
     const tokens = Int32Array.from(found.tokens);

@@ -65,7 +65,8 @@ class RawBlocks implements RawLinear {
     for (let i = 0; i < weights.length; i += WEIGHTS) {
       const block = firstBlock + i / WEIGHTS;
       const scale = this.half(block, 0);
-      const minimum = minimumAt === null ? 0 : this.half(block, minimumAt);
+      // Nothing is added to what has no minimum: -0 is not 0.
+      const minimum = minimumAt === null ? -0 : this.half(block, minimumAt);
       for (let j = 0; j < WEIGHTS; j++) weights[i + j] = scale * (this.code(block, j) - middle) + minimum;
     }
     return weights;
