@@ -16,9 +16,11 @@ import {
   type SolvedRows,
   serializeQuantizedLinear,
   serializeSolvedRows,
+  solvesByRows,
 } from '../engine/quantizers';
 import {
   type ArtifactRef,
+  type DType,
   elementCount,
   type MeanErrors,
   type Recipe,
@@ -121,7 +123,8 @@ async function toQuantize(
   const { threads } = bench.runtime;
   const { signal } = bench.attempt;
   const mismatch = sums ? await mergeMismatches(partialsOf(sums, bench, take), { threads }) : null;
-  return { weight: data, rows, columns, hessian, mismatch, recipe, minimumZero, name, threads, signal };
+  const dtype = weight.dtype as Extract<DType, 'F32' | 'F16' | 'BF16'>;
+  return { weight: data, rows, columns, hessian, mismatch, recipe, minimumZero, dtype, name, threads, signal };
 }
 
 async function* partialsOf({ parts }: MismatchInput, bench: Bench, take: TakeMemory): AsyncGenerator<PartialMismatch> {
@@ -177,7 +180,8 @@ const rowsStep = defineStep({
     borrowMemory(async (take) => {
       const prepared = await prepare(input, bench, take);
       const solved: Record<string, ArtifactRef> = {};
-      for (const linear of input.linears) {
+      // What is taken whole is left to quantizeLinears.
+      for (const linear of input.linears.filter(({ recipe }) => solvesByRows(recipe))) {
         const rows = await borrowMemory(async (take) => {
           const options = await toQuantize(linear, input, prepared, bench, take);
           return quantizeRowRange(options, rangeOf(part, parts, options.rows));
@@ -271,7 +275,11 @@ function joiningStep(parts: readonly Readonly<Record<string, ArtifactRef>>[]): t
   return {
     ...quantizeStep,
     run: (input, bench) =>
-      keepLinears(input, bench, async ({ name, recipe, weight }) => {
+      keepLinears(input, bench, async (linear) => {
+        const { name, recipe, weight } = linear;
+        if (!solvesByRows(recipe)) {
+          return borrowMemory(async (take) => quantizeLinear(await toQuantize(linear, input, null, bench, take)));
+        }
         const solved: SolvedRows[] = [];
         for (const part of parts) solved.push(parseSolvedRows(await bench.read(part[name] as ArtifactRef)));
         const [rows, columns] = weight.shape as [number, number];

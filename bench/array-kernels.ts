@@ -128,6 +128,7 @@ async function measureConversions(columns: number, native: NativeAddon | null, p
   const groups = columns / GROUP;
   const codes = Uint8Array.from({ length: rows * columns }, (_, i) => (i * 7 + (i >> 5)) & 15);
   const linear = {
+    kind: 'affine',
     rows,
     columns,
     bits: 4,

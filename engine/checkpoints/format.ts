@@ -1,4 +1,4 @@
-import type { QuantizedLinear } from '../quantizers/quantized-linear';
+import type { GridKind, QuantizedLinear } from '../quantizers/quantized-linear';
 import type { LinearPlan, ModelPlan, QuantizationSpec, Tensor } from '../spec';
 import type { LinearStorage } from './linear-storage';
 import type { Manifest } from './manifest';
@@ -29,11 +29,21 @@ export interface CheckpointFormat {
   /** The files that hold the weights. */
   readonly container: WeightContainer;
 
+  /** The kinds of grids that it can write. */
+  readonly grids: readonly GridKind[];
+
   /** The smallest zero point that the format can store; quantizers keep to it when they are asymmetric. */
   readonly smallestZero: 0 | 1;
 
-  /** Why this linear cannot be written, and what to do; null when it can (or is kept in 16 bit). */
+  /**
+   * Why this linear cannot be written, and what to do; null when it can (or is kept in 16 bit).
+   *
+   * @param linear on one of the format's grids
+   */
   refuse(linear: LinearPlan): string | null;
+
+  /** Why these linears, of which each can be written, cannot be in one checkpoint, and what to do; null when they can. Absent: they can. */
+  refuseTogether?(linears: readonly LinearPlan[]): string | null;
 
   /** Checks what a model needs beside its linears. Absent: nothing. @throws QuantloomError saying what cannot be written, and what to do. */
   requireWritable?(plan: ModelPlan): Promise<void>;
@@ -50,12 +60,15 @@ export interface CheckpointFormat {
   /**
    * SHA-256 of the weight that readers get, as `weightSha256`, where it is not to the last bit what the quantizer meant; null: it is.
    * Absent: it always is.
+   *
+   * @param linear on one of the format's grids
    */
   storedWeightSha256?(linear: QuantizedLinear): string | null;
 
   /**
    * The tensors that replace `<name>.weight` in a shard, by name, in the order in which they are written. A bias stays what it was.
    *
+   * @param linear on one of the format's grids
    * @throws QuantloomError UnsupportedInput when a value cannot be stored (naming the group, the value and the limit).
    */
   encodeLinear(name: string, linear: QuantizedLinear, layout: string): Map<string, Tensor>;

@@ -1,4 +1,5 @@
 import { QuantloomError } from '../spec';
+import { bitsandbytes } from './bitsandbytes/bitsandbytes-format';
 import { compressedTensors } from './compressed-tensors/compressed-tensors-format';
 import type { CheckpointFormat, FormatName } from './format';
 import { gguf } from './gguf/gguf-format';
@@ -11,6 +12,7 @@ export const CHECKPOINT_FORMATS: Readonly<Record<FormatName, CheckpointFormat>> 
   gptq_v2: gptqV2,
   'compressed-tensors': compressedTensors,
   gguf,
+  bitsandbytes,
 };
 
 /** The smallest zero point that every one of these formats can store. */

@@ -6,7 +6,7 @@ import type { StoredTensors } from './verification/stored-tensors';
 /** How one linear is stored, in what formats have in common. */
 export interface LinearSettings {
   readonly bits: number;
-  /** Columns per group; -1: one group. */
+  /** Columns per group; -1: one group. 0: only the tensors say. */
   readonly groupSize: number;
   readonly symmetric: boolean;
   /** Variant of the format, as `CheckpointFormat.layout` names it, or what this linear is stored as in it. */
@@ -21,6 +21,9 @@ export interface LinearDescription {
   settingsOf(module: string): LinearSettings | null;
 }
 
+/** A linear as a reader has it: quantized, or `[rows, columns]` in float32 where what is stored are no codes of one of our grids. */
+export type StoredLinear = QuantizedLinear | FloatTensor;
+
 /** Where the tensors of a module are, and how they are stored. */
 export interface LinearSource {
   /** For messages. */
@@ -32,7 +35,8 @@ export interface LinearSource {
 
 /** What is expected of a tensor. */
 export interface ExpectedTensor {
-  readonly shape: readonly number[];
+  /** null: any size. */
+  readonly shape: readonly (number | null)[];
   /** Any of these. */
   readonly dtypes: readonly string[];
   /** It need not be there. */
@@ -50,6 +54,9 @@ export interface LinearStorage {
   /** The last parts of the names of a linear's tensors. A module that has the first is stored quantized. */
   readonly parts: readonly [string, ...string[]];
 
+  /** Where linears are stored in several ways: a module that has one of these parts is stored quantized. */
+  readonly markers?: readonly string[];
+
   /**
    * What a quantization_config says: the variant of the format, and how each linear is stored. Absent where the files themselves say it.
    *
@@ -62,17 +69,18 @@ export interface LinearStorage {
   /** How a linear that was quantized with this recipe is stored. Default: with the settings that the recipe has. */
   settingsFor?(recipe: Omit<LinearSettings, 'layout'>): LinearSettings;
 
-  /** `[rows, columns]` of a linear, from the shapes of its tensors by part. */
-  shape(settings: LinearSettings, shapeOf: (part: string) => readonly number[]): readonly [number, number];
+  /** `[rows, columns]` of a linear, from the shapes of its tensors by part, or from what is in them. @throws QuantloomError InvalidCheckpoint. */
+  shape(
+    settings: LinearSettings,
+    shapeOf: (part: string) => readonly number[],
+    read: (part: string) => Promise<Tensor | null>,
+  ): readonly [number, number] | Promise<readonly [number, number]>;
 
   /** The tensors that a linear of this shape has, by part. */
   tensors(settings: LinearSettings, shape: readonly [number, number]): Readonly<Record<string, ExpectedTensor>>;
 
-  /** The codes; absent where what is stored need not be codes, scales and zero points. @throws as `float`. */
-  read?(module: string, source: LinearSource): Promise<QuantizedLinear>;
-
-  /** `[rows, columns]`, dequantized. @throws QuantloomError InvalidCheckpoint naming the tensor, what it is and what it should be. */
-  float(module: string, source: LinearSource): Promise<FloatTensor>;
+  /** @throws QuantloomError InvalidCheckpoint naming the tensor, what it is and what it should be. */
+  read(module: string, source: LinearSource): Promise<StoredLinear>;
 
   /**
    * The same for verification: by code that is shared neither with `encodeLinear` nor with `read`. It takes sizes from the tensors alone;
@@ -94,9 +102,12 @@ export function settingsFor(
 }
 
 /** Modules that are stored quantized, by the names of tensors. */
-export function quantizedModules({ parts: [marker] }: LinearStorage, tensors: Iterable<string>): string[] {
-  const end = `.${marker}`;
-  return [...tensors].filter((name) => name.endsWith(end)).map((name) => name.slice(0, -end.length));
+export function quantizedModules({ parts, markers = [parts[0]] }: LinearStorage, tensors: Iterable<string>): string[] {
+  const ends = markers.map((marker) => `.${marker}`);
+  return [...tensors].flatMap((name) => {
+    const end = ends.find((part) => name.endsWith(part));
+    return end === undefined ? [] : [name.slice(0, -end.length)];
+  });
 }
 
 /** The names that the tensors of quantized modules have. */

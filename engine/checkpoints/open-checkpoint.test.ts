@@ -25,8 +25,8 @@ describe('a GPTQ checkpoint', () => {
     expect(reader.kind).toBe('gptq');
     expect(reader.names()).toHaveLength(2 * (7 + 2) + 2);
     expect(reader.names().filter((name) => !name.endsWith('.weight'))).toEqual([]);
-    expect(reader.shape('model.layers.1.self_attn.k_proj.weight')).toEqual([32, 64]);
-    expect(reader.shape('model.layers.1.mlp.down_proj.weight')).toEqual([64, 96]);
+    expect(await reader.shape('model.layers.1.self_attn.k_proj.weight')).toEqual([32, 64]);
+    expect(await reader.shape('model.layers.1.mlp.down_proj.weight')).toEqual([64, 96]);
     expect([`${Q0}.weight`, `${O0}.weight`, `${Q0}.qweight`, `${Q0}.bias`, 'lm_head.weight'].map(reader.has)).toEqual([
       true,
       true,
@@ -70,7 +70,7 @@ describe('a GPTQ checkpoint', () => {
     expect(reader.kind).toBe('compressed-tensors');
     expect(reader.names()).toHaveLength(2 * (7 + 2) + 2);
     expect(reader.names().filter((name) => !name.endsWith('.weight'))).toEqual([]);
-    expect(reader.shape('model.layers.1.mlp.down_proj.weight')).toEqual([64, 96]);
+    expect(await reader.shape('model.layers.1.mlp.down_proj.weight')).toEqual([64, 96]);
     expect([`${Q0}.weight`, `${O0}.weight`, `${Q0}.weight_packed`].map(reader.has)).toEqual([true, true, false]);
     for (const [module, linear] of linears) expect(await reader.linear(module)).toEqual(linear);
     expect(await reader.linear(O0)).toBeNull();
@@ -101,7 +101,7 @@ describe('a dense checkpoint', () => {
   it('is read in float32', async () => {
     const reader = await openCheckpoint(DEMO);
     expect(reader.kind).toBe('dense');
-    expect(reader.shape('model.embed_tokens.weight')).toEqual([2048, 256]);
+    expect(await reader.shape('model.embed_tokens.weight')).toEqual([2048, 256]);
     const { data } = await reader.float('model.norm.weight');
     expect(data).toHaveLength(256);
     // bfloat16 keeps the upper half of a float32.

@@ -1,9 +1,9 @@
 import { bytesOf, decodeFloats } from '../numbers';
-import type { QuantizedLinear } from '../quantizers/quantized-linear';
 import { type FloatTensor, QuantloomError, type Tensor } from '../spec';
 import { containerAt } from './container-at';
+import { dequantizeLinear } from './dequantize-linear';
 import { storedLinears } from './formats';
-import { type LinearSource, partNames, quantizedModules } from './linear-storage';
+import { partNames, quantizedModules, type StoredLinear } from './linear-storage';
 import type { StoredLinears } from './weight-container';
 
 /** A checkpoint as the dense model that it stands for. Nothing is kept: memory is bounded by the tensor that is read. */
@@ -23,13 +23,13 @@ export interface CheckpointReader {
   /** Whether it is stored quantized; such a weight is `[rows, columns]` whatever the dense model's is. */
   quantized(name: string): boolean;
   /** @throws QuantloomError InvalidCheckpoint when there is no such tensor. */
-  shape(name: string): readonly number[];
+  shape(name: string): Promise<readonly number[]>;
   /** The tensor in float32, dequantized when it is stored quantized. @throws QuantloomError InvalidCheckpoint. */
   float(name: string): Promise<FloatTensor>;
   /** The tensor as it lies in the file, or in float32 when it is stored quantized. @throws QuantloomError InvalidCheckpoint. */
   stored(name: string): Promise<Tensor>;
-  /** The quantized weight of a module (a name without `.weight`); null when it is dense, or no grid of codes, scales and zero points. */
-  linear(module: string): Promise<QuantizedLinear | null>;
+  /** The weight of a module (a name without `.weight`) that is stored quantized; null when it is dense. */
+  linear(module: string): Promise<StoredLinear | null>;
 }
 
 /**
@@ -58,12 +58,11 @@ export async function openCheckpoint(directory: string): Promise<CheckpointReade
     if (settings) return settings;
     throw invalid(`${module} is stored quantized, but quantization_config says that it is not.`);
   };
-  const sourceOf = (module: string): LinearSource => ({
-    where: directory,
-    settings: settingsOf(module),
-    read: async (name) => (tensors.has(name) ? model.read(name) : null),
-  });
-  const dequantized = (module: string) => (stored as StoredLinears).storage.float(module, sourceOf(module));
+  const read = async (name: string) => (tensors.has(name) ? model.read(name) : null);
+  const linear = async (module: string): Promise<StoredLinear | null> => {
+    if (!stored || !quantized.has(module)) return null;
+    return stored.storage.read(module, { where: directory, settings: settingsOf(module), read });
+  };
 
   return {
     directory,
@@ -74,18 +73,21 @@ export async function openCheckpoint(directory: string): Promise<CheckpointReade
     names: () => names,
     has: (name) => moduleOf(name) !== null || (tensors.has(name) && !parts.has(name)),
     quantized: (name) => moduleOf(name) !== null,
-    linear: async (module) =>
-      stored && quantized.has(module) ? ((await stored.storage.read?.(module, sourceOf(module))) ?? null) : null,
+    linear,
 
-    shape(name) {
+    async shape(name) {
       const module = moduleOf(name);
       if (!stored || module === null) return tensorNamed(name).shape;
-      return stored.storage.shape(settingsOf(module), (part) => tensorNamed(`${module}.${part}`).shape);
+      return stored.storage.shape(
+        settingsOf(module),
+        (part) => tensorNamed(`${module}.${part}`).shape,
+        (part) => read(`${module}.${part}`),
+      );
     },
 
     async float(name) {
       const module = moduleOf(name);
-      if (module !== null) return dequantized(module);
+      if (module !== null) return dequantizeLinear((await linear(module)) as StoredLinear);
       tensorNamed(name);
       const tensor = await model.read(name);
       return { shape: tensor.shape, data: decodeFloats(tensor) };
@@ -97,7 +99,7 @@ export async function openCheckpoint(directory: string): Promise<CheckpointReade
         tensorNamed(name);
         return model.read(name);
       }
-      const { shape, data } = await dequantized(module);
+      const { shape, data } = dequantizeLinear((await linear(module)) as StoredLinear);
       return { dtype: 'F32', shape, data: bytesOf(data) };
     },
   };

@@ -1,4 +1,5 @@
 import type { Tensor } from '../spec';
+import { dequantizeLinear } from './dequantize-linear';
 import { formatOf } from './formats';
 import { type LinearSettings, quantizedModules, settingsFor } from './linear-storage';
 import type { RecordedLinear } from './recorded-linears';
@@ -58,7 +59,7 @@ export async function verifyShard(
       settingsOf,
       weightOf: async (module: string) => {
         const settings = settingsOf(module) as LinearSettings;
-        return (await storage.float(module, { where: name, settings, read })).data;
+        return dequantizeLinear(await storage.read(module, { where: name, settings, read })).data;
       },
       meantSha256: (module: string) => linears[module]?.weightSha256 ?? null,
     };

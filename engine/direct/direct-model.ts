@@ -39,13 +39,17 @@ export interface StageWishes {
   readonly original?: { readonly end: ResidualEnd; readonly hidden: FloatTensor };
 }
 
+interface SourceWeight extends Tensor {
+  readonly dtype: 'F32' | 'F16' | 'BF16';
+}
+
 /** A source model whose stages can be run. */
 export interface DirectModel {
   readonly blocks: readonly Block[];
   /** As the source stores it. */
   tensor(name: string): Promise<Tensor>;
-  /** The weight of a linear. */
-  weight(module: string): Promise<FloatTensor>;
+  /** The weight of a linear, and what it is stored in. */
+  weight(module: string): Promise<FloatTensor & Pick<SourceWeight, 'dtype'>>;
   embed(tokens: Int32Array, sequenceLength: number): Promise<Activations>;
   runStage(stage: Stage, activations: Activations, wishes: StageWishes): Promise<StageOutcome>;
 }
@@ -78,9 +82,9 @@ export function openDirectModel(
     const { dtype } = stored;
     return { dtype, shape: [rows, columns], data: transposedBytes(stored.data, columns, DTYPE_BITS[dtype] / 8) };
   };
-  const floats = async (name: string): Promise<FloatTensor> => {
+  const floats = async (name: string) => {
     const stored = await upright(name);
-    return { shape: stored.shape, data: decodeFloats(stored) };
+    return { dtype: stored.dtype as SourceWeight['dtype'], shape: stored.shape, data: decodeFloats(stored) };
   };
   return {
     blocks,

@@ -99,7 +99,7 @@ export async function quantizeBlock(
     const prepared = hessian ? await prepareHessian(hessian) : null;
     for (const { name, recipe, rows, columns } of linears) {
       if (!recipe) continue;
-      const weight = (await model.weight(name)).data;
+      const { data: weight, dtype } = await model.weight(name);
       const given = recipe.method === 'gptq' ? prepared : null;
       const result = await quantizeLinear({
         weight,
@@ -109,6 +109,7 @@ export async function quantizeBlock(
         mismatch,
         recipe,
         minimumZero,
+        dtype,
         name,
         threads,
       });

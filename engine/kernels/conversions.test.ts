@@ -77,6 +77,7 @@ each('codes become the same weights, with groups in sequence and in any order', 
         const linear = {
           rows,
           columns,
+          kind: 'affine',
           bits: 8,
           groupSize,
           symmetric: false,

@@ -79,6 +79,7 @@ each('a quantized weight is packed as its dequantized copy is', () => {
   const [rows, columns, groupSize] = [130, 96, 32];
   const groups = columns / groupSize;
   const linear = {
+    kind: 'affine',
     rows,
     columns,
     bits: 4,

@@ -175,7 +175,7 @@ export interface NativeMismatch {
   readonly share: number;
 }
 
-/** A part of QuantizedLinear. */
+/** A part of AffineLinear. */
 export interface NativeCodes {
   readonly rows: number;
   readonly columns: number;

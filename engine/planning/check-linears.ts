@@ -1,5 +1,6 @@
-import { formatOf } from '../checkpoints';
-import type { BlockPlan, LinearPlan, Override, QuantizationSpec } from '../spec';
+import { CHECKPOINT_FORMATS, type CheckpointFormat, formatOf } from '../checkpoints';
+import { METHODS } from '../quantizers';
+import type { BlockPlan, LinearPlan, Override, QuantizationSpec, Recipe } from '../spec';
 import { closestNames } from './closest-names';
 import { type Findings, listed } from './findings';
 import { recipeAtWidth } from './recipe-at-width';
@@ -39,21 +40,26 @@ export function checkLinears(linears: readonly LinearPlan[], spec: QuantizationS
   const note = (message: string, name: string) => troubles.set(message, [...(troubles.get(message) ?? []), name]);
   for (const linear of linears) {
     if (linear.recipe === null) continue;
-    const trouble = groupTrouble(linear.columns, linear.recipe.groupSize);
-    if (trouble !== null) note(trouble, linear.name);
     const { recipe } = linear;
+    const trouble = METHODS[recipe.method].grid === 'affine' ? groupTrouble(linear.columns, recipe.groupSize) : null;
+    if (trouble !== null) note(trouble, linear.name);
     const open = spec.averageBits !== null && leavesBitsOpen(spec, linear.name);
-    for (const format of spec.formats) {
-      for (const bits of open ? spec.mixedWidths : [recipe.bits]) {
-        const refusal = formatOf(format).refuse({
-          ...linear,
-          recipe: open ? recipeAtWidth(recipe, bits, spec) : recipe,
-        });
-        if (refusal !== null) note(`Format ${format}: ${refusal}`, linear.name);
+    for (const bits of open ? spec.mixedWidths : [recipe.bits]) {
+      const planned = { ...linear, recipe: open ? recipeAtWidth(recipe, bits, spec) : recipe };
+      const refusal = methodTrouble(planned.recipe);
+      if (refusal !== null) note(refusal, linear.name);
+      for (const name of spec.formats) {
+        const format = formatOf(name);
+        const refused = gridTrouble(recipe, format) ?? format.refuse(planned);
+        if (refused !== null) note(`Format ${name}: ${refused}`, linear.name);
       }
     }
   }
   for (const [message, names] of troubles) findings.refuse('PlanRefused', listed(names), message);
+  for (const name of spec.formats) {
+    const refused = troubles.size === 0 ? formatOf(name).refuseTogether?.(linears) : null;
+    if (refused) findings.refuse('PlanRefused', 'overrides', `Format ${name}: ${refused}`);
+  }
 
   const asymmetric = linears.filter(({ recipe }) => recipe !== null && !recipe.symmetric).map(({ name }) => name);
   const lossy = spec.formats.filter((format) => formatOf(format).smallestZero > 0);
@@ -63,6 +69,30 @@ export function checkLinears(linears: readonly LinearPlan[], spec: QuantizationS
         'The format gptq_v2 holds them all.',
     );
   }
+}
+
+function methodTrouble(recipe: Recipe): string | null {
+  const method = METHODS[recipe.method];
+  return 'refuse' in method ? method.refuse(recipe) : null;
+}
+
+/** A format holds some kinds of grids, and a method quantizes to one. */
+function gridTrouble({ method }: Recipe, { name, grids }: CheckpointFormat): string | null {
+  const { grid } = METHODS[method];
+  if (grids.includes(grid)) return null;
+  const formats = Object.values(CHECKPOINT_FORMATS).filter((format) => format.grids.includes(grid));
+  const methods = Object.values(METHODS).filter((other) => grids.includes(other.grid));
+  return (
+    `it cannot hold what the method ${method} makes. Write the format ${listedOr(formats)}; or for ${name} ` +
+    `use the method ${listedOr(methods)}.`
+  );
+}
+
+function listedOr(entries: readonly { readonly name: string }[]): string {
+  return entries
+    .map(({ name }) => name)
+    .join(', ')
+    .replace(/, ([^,]*)$/, ' or $1');
 }
 
 function groupTrouble(columns: number, groupSize: number): string | null {

@@ -1,8 +1,8 @@
-import { nativeKernelsFor } from '../kernels';
+import { gridOf } from './grids/grids';
 import type { QuantizedLinear } from './quantized-linear';
 
 /**
- * The weight that readers compute: `(code - zero) * scale` in float32 (exact: at most 9 bits times the 11 of a float16).
+ * The weight that readers compute.
  *
  * @param weight `[rows, columns]`, where to; default memory of its own.
  * @returns `weight`.
@@ -11,19 +11,6 @@ export function dequantize(
   linear: QuantizedLinear,
   weight = new Float32Array(linear.rows * linear.columns),
 ): Float32Array {
-  const { rows, columns, codes, scales, zeros, groupOf } = linear;
-  const native = nativeKernelsFor(weight.length);
-  if (native) {
-    native.dequantize(linear, weight);
-    return weight;
-  }
-  const groups = scales.length / rows;
-  for (let row = 0; row < rows; row++) {
-    for (let column = 0; column < columns; column++) {
-      const at = row * columns + column;
-      const group = row * groups + (groupOf[column] as number);
-      weight[at] = ((codes[at] as number) - (zeros[group] as number)) * (scales[group] as number);
-    }
-  }
+  gridOf(linear).open(linear)(0, linear.rows, weight);
   return weight;
 }

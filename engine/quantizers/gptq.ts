@@ -1,13 +1,14 @@
 import type { GptqProblem } from '../kernels';
 import { codeGridOf } from './code-grid-of';
-import type { MethodProblem, QuantizationMethod } from './row-block';
+import type { MethodProblem, RowMethod } from './row-block';
 
 /**
  * GPTQ (Frantar et al. 2022, Algorithm 1). Static act-order: scales come from the original weights, columns are taken by falling
  * diagonal of the Hessian. Otherwise a group's scale is found when its first column is reached, from the compensated weights.
  */
-export const gptq: QuantizationMethod = {
+export const gptq: RowMethod = {
   name: 'gptq',
+  grid: 'affine',
   needsHessian: true,
   quantizeRows(problem: MethodProblem): void {
     const { kernels, shared, rows, weights, importance, scales, zeros } = problem;

@@ -1,7 +1,12 @@
 export { dequantize } from './dequantize';
+export type { AffineLinear } from './grids/affine-grid';
+export { type CodebookLinear, type NestedAbsmax, resolveAbsmax } from './grids/codebook-grid';
+export type { RowReader } from './grids/grid';
+export { gridOf } from './grids/grids';
+export type { Int8RowsLinear } from './grids/int8-rows-grid';
 export { type MergeOptions, mergeHessians, type PartialHessian } from './merge-hessians';
 export { mergeMismatches, type PartialMismatch } from './merge-mismatches';
-export { METHODS } from './methods';
+export { METHODS, type QuantizationMethod, solvesByRows } from './methods';
 export type { Mismatch } from './mismatch-target';
 export { type PreparedHessian, prepareHessian } from './prepare-hessian';
 export {
@@ -12,6 +17,6 @@ export {
   quantizeRowRange,
   type SolvedRows,
 } from './quantize-linear';
-export type { QuantizationResult, QuantizedLinear } from './quantized-linear';
+export type { GridKind, QuantizationResult, QuantizedLinear } from './quantized-linear';
 export { parseQuantizedLinear, serializeQuantizedLinear, viewQuantizedLinear } from './serialize-quantized-linear';
 export { parseSolvedRows, serializeSolvedRows } from './serialize-solved-rows';

@@ -3,8 +3,12 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type KernelChoice, selectKernels } from '../kernels';
 import { RecipeSchema } from '../spec';
+import type { AffineLinear } from './grids/affine-grid';
 import { mergeHessians } from './merge-hessians';
-import { quantizeLinear } from './quantize-linear';
+import { type LinearToQuantize, quantizeLinear as quantize } from './quantize-linear';
+import type { QuantizationResult } from './quantized-linear';
+
+const quantizeLinear = quantize as (linear: LinearToQuantize) => Promise<QuantizationResult<AffineLinear>>;
 
 // A busy machine is no failure.
 jest.setTimeout(120_000);

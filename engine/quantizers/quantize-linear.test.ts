@@ -2,9 +2,13 @@ import fc from 'fast-check';
 import { roundToFloat16 } from '../numbers';
 import { type Recipe, RecipeSchema } from '../spec';
 import { dequantize } from './dequantize';
+import type { AffineLinear } from './grids/affine-grid';
 import { prepareHessian } from './prepare-hessian';
-import { joinRows, type LinearToQuantize, quantizeLinear, quantizeRowRange } from './quantize-linear';
+import { joinRows, type LinearToQuantize, quantizeLinear as quantize, quantizeRowRange } from './quantize-linear';
+import type { QuantizationResult } from './quantized-linear';
 import { serializeQuantizedLinear } from './serialize-quantized-linear';
+
+const quantizeLinear = quantize as (linear: LinearToQuantize) => Promise<QuantizationResult<AffineLinear>>;
 
 // A busy machine is no failure.
 jest.setTimeout(120_000);

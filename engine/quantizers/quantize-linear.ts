@@ -1,8 +1,10 @@
 import type { KernelChoice } from '../kernels';
 import { type DampingRung, QuantloomError, type Recipe } from '../spec';
+import type { AffineLinear } from './grids/affine-grid';
 import { METHODS } from './methods';
 import { type Mismatch, mismatchTarget } from './mismatch-target';
 import { type PreparedHessian, prepareHessian } from './prepare-hessian';
+import { quantizeWhole } from './quantize-whole';
 import type { QuantizationResult } from './quantized-linear';
 import type { QuantizedRows, RowFault, SharedProblem } from './row-block';
 import { type SolverPool, solverPool } from './solver-pool';
@@ -25,6 +27,8 @@ export interface LinearToQuantize {
   readonly mismatch?: Mismatch | null;
   /** Smallest zero point that the file format can hold (asymmetric): GPTQ v1 cannot store 0. */
   readonly minimumZero: 0 | 1;
+  /** What the source stores the weight in: readers of some grids round to it. Default F32. */
+  readonly dtype?: 'F32' | 'F16' | 'BF16';
   /** Module name, for messages. */
   readonly name?: string;
   /** Threads that solve; default 2. Calls that ask for as many share them. The result does not depend on it. */
@@ -43,6 +47,8 @@ export interface LinearToQuantize {
  *   not finite; UnsupportedInput when a scale exceeds float16. The signal's reason when aborted.
  */
 export async function quantizeLinear(options: LinearToQuantize): Promise<QuantizationResult> {
+  const method = METHODS[options.recipe.method];
+  if (!('quantizeRows' in method)) return quantizeWhole(method, options);
   return joinRows(options, [await quantizeRowRange(options, { first: 0, count: options.rows })]);
 }
 
@@ -108,12 +114,20 @@ export async function factorizeAhead(
 export function joinRows(
   { rows, columns, recipe }: Pick<LinearToQuantize, 'rows' | 'columns' | 'recipe'>,
   parts: readonly SolvedRows[],
-): QuantizationResult {
+): QuantizationResult<AffineLinear> {
   const [{ groupOf: groups }] = parts as readonly [SolvedRows];
   const groupSize = recipe.groupSize === -1 ? columns : recipe.groupSize;
   const perRow = Math.ceil(columns / groupSize);
   const blocks = parts.flatMap((part) => part.blocks);
-  const form = { rows, columns, bits: recipe.bits, groupSize, symmetric: recipe.symmetric, groupOf: groups };
+  const form = {
+    kind: 'affine' as const,
+    rows,
+    columns,
+    bits: recipe.bits,
+    groupSize,
+    symmetric: recipe.symmetric,
+    groupOf: groups,
+  };
   const only = blocks.length === 1 ? blocks[0] : undefined;
   if (only?.errors.length === rows) {
     const { codes, scales, zeros } = only;

@@ -1,7 +1,7 @@
 import type { Kernels } from '../kernels';
 import { improve } from './improve';
-import { METHODS } from './methods';
 import type { QuantizedRows, RowBlock, RowFault, SharedProblem } from './row-block';
+import { ROW_METHODS, type RowMethodName } from './row-methods';
 import { rtn } from './rtn';
 import { inOuterOrder, type Quantized, weightErrors } from './weight-errors';
 
@@ -23,7 +23,7 @@ export function quantizeRows(kernels: Kernels, shared: SharedProblem, block: Row
     scales: new Float32Array(rows * groups),
     zeros: new Uint8Array(rows * groups),
   };
-  const method = shared.roundToNearest ? rtn : METHODS[shared.recipe.method];
+  const method = shared.roundToNearest ? rtn : ROW_METHODS[shared.recipe.method as RowMethodName];
   method.quantizeRows({ kernels, shared, rows, weights, importance: importanceOf(shared), ...quantized });
   const tooLarge = quantized.scales.indexOf(Number.POSITIVE_INFINITY);
   if (tooLarge >= 0) return { fault: 'scale-too-large', row: Math.floor(tooLarge / groups), at: tooLarge % groups };

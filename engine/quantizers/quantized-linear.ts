@@ -1,29 +1,19 @@
-import type { LinearReport, Recipe } from '../spec';
+import type { LinearReport } from '../spec';
+import type { AffineLinear } from './grids/affine-grid';
+import type { CodebookLinear } from './grids/codebook-grid';
+import type { Int8RowsLinear } from './grids/int8-rows-grid';
 
 /**
- * A quantized weight: `w[r, c] ≈ (codes[r, c] - zeros[r, g]) * scales[r, g]`, `g = groupOf[c]`.
- *
- * Rows are output features, columns input features, in the order of the source.
+ * A quantized weight: codes on one of the kinds of grids (grids/grids.ts). Rows are output features, columns input features, in the order of
+ * the source.
  */
-export interface QuantizedLinear {
-  readonly rows: number;
-  readonly columns: number;
-  readonly bits: Recipe['bits'];
-  /** Columns per group, resolved: -1 has become `columns`. */
-  readonly groupSize: number;
-  readonly symmetric: boolean;
-  /** `[rows, columns]`, each in `0 .. 2^bits - 1`. */
-  readonly codes: Uint8Array;
-  /** `[rows, groups]`; every value is exactly representable in float16, as the file holds it. Positive. */
-  readonly scales: Float32Array;
-  /** `[rows, groups]`, each in `0 .. 2^bits - 1`. Symmetric: `2^(bits-1)`. */
-  readonly zeros: Uint8Array;
-  /** `[columns]`: the group of each column. Without dynamic act-order `floor(c / groupSize)`. */
-  readonly groupOf: Int32Array;
-}
+export type QuantizedLinear = AffineLinear | CodebookLinear | Int8RowsLinear;
+
+/** The kinds of grids that weights are quantized to. */
+export type GridKind = QuantizedLinear['kind'];
 
 /** What a method returns: the weight and what happened on the way (everything of the report but its name). */
-export interface QuantizationResult {
-  readonly linear: QuantizedLinear;
+export interface QuantizationResult<Linear extends QuantizedLinear = QuantizedLinear> {
+  readonly linear: Linear;
   readonly report: Omit<LinearReport, 'name' | 'recipe'>;
 }

@@ -87,9 +87,10 @@ export interface MethodProblem {
   readonly zeros: Uint8Array;
 }
 
-/** An entry of the registry of methods. */
-export interface QuantizationMethod {
+/** A method that solves rows for themselves: threads and workers share a linear. The grid is affine. */
+export interface RowMethod {
   readonly name: Recipe['method'];
+  readonly grid: 'affine';
   /** Without a Hessian it cannot run. */
   readonly needsHessian: boolean;
   /** Chooses scales, zero points and codes of some rows. Each row's result depends on that row alone. */

@@ -1,9 +1,10 @@
 import { codeGridOf } from './code-grid-of';
-import type { MethodProblem, QuantizationMethod } from './row-block';
+import type { MethodProblem, RowMethod } from './row-block';
 
 /** Round-to-nearest: scales from the extremes or by search, each weight rounded for itself. */
-export const rtn: QuantizationMethod = {
+export const rtn: RowMethod = {
   name: 'rtn',
+  grid: 'affine',
   needsHessian: false,
   quantizeRows(problem: MethodProblem): void {
     const { kernels, shared } = problem;

@@ -1,22 +1,29 @@
 import { QuantloomError } from '../spec';
-import type { QuantizedLinear } from './quantized-linear';
+import { GRIDS, gridOf } from './grids/grids';
+import type { GridKind, QuantizedLinear } from './quantized-linear';
 
 /** Everything that is not an array. `version` changes when the layout does. */
-type Header = Pick<QuantizedLinear, 'rows' | 'columns' | 'bits' | 'groupSize' | 'symmetric'> & { readonly version: 1 };
+interface Header {
+  readonly version: 1;
+  /** Absent: affine, which was the only kind once. */
+  readonly kind?: GridKind;
+}
 
 const LENGTH_BYTES = 4;
 
 /**
- * A quantized linear as bytes, for the store: length of the header (uint32), header (JSON), then codes (uint8), zeros (uint8), scales
- * (float32) and groupOf (int32), one after the other, little-endian. The same linear gives the same bytes.
+ * A quantized linear as bytes, for the store: length of the header (uint32), header (JSON), then the arrays of its grid, one after the
+ * other, little-endian. The same linear gives the same bytes.
  */
 export function serializeQuantizedLinear(linear: QuantizedLinear): Uint8Array {
-  const { rows, columns, bits, groupSize, symmetric, codes, zeros, scales, groupOf } = linear;
-  const header: Header = { version: 1, rows, columns, bits, groupSize, symmetric };
-  const json = Buffer.from(JSON.stringify(header));
+  const { header, arrays } = gridOf(linear).split(linear);
+  const kind = linear.kind === 'affine' ? {} : { kind: linear.kind };
+  const json = Buffer.from(JSON.stringify({ version: 1, ...kind, ...header } satisfies Header));
   const length = Buffer.alloc(LENGTH_BYTES);
   length.writeUInt32LE(json.length);
-  return Buffer.concat([length, json, codes, zeros, bytesOf(scales), bytesOf(groupOf)]);
+  const bytesOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView) =>
+    new Uint8Array(buffer, byteOffset, byteLength);
+  return Buffer.concat([length, json, ...arrays.map(bytesOf)]);
 }
 
 /**
@@ -25,42 +32,29 @@ export function serializeQuantizedLinear(linear: QuantizedLinear): Uint8Array {
  * @throws QuantloomError ArtifactCorrupt when the bytes are not one.
  */
 export function parseQuantizedLinear(bytes: Uint8Array): QuantizedLinear {
-  const view = viewQuantizedLinear(bytes);
-  return { ...view, codes: new Uint8Array(view.codes), zeros: new Uint8Array(view.zeros) };
+  return viewQuantizedLinear(new Uint8Array(bytes));
 }
 
 /**
- * The same with codes and zero points where they lie in `bytes`: no copy of the largest part.
+ * The same with codes where they lie in `bytes`: no copy of the largest part.
  *
  * @throws QuantloomError ArtifactCorrupt when the bytes are not one.
  */
 export function viewQuantizedLinear(bytes: Uint8Array): QuantizedLinear {
   const { header, at } = readHeader(bytes);
-  const { rows, columns, bits, groupSize, symmetric } = header;
-  const groups = Math.ceil(columns / groupSize);
-  const lengths = [rows * columns, rows * groups, rows * groups * 4, columns * 4] as const;
-  const expected = lengths.reduce((sum, length) => sum + length, at);
-  if (bytes.byteLength !== expected) {
-    throw corrupt(`it has ${bytes.byteLength} bytes, expected ${expected} for ${rows} x ${columns}`);
-  }
   let offset = at;
   const take = (length: number): Uint8Array => {
     offset += length;
+    if (!(offset <= bytes.byteLength)) throw corrupt(`it has ${bytes.byteLength} bytes, expected more`);
     return bytes.subarray(offset - length, offset);
   };
-  const [codes, zeros, scales, groupOf] = [take(lengths[0]), take(lengths[1]), take(lengths[2]), take(lengths[3])];
-  return {
-    rows,
-    columns,
-    bits,
-    groupSize,
-    symmetric,
-    codes,
-    zeros,
-    // Copies, since typed arrays of four-byte numbers must be aligned.
-    scales: new Float32Array(new Uint8Array(scales).buffer),
-    groupOf: new Int32Array(new Uint8Array(groupOf).buffer),
-  };
+  const grid = GRIDS[header.kind ?? 'affine'];
+  if (!grid) throw corrupt(`its kind is ${header.kind}`);
+  const linear = grid.join(header as unknown as Readonly<Record<string, unknown>>, take);
+  if (offset !== bytes.byteLength) {
+    throw corrupt(`it has ${bytes.byteLength} bytes, expected ${offset} for ${linear.rows} x ${linear.columns}`);
+  }
+  return linear;
 }
 
 function readHeader(bytes: Uint8Array): { header: Header; at: number } {
@@ -76,10 +70,6 @@ function readHeader(bytes: Uint8Array): { header: Header; at: number } {
   }
   if (header?.version !== 1) throw corrupt(`its version is ${header?.version}, expected 1`);
   return { header, at };
-}
-
-function bytesOf(array: Float32Array | Int32Array): Uint8Array {
-  return new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
 }
 
 function corrupt(why: string, cause?: unknown): QuantloomError {

@@ -1,10 +1,14 @@
 import { z } from 'zod';
+import { defaultsOfMethod } from './method-defaults';
 import { QUALITIES, recipeOfQuality } from './quality';
 import { QuantloomError } from './quantloom-error';
 
 const RECIPE_FIELDS = {
-  /** `rtn`: round-to-nearest, needs no calibration. `gptq`: error compensation with the Hessian (Frantar et al. 2022). */
-  method: z.enum(['rtn', 'gptq']),
+  /**
+   * `gptq`: error compensation with the Hessian (Frantar et al. 2022). The others need no calibration. `rtn`: round-to-nearest. `nf4`, `fp4`:
+   * bitsandbytes' 4 bits (QLoRA); `groupSize` is the block of the flattened weight. `llm-int8`: row-wise int8 (LLM.int8).
+   */
+  method: z.enum(['rtn', 'gptq', 'nf4', 'fp4', 'llm-int8']),
   /** Bits per code. 5 and 6 are written in GPTQModel's planar layout. */
   bits: z.literal([2, 3, 4, 5, 6, 8]),
   /** Input columns that share a scale; -1: the whole row. Smaller is more accurate and larger on disk. */
@@ -46,6 +50,8 @@ const RECIPE_FIELDS = {
    * original. Order `stage` with gptq only; elsewhere it is left out. The errors of the report are against the weight so changed. Absent: none.
    */
   mismatch: z.number().min(0).max(1),
+  /** With nf4 and fp4: quantize the scales of blocks too, which saves 0.37 bits per weight in blocks of 64. Default: true. */
+  doubleQuant: z.boolean(),
 };
 
 /** How one linear is quantized. Every field can be overridden per module. */
@@ -66,6 +72,7 @@ export const RecipeSchema = z.strictObject({
   restarts: RECIPE_FIELDS.restarts.default(0),
   groupRounds: RECIPE_FIELDS.groupRounds.default(0),
   mismatch: RECIPE_FIELDS.mismatch.optional(),
+  doubleQuant: RECIPE_FIELDS.doubleQuant.optional(),
 });
 export type Recipe = z.infer<typeof RecipeSchema>;
 
@@ -117,7 +124,7 @@ export const EvaluationSchema = z.strictObject({
   original: z.boolean().default(true),
 });
 
-export const FORMATS = ['gptq', 'gptq_v2', 'compressed-tensors', 'gguf'] as const;
+export const FORMATS = ['gptq', 'gptq_v2', 'compressed-tensors', 'gguf', 'bitsandbytes'] as const;
 
 /**
  * The whole input of a job: one JSON object, which can be pasted into Temporal's "Start Workflow". Only `model` and `output` are required.
@@ -186,7 +193,7 @@ const QualitySchema = z.object({
   quality: QuantizationSpecSchema.shape.quality,
   order: QuantizationSpecSchema.shape.order,
   calibration: z.looseObject({}).prefault({}),
-  recipe: z.looseObject({ bits: RecipeSchema.shape.bits }).prefault({}),
+  recipe: z.looseObject({ method: RecipeSchema.shape.method, bits: RecipeSchema.shape.bits }).prefault({}),
 });
 
 /** Fills in what follows from other fields. Faults are left to the schema of the whole spec. */
@@ -195,9 +202,11 @@ function withQuality(input: unknown): unknown {
   if (!given.success) return input;
   const { quality, order, recipe: chosen } = given.data;
   const { recipe: fields, formats } = input as { recipe?: object; formats?: unknown };
-  const recipe: { symmetric?: unknown } = { ...recipeOfQuality(quality, chosen.bits, order), ...fields };
+  const own = defaultsOfMethod(chosen.method);
+  const set = own?.recipe ?? recipeOfQuality(quality, chosen.bits, order);
+  const recipe: { symmetric?: unknown } = { ...set, ...fields };
   // GPTQModel reads zero points that others found in the second version of the format only.
-  const format = formats ?? (recipe.symmetric === false ? ['gptq_v2'] : undefined);
+  const format = formats ?? own?.formats ?? (recipe.symmetric === false ? ['gptq_v2'] : undefined);
   const calibration = quality === 'best' ? { calibration: { originalShare: 1, ...given.data.calibration } } : {};
   return { ...(input as object), recipe, ...calibration, ...(format !== undefined && { formats: format }) };
 }

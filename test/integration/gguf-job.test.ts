@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { openCheckpoint, parseManifest, verifyCheckpoint } from '../../engine/checkpoints';
 import { perplexity } from '../../engine/evaluation';
 import { bytesOf } from '../../engine/numbers';
+import type { AffineLinear } from '../../engine/quantizers';
 import type { QuantizationSpecInput } from '../../engine/spec';
 import { type JobStack, startJobStack } from '../support/job-stack';
 import { mean, readFileByLlamaCpp } from '../support/read-by-llama-cpp';
@@ -82,9 +83,7 @@ describe('a job that writes GPTQ and GGUF', () => {
         // A block holds the zero point as float16(-scale · zero): off by up to zero / 2048 steps.
         const other = await openCheckpoint(outputs.gptq_v2);
         for (const name of checkpoint.names().filter((tensor) => checkpoint.quantized(tensor))) {
-          const meant = (await other.linear(name.replace(/\.weight$/, ''))) as NonNullable<
-            Awaited<ReturnType<typeof other.linear>>
-          >;
+          const meant = (await other.linear(name.replace(/\.weight$/, ''))) as AffineLinear;
           const [{ data: found }, { data: expected }] = [await checkpoint.float(name), await other.float(name)];
           const worst = expected.reduce((most, weight, i) => {
             const group = Math.floor(i / recipe.groupSize);

@@ -12,7 +12,7 @@ import {
 } from '../../engine/checkpoints';
 import { architectureOf } from '../../engine/models';
 import { encodeFloats } from '../../engine/numbers';
-import type { QuantizedLinear } from '../../engine/quantizers/quantized-linear';
+import type { AffineLinear } from '../../engine/quantizers/grids/affine-grid';
 import { type LinearPlan, parseQuantizationSpec, type Recipe, RecipeSchema, type Tensor } from '../../engine/spec';
 
 export const TINY_CONFIG = {
@@ -32,7 +32,7 @@ export const TINY_CONFIG = {
 /** What a checkpoint was written from, to compare with what is read. */
 export interface TinyCheckpoint {
   readonly directory: string;
-  readonly linears: ReadonlyMap<string, QuantizedLinear>;
+  readonly linears: ReadonlyMap<string, AffineLinear>;
   readonly manifest: Manifest;
 }
 
@@ -60,7 +60,7 @@ export async function writeTinyCheckpoint(
     ),
   );
   const layout = format.layout(plans);
-  const linears = new Map<string, QuantizedLinear>();
+  const linears = new Map<string, AffineLinear>();
   const files = new Map<string, Uint8Array>();
   const weightMap: Record<string, string> = {};
   const addShard = (number: number, tensors: Map<string, Tensor>) => {
@@ -133,11 +133,12 @@ export async function writeTinyCheckpoint(
   return { directory, linears, manifest };
 }
 
-function randomLinear({ rows, columns }: LinearPlan, recipe: Recipe, next: (limit: number) => number): QuantizedLinear {
+function randomLinear({ rows, columns }: LinearPlan, recipe: Recipe, next: (limit: number) => number): AffineLinear {
   const { bits, symmetric } = recipe;
   const groupSize = recipe.groupSize === -1 ? columns : recipe.groupSize;
   const groups = Math.ceil(columns / groupSize);
   return {
+    kind: 'affine',
     rows,
     columns,
     bits,

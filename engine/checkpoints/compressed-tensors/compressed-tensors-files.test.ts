@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { bytesOf } from '../../numbers';
-import type { QuantizedLinear } from '../../quantizers/quantized-linear';
+import type { AffineLinear } from '../../quantizers/grids/affine-grid';
 import type { DType, Tensor } from '../../spec';
 import { dequantizeLinear } from '../dequantize-linear';
 import type { LinearSettings } from '../linear-storage';
@@ -41,9 +41,9 @@ async function load(file: string): Promise<Fixture> {
   }
 }
 
-function read({ settings, tensors }: Fixture): Promise<QuantizedLinear> {
+async function read({ settings, tensors }: Fixture): Promise<AffineLinear> {
   const source = { where: 'there', settings, read: async (name: string) => tensors[name.slice(2)] ?? null };
-  return storage.read('m', source);
+  return (await storage.read('m', source)) as AffineLinear;
 }
 
 function readRaw({ settings, tensors }: Fixture) {

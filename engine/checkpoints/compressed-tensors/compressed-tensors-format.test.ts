@@ -128,7 +128,7 @@ describe('what cannot be written', () => {
 
   it('is refused when it comes all the same, naming where', () => {
     const quantized = {
-      ...({ rows: 1, columns: 64, bits: 4, groupSize: 32, symmetric: true } as const),
+      ...({ kind: 'affine', rows: 1, columns: 64, bits: 4, groupSize: 32, symmetric: true } as const),
       codes: new Uint8Array(64),
       zeros: new Uint8Array(2).fill(8),
       scales: new Float32Array([1, 2]),

@@ -15,6 +15,7 @@ export const compressedTensors: CheckpointFormat = {
   name: 'compressed-tensors',
   storage: compressedTensorsStorage,
   container: safetensorsContainer,
+  grids: ['affine'],
   smallestZero: 0,
   layout: () => PACK_QUANTIZED,
   refuse,

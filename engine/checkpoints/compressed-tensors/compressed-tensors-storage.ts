@@ -1,4 +1,3 @@
-import { dequantizeLinear } from '../dequantize-linear';
 import type { ExpectedTensor, LinearStorage } from '../linear-storage';
 import { readLinear } from './decode-linear';
 import { groupsOf, PACK_QUANTIZED, wordsOf } from './layout';
@@ -29,6 +28,5 @@ export const compressedTensorsStorage = {
   },
 
   read: readLinear,
-  float: async (module, source) => dequantizeLinear(await readLinear(module, source)),
   readRaw: readRawLinear,
 } satisfies LinearStorage;

@@ -1,5 +1,5 @@
 import { decodeFloats, int32View } from '../../numbers';
-import type { QuantizedLinear } from '../../quantizers/quantized-linear';
+import type { AffineLinear } from '../../quantizers/grids/affine-grid';
 import { QuantloomError, type Tensor } from '../../spec';
 import type { LinearSource } from '../linear-storage';
 import { groupsOf, wordsOf } from './layout';
@@ -12,7 +12,7 @@ import { unpackColumns, unpackRows } from './pack-codes';
  *
  * @throws QuantloomError InvalidCheckpoint naming the tensor, what it is and what it should be.
  */
-export async function readLinear(module: string, { where, settings, read }: LinearSource): Promise<QuantizedLinear> {
+export async function readLinear(module: string, { where, settings, read }: LinearSource): Promise<AffineLinear> {
   const { bits, symmetric } = settings;
   const packed = await required('weight_packed', ['I32']);
   const [N = 0, words = 0] = packed.shape;
@@ -40,9 +40,10 @@ export async function readLinear(module: string, { where, settings, read }: Line
         bits,
       );
   return {
+    kind: 'affine',
     rows: N,
     columns: K,
-    bits: bits as QuantizedLinear['bits'],
+    bits: bits as AffineLinear['bits'],
     groupSize,
     symmetric,
     codes: unpackRows(int32View(packed.data), [N, K], bits),

@@ -1,5 +1,5 @@
 import { bytesOf, encodeFloats } from '../../numbers';
-import type { QuantizedLinear } from '../../quantizers/quantized-linear';
+import type { AffineLinear } from '../../quantizers/grids/affine-grid';
 import { QuantloomError, type Tensor } from '../../spec';
 import { requireFloat16Scale } from '../float16-scale';
 import { wordsOf } from './layout';
@@ -18,7 +18,7 @@ import { refuseShape } from './refuse';
  *
  * @throws QuantloomError UnsupportedInput: what `refuseShape` says, groups that are not sequential, a scale that is no positive float16.
  */
-export function encodeLinear(name: string, linear: QuantizedLinear): Map<string, Tensor> {
+export function encodeLinear(name: string, linear: AffineLinear): Map<string, Tensor> {
   const { rows: N, columns: K, bits, groupSize, codes, scales, zeros, groupOf, symmetric } = linear;
   const G = scales.length / N;
   const sequential = groupOf.every((group, column) => group === Math.floor(column / groupSize));

@@ -1,5 +1,6 @@
 import { architectureOf } from '../../models';
 import { decodeFloats, encodeFloats } from '../../numbers';
+import type { AffineLinear } from '../../quantizers/grids/affine-grid';
 import type { LinearPlan, ModelPlan, Tensor } from '../../spec';
 import type { CheckpointFormat } from '../format';
 import { writtenModelConfig } from '../model-config';
@@ -19,6 +20,7 @@ export const gguf: CheckpointFormat = {
   name: 'gguf',
   storage: ggufStorage,
   container: ggufContainer,
+  grids: ['affine'],
   smallestZero: 0,
   layout: () => 'gguf',
 
@@ -41,7 +43,7 @@ export const gguf: CheckpointFormat = {
     );
   },
 
-  encodeLinear(module, linear) {
+  encodeLinear(module, linear: AffineLinear) {
     const { blocks } = encodeLinearBlocks(module, linear);
     const tensor: Tensor = { dtype: 'U8', shape: [linear.rows, blocks.length / linear.rows], data: blocks };
     return new Map([[`${module}.${BLOCKS}`, tensor]]);

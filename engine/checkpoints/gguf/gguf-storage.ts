@@ -25,7 +25,8 @@ export const ggufStorage: LinearStorage = {
     [BLOCKS]: { shape: [rows, rowBytes(typeOf(settings), columns)], dtypes: ['U8'] },
   }),
 
-  async float(module, { where, settings, read }: LinearSource) {
+  /** In float32: types of other producers have grids of their own. */
+  async read(module, { where, settings, read }: LinearSource) {
     const type = typeOf(settings);
     const tensor = await read(`${module}.${BLOCKS}`);
     const [rows = 0, bytes = 0] = tensor?.shape ?? [];

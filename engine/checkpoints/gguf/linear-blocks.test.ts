@@ -1,12 +1,12 @@
 import fc from 'fast-check';
 import { roundToFloat16 } from '../../numbers';
-import { dequantize, type QuantizedLinear } from '../../quantizers';
+import { type AffineLinear, dequantize } from '../../quantizers';
 import { BLOCK_TYPES } from './blocks/block-types';
 import { decodeBlocks } from './blocks/encode-blocks';
 import { encodeLinearBlocks, gridBlockType } from './linear-blocks';
 
 interface Case {
-  readonly bits: QuantizedLinear['bits'];
+  readonly bits: AffineLinear['bits'];
   readonly symmetric: boolean;
   readonly rows?: number;
   readonly columns?: number;
@@ -14,7 +14,7 @@ interface Case {
 }
 
 /** Random codes, float16 scales and zero points. */
-function linearOf({ bits, symmetric, rows = 3, columns = 128, groupSize = 64 }: Case): fc.Arbitrary<QuantizedLinear> {
+function linearOf({ bits, symmetric, rows = 3, columns = 128, groupSize = 64 }: Case): fc.Arbitrary<AffineLinear> {
   const levels = 2 ** bits - 1;
   const groups = columns / groupSize;
   const scale = fc.double({ min: 1e-5, max: 4, noNaN: true }).map(roundToFloat16);
@@ -27,6 +27,7 @@ function linearOf({ bits, symmetric, rows = 3, columns = 128, groupSize = 64 }: 
       zeros: fc.array(zero, exactly(rows * groups)),
     })
     .map(({ codes, scales, zeros }) => ({
+      kind: 'affine' as const,
       rows,
       columns,
       bits,
@@ -39,7 +40,7 @@ function linearOf({ bits, symmetric, rows = 3, columns = 128, groupSize = 64 }: 
     }));
 }
 
-const sample = (given: Case) => fc.sample(linearOf(given), { numRuns: 1, seed: 5 })[0] as QuantizedLinear;
+const sample = (given: Case) => fc.sample(linearOf(given), { numRuns: 1, seed: 5 })[0] as AffineLinear;
 
 describe('a symmetric grid', () => {
   test.each([

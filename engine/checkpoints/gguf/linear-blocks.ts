@@ -1,12 +1,12 @@
 import { roundToFloat16 } from '../../numbers';
-import type { QuantizedLinear } from '../../quantizers/quantized-linear';
+import type { AffineLinear } from '../../quantizers/grids/affine-grid';
 import { QuantloomError } from '../../spec';
 import { BLOCK_TYPES } from './blocks/block-types';
 import { packFiveBits } from './blocks/five-bits';
 import { writeHalf } from './blocks/half-bytes';
 import { packNibbles } from './blocks/q4-0';
 
-type Grid = Pick<QuantizedLinear, 'bits' | 'symmetric'> & {
+type Grid = Pick<AffineLinear, 'bits' | 'symmetric'> & {
   /** -1: one group a row. */
   readonly groupSize: number;
 };
@@ -57,7 +57,7 @@ export function gridBlockType(grid: Grid, columns: number): { type: GridBlockTyp
  */
 export function encodeLinearBlocks(
   name: string,
-  linear: QuantizedLinear,
+  linear: AffineLinear,
 ): { readonly type: GridBlockTypeName; readonly blocks: Uint8Array; readonly lossless: boolean } {
   const { rows, columns, groupOf, groupSize } = linear;
   const found = gridBlockType(linear, columns);

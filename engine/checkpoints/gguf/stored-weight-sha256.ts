@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto';
 import { bytesOf, roundToFloat16 } from '../../numbers';
-import type { QuantizedLinear } from '../../quantizers/quantized-linear';
+import type { AffineLinear } from '../../quantizers/grids/affine-grid';
 
 /**
  * SHA-256 of a weight with zero points as blocks with a minimum hold it: `code · scale + float16(-scale · zero)` in float32, row-major,
  * little-endian. null: it is symmetric, and held to the last bit.
  */
-export function storedWeightSha256(linear: QuantizedLinear): string | null {
+export function storedWeightSha256(linear: AffineLinear): string | null {
   if (linear.symmetric) return null;
   const { rows, columns, codes, scales, zeros, groupOf } = linear;
   const groups = scales.length / rows;

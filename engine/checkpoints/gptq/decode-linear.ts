@@ -1,5 +1,5 @@
 import { decodeFloats, int32View } from '../../numbers';
-import type { QuantizedLinear } from '../../quantizers/quantized-linear';
+import type { AffineLinear } from '../../quantizers/grids/affine-grid';
 import { QuantloomError, type Tensor } from '../../spec';
 import { unpackWords } from '../pack-words';
 import { bitPlanes, type GptqLayout } from './layout';
@@ -23,7 +23,7 @@ export interface GptqTensors {
  * @param name of the module, for messages
  * @throws QuantloomError InvalidCheckpoint naming the tensor, what it is and what it should be.
  */
-export function decodeLinear(name: string, tensors: GptqTensors, settings: ModuleSettings): QuantizedLinear {
+export function decodeLinear(name: string, tensors: GptqTensors, settings: ModuleSettings): AffineLinear {
   const { bits, layout } = settings;
   const N = tensors.qweight.shape[1] ?? 0;
   const K = ((tensors.qweight.shape[0] ?? 0) * 32) / bits;
@@ -73,9 +73,10 @@ export function decodeLinear(name: string, tensors: GptqTensors, settings: Modul
   }
 
   return {
+    kind: 'affine',
     rows: N,
     columns: K,
-    bits: bits as QuantizedLinear['bits'],
+    bits: bits as AffineLinear['bits'],
     groupSize,
     symmetric: settings.symmetric && zeros.every((zero) => zero === middle),
     codes,

@@ -1,5 +1,5 @@
 import { bytesOf, encodeFloats } from '../../numbers';
-import type { QuantizedLinear } from '../../quantizers/quantized-linear';
+import type { AffineLinear } from '../../quantizers/grids/affine-grid';
 import { QuantloomError, type Tensor } from '../../spec';
 import { requireFloat16Scale } from '../float16-scale';
 import { CODES_PER_BLOCK, packWords } from '../pack-words';
@@ -15,7 +15,7 @@ import { bitPlanes, type GptqLayout, storedZeroOffset } from './layout';
  *
  * @throws QuantloomError UnsupportedInput: sizes that are not multiples of 32, a zero point 0 in v1, a scale that is no positive float16.
  */
-export function encodeLinear(name: string, linear: QuantizedLinear, layout: GptqLayout): Map<string, Tensor> {
+export function encodeLinear(name: string, linear: AffineLinear, layout: GptqLayout): Map<string, Tensor> {
   const { rows: N, columns: K, bits } = linear;
   const G = Math.ceil(K / linear.groupSize);
   requireMultiplesOf32(name, linear);
@@ -51,7 +51,7 @@ export function encodeLinear(name: string, linear: QuantizedLinear, layout: Gptq
   ]);
 }
 
-function storedZeros(name: string, linear: QuantizedLinear, layout: GptqLayout): Uint8Array {
+function storedZeros(name: string, linear: AffineLinear, layout: GptqLayout): Uint8Array {
   const offset = storedZeroOffset(layout);
   if (offset === 0) return linear.zeros;
   const smallest = linear.zeros.indexOf(0);
@@ -67,7 +67,7 @@ function storedZeros(name: string, linear: QuantizedLinear, layout: GptqLayout):
   return linear.zeros.map((zero) => zero - offset);
 }
 
-function requireMultiplesOf32(name: string, { rows, columns }: QuantizedLinear): void {
+function requireMultiplesOf32(name: string, { rows, columns }: AffineLinear): void {
   for (const [what, size] of Object.entries({ rows, columns })) {
     if (size % CODES_PER_BLOCK === 0) continue;
     throw new QuantloomError(

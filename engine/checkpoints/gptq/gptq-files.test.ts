@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import fc from 'fast-check';
-import type { QuantizedLinear } from '../../quantizers/quantized-linear';
+import type { AffineLinear } from '../../quantizers/grids/affine-grid';
 import type { DType, Tensor } from '../../spec';
 import { RawSafetensors } from '../verification/raw-safetensors';
 import { decodeLinear } from './decode-linear';
@@ -61,7 +61,7 @@ function floats(tensor: Tensor | undefined): number[] {
   return [...new Float32Array((tensor as Tensor).data.slice().buffer)];
 }
 
-function dequantized(linear: QuantizedLinear): number[] {
+function dequantized(linear: AffineLinear): number[] {
   const groups = Math.ceil(linear.columns / linear.groupSize);
   return Array.from(linear.codes, (code, i) => {
     const at = Math.floor(i / linear.columns) * groups + (linear.groupOf[i % linear.columns] as number);
@@ -147,10 +147,11 @@ describe('any quantized linear', () => {
       };
       const size = groupSize === -1 ? columns : groupSize;
       const groups = Math.ceil(columns / size);
-      const linear: QuantizedLinear = {
+      const linear: AffineLinear = {
+        kind: 'affine',
         rows,
         columns,
-        bits: bits as QuantizedLinear['bits'],
+        bits: bits as AffineLinear['bits'],
         groupSize: size,
         symmetric: false,
         codes: Uint8Array.from({ length: rows * columns }, () => next(2 ** bits)),

@@ -1,3 +1,4 @@
+import type { AffineLinear } from '../../quantizers/grids/affine-grid';
 import type { LinearPlan } from '../../spec';
 import type { CheckpointContext, CheckpointFormat } from '../format';
 import { quantizedModelConfig } from '../model-config';
@@ -23,10 +24,11 @@ function gptqFormat(name: 'gptq' | 'gptq_v2'): CheckpointFormat {
     name,
     storage: gptqStorage,
     container: safetensorsContainer,
+    grids: ['affine'],
     smallestZero: name === 'gptq' ? 1 : 0,
     layout,
     refuse,
-    encodeLinear: (module, linear, variant) => encodeLinear(module, linear, variant as GptqLayout),
+    encodeLinear: (module, linear, variant) => encodeLinear(module, linear as AffineLinear, variant as GptqLayout),
 
     config: (context) => quantizedModelConfig(context, quantizationConfig(context)),
 

@@ -1,6 +1,5 @@
-import type { QuantizedLinear } from '../../quantizers/quantized-linear';
+import type { AffineLinear } from '../../quantizers/grids/affine-grid';
 import { QuantloomError, type Tensor } from '../../spec';
-import { dequantizeLinear } from '../dequantize-linear';
 import type { LinearSource, LinearStorage } from '../linear-storage';
 import { isHead } from '../model-config';
 import { decodeLinear, type GptqTensors } from './decode-linear';
@@ -38,11 +37,10 @@ export const gptqStorage: LinearStorage = {
   },
 
   read: readLinear,
-  float: async (module, source) => dequantizeLinear(await readLinear(module, source)),
   readRaw: readRawLinear,
 };
 
-async function readLinear(module: string, { where, settings, read }: LinearSource): Promise<QuantizedLinear> {
+async function readLinear(module: string, { where, settings, read }: LinearSource): Promise<AffineLinear> {
   const parts: Partial<Record<(typeof PARTS)[number], Tensor>> = {};
   for (const part of PARTS) {
     const tensor = await read(`${module}.${part}`);

@@ -2,6 +2,8 @@ import { type ExternalBytes, type GraphBuilder, STORED_TYPES } from '../../graph
 import type { LinearShape } from '../../models/architecture';
 import { bytesOf, decodeFloats } from '../../numbers';
 import { QuantloomError, type Tensor } from '../../spec';
+import { dequantizeLinear } from '../dequantize-linear';
+import type { StoredLinear } from '../linear-storage';
 import type { CheckpointReader } from '../open-checkpoint';
 import type { ExternalData } from './external-data';
 import { nbitsWeight } from './nbits-weight';
@@ -79,12 +81,14 @@ export class ModelWeights {
 
   /** A linear, quantized or not, with its bias. `weight`: the tensor of a dense one, where it is not its own (a tied head). */
   async loadLinear(
-    { name: module, rows, columns, bias, transposed: isTransposed }: LinearShape,
+    { name: module, bias, transposed: isTransposed }: LinearShape,
     weight: string = `${module}.weight`,
   ): Promise<void> {
     const isOwn = weight === `${module}.weight`;
-    const quantized = isOwn ? await this.#quantizedProduct(module, rows, columns) : null;
-    const product = quantized ?? (await this.#denseProduct(weight, isTransposed === true));
+    const linear = isOwn ? await this.#options.source.linear(module) : null;
+    const product = linear
+      ? await this.#quantizedProduct(module, linear)
+      : await this.#denseProduct(weight, isTransposed === true);
     if (bias) await this.loadVector(`${module}.bias`);
     this.#products.set(module, (x) => {
       const y = product(x);
@@ -103,10 +107,15 @@ export class ModelWeights {
     };
   }
 
-  async #quantizedProduct(module: string, rows: number, columns: number): Promise<Product | null> {
-    const { source, builder, accuracyLevel } = this.#options;
-    const linear = await source.linear(module);
-    if (!linear) return null;
+  /** MatMulNBits computes on affine grids; what lies on others is stored dequantized. */
+  async #quantizedProduct(module: string, linear: StoredLinear): Promise<Product> {
+    if (!('kind' in linear) || linear.kind !== 'affine') {
+      const { shape, data } = dequantizeLinear(linear);
+      await this.loadFloats(`${module}.weight`, shape, data);
+      return this.#denseProduct(`${module}.weight`, false);
+    }
+    const { rows, columns } = linear;
+    const { builder, accuracyLevel } = this.#options;
     const { bits, blockSize, weight, scales, zeroPoints, columnOrder } = nbitsWeight(module, linear);
     const blocks = scales.length / rows;
     const inputs = [

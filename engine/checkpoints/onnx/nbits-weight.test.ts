@@ -1,13 +1,13 @@
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { GraphBuilder } from '../../graphs/graph-builder';
-import type { QuantizedLinear } from '../../quantizers/quantized-linear';
+import type { AffineLinear } from '../../quantizers/grids/affine-grid';
 import { dequantizeLinear } from '../dequantize-linear';
 import { nbitsWeight } from './nbits-weight';
 
 const ROWS = 13;
 
 interface Case {
-  readonly bits: QuantizedLinear['bits'];
+  readonly bits: AffineLinear['bits'];
   readonly groupSize: number;
   readonly symmetric: boolean;
   readonly columns: number;
@@ -16,7 +16,7 @@ interface Case {
 }
 
 /** Codes, scales and zero points of all sizes, without a pattern. */
-function linearOf({ bits, groupSize, symmetric, columns, group }: Case): QuantizedLinear {
+function linearOf({ bits, groupSize, symmetric, columns, group }: Case): AffineLinear {
   let state = 1;
   const next = (bound: number) => {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
@@ -24,6 +24,7 @@ function linearOf({ bits, groupSize, symmetric, columns, group }: Case): Quantiz
   };
   const groups = Math.ceil(columns / groupSize);
   return {
+    kind: 'affine',
     rows: ROWS,
     columns,
     bits,
@@ -39,7 +40,7 @@ function linearOf({ bits, groupSize, symmetric, columns, group }: Case): Quantiz
 }
 
 /** x `[tokens, columns]` times the weight, by onnxruntime. */
-async function product(linear: QuantizedLinear, x: Float32Array): Promise<Float32Array> {
+async function product(linear: AffineLinear, x: Float32Array): Promise<Float32Array> {
   const { rows, columns } = linear;
   const { bits, blockSize, weight, scales, zeroPoints, columnOrder } = nbitsWeight('test', linear);
   const builder = new GraphBuilder('product', { opset: 21, irVersion: 10 });
@@ -77,7 +78,7 @@ async function product(linear: QuantizedLinear, x: Float32Array): Promise<Float3
 }
 
 /** Every unit vector picks a column: the weight as the operator sees it, `[rows, columns]`. */
-async function weightSeen(linear: QuantizedLinear): Promise<Float32Array> {
+async function weightSeen(linear: AffineLinear): Promise<Float32Array> {
   const { rows, columns } = linear;
   const units = new Float32Array(columns * columns);
   for (let column = 0; column < columns; column++) units[column * columns + column] = 1;

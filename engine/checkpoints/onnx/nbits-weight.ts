@@ -1,4 +1,4 @@
-import type { QuantizedLinear } from '../../quantizers/quantized-linear';
+import type { AffineLinear } from '../../quantizers/grids/affine-grid';
 import { QuantloomError } from '../../spec';
 
 /** Widths that the operator stores. Codes of other widths go into the next one, unchanged in what they stand for. */
@@ -36,7 +36,7 @@ export function storedBits(bits: number): StoredBits {
  *
  * @throws QuantloomError UnsupportedInput when groups are not blocks of 16 columns or more, naming module and size.
  */
-export function nbitsWeight(module: string, linear: QuantizedLinear): NBitsWeight {
+export function nbitsWeight(module: string, linear: AffineLinear): NBitsWeight {
   const { rows, columns, codes, scales, zeros } = linear;
   const groups = scales.length / rows;
   const blockSize = blockSizeOf(module, linear, groups);
@@ -76,7 +76,7 @@ function setCode(bytes: Uint8Array, index: number, code: number, bits: StoredBit
   bytes[at >>> 3] = (bytes[at >>> 3] as number) | (code << (at & 7));
 }
 
-function blockSizeOf(module: string, { columns, groupSize }: QuantizedLinear, groups: number): number {
+function blockSizeOf(module: string, { columns, groupSize }: AffineLinear, groups: number): number {
   // The lowest bit that is set: the largest power of two that divides it.
   const divisor = groups === 1 ? nextPowerOfTwo(columns) : groupSize & -groupSize;
   const blockSize = Math.min(LARGEST_BLOCK, groups === 1 ? Math.max(divisor, SMALLEST_BLOCK) : divisor);
@@ -90,7 +90,7 @@ function blockSizeOf(module: string, { columns, groupSize }: QuantizedLinear, gr
 }
 
 /** null where columns lie in the order of their groups already. */
-function orderByGroup(module: string, { columns, groupSize, groupOf }: QuantizedLinear): Int32Array | null {
+function orderByGroup(module: string, { columns, groupSize, groupOf }: AffineLinear): Int32Array | null {
   if (groupOf.every((group, column) => group === Math.floor(column / groupSize))) return null;
   const order = Int32Array.from({ length: columns }, (_, column) => column);
   order.sort((a, b) => (groupOf[a] as number) - (groupOf[b] as number) || a - b);

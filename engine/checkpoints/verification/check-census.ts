@@ -1,6 +1,6 @@
 import { architectureOf } from '../../models';
 import { QuantloomError } from '../../spec';
-import { type ExpectedTensor, settingsFor } from '../linear-storage';
+import { type ExpectedTensor, quantizedModules, settingsFor } from '../linear-storage';
 import type { Manifest } from '../manifest';
 import type { StoredLinears } from '../weight-container';
 import { CheckRecord } from './check';
@@ -26,8 +26,10 @@ export function checkCensus(
     if (optional && !found) continue;
     check.expect(found !== undefined, () => `${name}: missing`);
     if (!found) continue;
-    if (found.shape.join() !== shape.join())
-      check.find(`${name}: shape [${found.shape.join(', ')}], expected [${shape.join(', ')}]`);
+    if (found.shape.length !== shape.length || shape.some((size, axis) => size !== null && size !== found.shape[axis]))
+      check.find(
+        `${name}: shape [${found.shape.join(', ')}], expected [${shape.map((size) => size ?? 'any').join(', ')}]`,
+      );
     if (!dtypes.includes(found.dtype)) check.find(`${name}: dtype ${found.dtype}, expected ${dtypes.join(' or ')}`);
   }
   const extras = [...places.keys()].filter((name) => !expected.has(name));
@@ -60,7 +62,7 @@ function expectedTensors(
     );
     // Some producers quantize the embedding too.
     const embedding = architecture.embedding.replace(/\.weight$/, '');
-    if (linears && places.has(`${embedding}.${linears.storage.parts[0]}`)) {
+    if (linears && quantizedModules(linears.storage, places.keys()).includes(embedding)) {
       modules.push({ name: embedding, rows: shape.vocabularySize, columns: shape.hiddenSize });
     }
     for (const { name: module, rows, columns } of modules) {
@@ -88,9 +90,12 @@ function checkLinearsOfManifest(manifest: Manifest, linears: StoredLinears | nul
   }
   for (const [name, { recipe }] of Object.entries(manifest.linears)) {
     const settings = linears?.settingsOf(name) ?? null;
-    const stored = settings && { bits: settings.bits, groupSize: settings.groupSize, symmetric: settings.symmetric };
     const written = recipe && linears ? settingsFor(linears.storage, recipe, manifest.layout) : recipe;
     const meant = written && { bits: written.bits, groupSize: written.groupSize, symmetric: written.symmetric };
+    const { bits, symmetric } = settings ?? {};
+    // A config that does not say it cannot contradict.
+    const groupSize = settings?.groupSize || meant?.groupSize;
+    const stored = settings && { bits, groupSize, symmetric };
     check.expect(
       JSON.stringify(stored) === JSON.stringify(meant),
       () => `${name}: config.json says ${JSON.stringify(stored)}, the manifest ${JSON.stringify(meant)}`,

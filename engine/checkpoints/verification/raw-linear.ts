@@ -18,8 +18,8 @@ export interface RawLinear {
   readonly zeros:
     | (RawParameters<Uint8Array> & { readonly offset: 0 | 1; readonly bits: number; readonly symmetric: boolean })
     | null;
-  /** The group of each column. */
-  readonly groups: { readonly part: string; readonly ofColumn: Int32Array; readonly count: number };
+  /** The group of each column. null: scales do not go by columns. */
+  readonly groups: { readonly part: string; readonly ofColumn: Int32Array; readonly count: number } | null;
   /** `W[first .. first + count, :]` in float32, in memory of `count * columns` numbers. Some rows at once are faster. */
   weights(first: number, count: number, memory?: Float32Array): Float32Array;
 }

@@ -1,0 +1,17 @@
+import type { GridKind, QuantizedLinear } from '../quantized-linear';
+import { affineGrid } from './affine-grid';
+import { codebookGrid } from './codebook-grid';
+import type { Grid } from './grid';
+import { int8RowsGrid } from './int8-rows-grid';
+
+/** Every kind of grid. */
+export const GRIDS: { readonly [Kind in GridKind]: Grid<Extract<QuantizedLinear, { kind: Kind }>> } = {
+  affine: affineGrid,
+  codebook: codebookGrid,
+  'int8-rows': int8RowsGrid,
+};
+
+/** The grid that a linear is quantized to. */
+export function gridOf<Linear extends QuantizedLinear>(linear: Linear): Grid<Linear> {
+  return GRIDS[linear.kind] as unknown as Grid<Linear>;
+}

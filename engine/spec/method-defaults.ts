@@ -1,0 +1,25 @@
+import type { QuantizationSpec, Recipe } from './quantization-spec';
+
+interface MethodDefaults {
+  readonly recipe: Partial<Recipe>;
+  readonly formats: QuantizationSpec['formats'];
+}
+
+const FOUR_BITS: MethodDefaults = {
+  recipe: { bits: 4, groupSize: 64, symmetric: true, doubleQuant: true, refinements: 0 },
+  formats: ['bitsandbytes'],
+};
+
+const DEFAULTS: Partial<Record<Recipe['method'], MethodDefaults>> = {
+  nf4: FOUR_BITS,
+  fp4: FOUR_BITS,
+  'llm-int8': {
+    recipe: { bits: 8, groupSize: -1, symmetric: true, refinements: 0 },
+    formats: ['bitsandbytes'],
+  },
+};
+
+/** What a method that has one grid only sets of a spec, in place of the quality; null: the quality does. */
+export function defaultsOfMethod(method: Recipe['method']): MethodDefaults | null {
+  return DEFAULTS[method] ?? null;
+}
