@@ -47,7 +47,8 @@ export async function quantizeInt8Rows({
       );
     }
     absmax[row] = most;
-    const scale = most > 0 ? Math.fround(127 / most) : 0;
+    // torch divides a number by a tensor so.
+    const scale = most > 0 ? Math.fround(Math.fround(1 / most) * 127) : 0;
     for (let column = 0; column < columns; column++) {
       codes[row * columns + column] = roundHalfEven(Math.fround((halves[column] as number) * scale));
     }
