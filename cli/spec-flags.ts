@@ -19,7 +19,11 @@ export const SPEC_FLAGS: readonly SpecFlag[] = [
     description: 'fast, balanced (default) or best: sets what of the recipe is not given',
     path: ['quality'],
   },
-  { flags: '--method <method>', description: 'gptq (default) or rtn', path: ['recipe', 'method'] },
+  {
+    flags: '--method <method>',
+    description: 'gptq (default), rtn, nf4, fp4 or llm-int8',
+    path: ['recipe', 'method'],
+  },
   {
     flags: '--bits <n>',
     description: 'bits per code: 2, 3, 4 (default), 5, 6, 8; a fraction, e.g. 3.5, is --average-bits',
@@ -40,9 +44,22 @@ export const SPEC_FLAGS: readonly SpecFlag[] = [
   },
   {
     flags: '--group-size <n>',
-    description: 'columns that share a scale: 16, 32, 64, 128 (default), 256, -1 for the whole row',
+    description:
+      'columns that share a scale: 16, 32, 64, 128 (default), 256, -1 for the whole row; nf4, fp4: the block (default 64)',
     path: ['recipe', 'groupSize'],
     parse: wholeNumber,
+  },
+  {
+    flags: '--double-quant',
+    description: 'nf4, fp4: quantize the scales too (default)',
+    path: ['recipe', 'doubleQuant'],
+    value: true,
+  },
+  {
+    flags: '--no-double-quant',
+    description: 'nf4, fp4: scales in float32',
+    path: ['recipe', 'doubleQuant'],
+    value: false,
   },
   { flags: '--sym', description: 'symmetric codes (default)', path: ['recipe', 'symmetric'], value: true },
   { flags: '--asym', description: 'asymmetric codes, with zero points', path: ['recipe', 'symmetric'], value: false },
@@ -117,7 +134,7 @@ export const SPEC_FLAGS: readonly SpecFlag[] = [
   },
   {
     flags: '--format <list>',
-    description: 'checkpoint formats: gptq, gptq_v2, compressed-tensors, gguf, or several with commas',
+    description: 'checkpoint formats: gptq, gptq_v2, compressed-tensors, gguf, bitsandbytes, or several with commas',
     path: ['formats'],
     parse: commaList,
   },

@@ -138,6 +138,26 @@ describe('spec from flags', () => {
     });
   });
 
+  it("takes a method's own grid and format for what is not given", () => {
+    expect(specOf(['demo', '--method', 'nf4'])).toMatchObject({
+      output: '/srv/demo-nf4-4bit-g64',
+      recipe: { method: 'nf4', bits: 4, groupSize: 64, symmetric: true, doubleQuant: true },
+      formats: ['bitsandbytes'],
+    });
+    expect(
+      specOf(['demo', '--method', 'fp4', '--group-size', '128', '--no-double-quant', '--quality', 'best']),
+    ).toMatchObject({
+      recipe: { method: 'fp4', bits: 4, groupSize: 128, symmetric: true, doubleQuant: false },
+      formats: ['bitsandbytes'],
+    });
+    expect(specOf(['demo', '--method', 'llm-int8'])).toMatchObject({
+      output: '/srv/demo-llm-int8-8bit-row',
+      recipe: { method: 'llm-int8', bits: 8, groupSize: -1 },
+      formats: ['bitsandbytes'],
+    });
+    expect(specOf(['demo']).recipe).not.toHaveProperty('doubleQuant');
+  });
+
   it('takes a fraction of a bit for an average', () => {
     expect(specOf(['demo', '--bits', '3.5', '--group-size', '64'])).toMatchObject({
       averageBits: 3.5,

@@ -83,6 +83,51 @@ describe('planModel', () => {
     calibration: { sequenceLength: 64, samples: 8 },
   };
 
+  describe('of methods with a grid of their own', () => {
+    const recipe = { method: 'nf4' } as const;
+    const refused = async (input: Partial<QuantizationSpecInput>) =>
+      (await plan(input)).estimate.refusals.map(({ message }) => message);
+
+    test('calibrates nothing, and knows the size of what it writes', async () => {
+      const { plan: made, estimate } = await plan({ recipe });
+      expect(estimate.refusals).toEqual([]);
+      expect(estimate.warnings).toEqual([]);
+      expect(made.slices).toEqual([]);
+      // 4 + 8 / 64 + 32 / (64 * 256) bits, and the tables of small linears.
+      expect(estimate.bitsPerWeight).toBeGreaterThan(4.127);
+      expect(estimate.bitsPerWeight).toBeLessThan(4.25);
+      const int8 = await plan({ recipe: { method: 'llm-int8' } });
+      expect(int8.estimate.refusals).toEqual([]);
+      expect(int8.estimate.bitsPerWeight).toBeCloseTo(8.1, 1);
+    });
+
+    test('refuses a format that cannot hold what the method makes, with what to do', async () => {
+      expect(await refused({ recipe, formats: ['gptq'] })).toEqual([
+        'Format gptq: it cannot hold what the method nf4 makes. Write the format bitsandbytes; or for gptq use the method rtn or gptq.',
+      ]);
+      expect(await refused({ formats: ['bitsandbytes'] })).toEqual([
+        'Format bitsandbytes: it cannot hold what the method gptq makes. Write the format gptq, gptq_v2 or compressed-tensors; ' +
+          'or for bitsandbytes use the method nf4, fp4 or llm-int8.',
+      ]);
+    });
+
+    test('refuses bits and groups that the method does not have, and two types in one checkpoint', async () => {
+      expect(await refused({ recipe: { ...recipe, bits: 3 } })).toEqual([
+        expect.stringMatching(/^nf4 has 4 bits, not 3/),
+      ]);
+      expect(await refused({ recipe: { ...recipe, groupSize: 16 } })).toEqual([
+        expect.stringMatching(/^nf4 has blocks of 32, 64, 128 or 256 weights, not 16/),
+      ]);
+      expect(await refused({ recipe: { method: 'llm-int8', bits: 4 } })).toEqual([
+        expect.stringMatching(/^llm-int8 has 8 bits, not 4/),
+      ]);
+      const overrides = [{ match: '*.down_proj', method: 'fp4' as const }];
+      expect(await refused({ recipe, overrides })).toEqual([
+        expect.stringMatching(/^Format bitsandbytes: one checkpoint holds nf4 or fp4, not both/),
+      ]);
+    });
+  });
+
   describe('on the demo model', () => {
     test('knows every linear, tensor and slice', async () => {
       const { plan: made, estimate } = await plan({

@@ -184,6 +184,36 @@ describe('the workflow quantizeModel', () => {
     expect(distance / energy).toBeLessThan(0.05);
   }, 120_000);
 
+  const bitsandbytes: [string, QuantizationSpecInput['recipe'], number][] = [
+    ['nf4', { method: 'nf4' }, 4.2],
+    ['llm-int8', { method: 'llm-int8' }, 8.1],
+  ];
+  it.each(bitsandbytes)(
+    'quantizes by %s without calibration, as bitsandbytes stores it, shared or not, as directly',
+    async (name, recipe, bits) => {
+      const output = stack.output(name);
+      const spec = demoSpec(output, { recipe, overrides: [{ match: '*.layers.1.mlp.*', skip: true }] });
+      const { calibration: _, ...rest } = { ...spec, solveParts: 2 };
+      const result = await stack.run(rest, name);
+      expect(result.outputs).toEqual({ bitsandbytes: output });
+      expect(result.bitsPerWeight).toBeCloseTo(bits, 0);
+      expect(result.meanRelativeError).toBeNull();
+      expect(await verifyCheckpoint(output)).toMatchObject({ kind: 'bitsandbytes', passed: true });
+      const direct = stack.output(`${name}-direct`);
+      await quantizeDirect({ ...rest, output: direct });
+      expect(await weightDigests(output)).toEqual(await weightDigests(direct));
+      const [reader, source] = [await openCheckpoint(output), await openCheckpoint('assets/demo-model')];
+      expect(reader.names()).toEqual(source.names());
+      expect(reader.quantized('model.layers.1.mlp.up_proj.weight')).toBe(false);
+      const weight = 'model.layers.2.mlp.up_proj.weight';
+      const [own, original] = [await reader.float(weight), await source.float(weight)];
+      expect(own.shape).toEqual(await reader.shape(weight));
+      const distance = own.data.reduce((sum, value, i) => sum + (value - (original.data[i] as number)) ** 2, 0);
+      expect(distance / original.data.reduce((sum, value) => sum + value ** 2, 0)).toBeLessThan(0.02);
+    },
+    120_000,
+  );
+
   it('quantizes to nearest without calibration, in both GPTQ versions at once', async () => {
     const output = stack.output('nearest');
     const result = await stack.run(
