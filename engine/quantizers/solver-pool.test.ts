@@ -22,7 +22,7 @@ beforeAll(() => {
 afterAll(() => rmSync(compiled, { recursive: true, force: true }));
 
 function compile(folder: string): void {
-  for (const name of readdirSync(folder)) {
+  for (const name of readdirSync(folder, { recursive: true, encoding: 'utf8' })) {
     if (!name.endsWith('.ts') || name.endsWith('.test.ts')) continue;
     const { code } = transformFileSync(join(folder, name), {
       jsc: { target: 'es2023', parser: { syntax: 'typescript' } },

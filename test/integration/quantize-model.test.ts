@@ -58,7 +58,7 @@ describe('the workflow quantizeModel', () => {
       expect((await verifyCheckpoint(durable)).passed).toBe(true);
       const { config, shape, float } = await openCheckpoint(durable);
       expect(config.tie_word_embeddings).toBe(false);
-      expect(shape('lm_head.weight')).toEqual([2048, 256]);
+      expect(await shape('lm_head.weight')).toEqual([2048, 256]);
       expect(new Set((await float('model.norm.weight')).data)).toEqual(new Set([1]));
     },
     120_000,

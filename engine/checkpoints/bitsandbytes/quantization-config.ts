@@ -6,7 +6,8 @@ import type { CheckpointContext } from '../format';
 const COMPUTE_DTYPES = ['float32', 'float16', 'bfloat16'];
 
 /**
- * The quantization_config as transformers writes it (`BitsAndBytesConfig.to_dict`).
+ * The quantization_config as transformers writes it (`BitsAndBytesConfig.to_dict`), but for `llm_int8_threshold`: transformers takes 6.0,
+ * its default, for that and refuses the integer 6, which is what JSON.stringify writes.
  *
  * @throws QuantloomError InvalidSpecification when no linear is quantized.
  */
@@ -28,7 +29,6 @@ export function quantizationConfig({ sourceConfig, linears, layout }: Checkpoint
     quant_method: 'bitsandbytes',
     _load_in_8bit: !is4bit,
     _load_in_4bit: is4bit,
-    llm_int8_threshold: 6.0,
     llm_int8_skip_modules: all.filter((name) => !quantized.has(name)),
     llm_int8_enable_fp32_cpu_offload: false,
     llm_int8_has_fp16_weight: false,
