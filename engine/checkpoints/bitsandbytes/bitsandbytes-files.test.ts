@@ -9,6 +9,7 @@ import { dequantizeLinear, weightSha256 } from '../dequantize-linear';
 import { formatOf } from '../formats';
 import type { LinearSettings, StoredLinear } from '../linear-storage';
 import { parseSafetensors } from '../safetensors';
+import type { RawLinear } from '../verification/raw-linear';
 import type { StoredTensors } from '../verification/stored-tensors';
 
 const { storage, encodeLinear } = formatOf('bitsandbytes');
@@ -35,12 +36,13 @@ function read({ settings, stored }: Fixture): Promise<StoredLinear> {
   return storage.read('m', { where: 'there', settings, read: async (name) => stored[name.slice(2)] ?? null });
 }
 
-function readRaw({ settings, stored }: Fixture) {
+async function readRaw({ settings, stored }: Fixture): Promise<RawLinear> {
   const tensors: StoredTensors = {
     tensors: new Map(Object.entries(stored).map(([name, tensor]) => [`m.${name}`, tensor])),
     read: async (name) => Buffer.from((stored[name.slice(2)] as Tensor).data),
   };
-  return storage.readRaw('m', tensors, { describedBy: 'config.json says', settingsOf: () => settings });
+  const description = { describedBy: 'config.json says', settingsOf: () => settings };
+  return (await storage.readRaw('m', tensors, description)) as RawLinear;
 }
 
 const stateOf = (text: Uint8Array) => JSON.parse(Buffer.from(text).toString());
