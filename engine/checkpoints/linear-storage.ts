@@ -1,4 +1,4 @@
-import type { QuantizedLinear } from '../quantizers/quantized-linear';
+import type { GridKind, QuantizedLinear } from '../quantizers/quantized-linear';
 import type { FloatTensor, Tensor } from '../spec';
 import type { RawLinear } from './verification/raw-linear';
 import type { StoredTensors } from './verification/stored-tensors';
@@ -50,6 +50,9 @@ export interface ExpectedTensor {
 export interface LinearStorage {
   /** `quant_method` of the quantization_config, or what takes its place. */
   readonly method: string;
+
+  /** The kinds of grids that `read` gives; floats are of none. */
+  readonly grids: readonly GridKind[];
 
   /** The last parts of the names of a linear's tensors. A module that has the first is stored quantized. */
   readonly parts: readonly [string, ...string[]];

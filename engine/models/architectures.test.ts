@@ -36,7 +36,7 @@ describe('the registry', () => {
     const tensors = [...architecture.outside(shape), ...blocks.flatMap((block) => [...block.tensors])];
     const stored = checkpoint.names().filter((tensor) => !architecture.buffers?.test(tensor));
     expect(tensors.map(([tensor]) => tensor).sort()).toEqual(stored);
-    for (const [tensor, size] of tensors) expect([tensor, checkpoint.shape(tensor)]).toEqual([tensor, size]);
+    for (const [tensor, size] of tensors) expect([tensor, await checkpoint.shape(tensor)]).toEqual([tensor, size]);
   });
 
   it.each(TINY_MODELS)('has stages that leave what the next one reads: %s', async (name) => {

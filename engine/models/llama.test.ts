@@ -85,7 +85,7 @@ describe('blocks of a llama', () => {
     const owned = blocks.flatMap(({ tensors }) => [...tensors.keys()]);
     expect([...owned, llama.embedding, llama.finalNorm].sort()).toEqual(checkpoint.names());
     for (const { tensors } of blocks) {
-      for (const [name, shape] of tensors) expect([name, checkpoint.shape(name)]).toEqual([name, shape]);
+      for (const [name, shape] of tensors) expect([name, await checkpoint.shape(name)]).toEqual([name, shape]);
     }
   });
 

@@ -41,7 +41,13 @@ const CASES: readonly [string, Partial<QuantizationSpecInput>, string][] = [
     },
     'q4',
   ],
+  ['NF4, which is written in floats', { recipe: { method: 'nf4' } }, 'fp32'],
 ];
+const FILES: Readonly<Record<string, string>> = {
+  q4: 'model_q4.onnx',
+  q8: 'model_quantized.onnx',
+  fp32: 'model.onnx',
+};
 
 describe('a quantized model in ONNX', () => {
   let directory: string;
@@ -94,7 +100,7 @@ describe('a quantized model in ONNX', () => {
       const tokens = await model.generate({ ...tokenizer(PROMPT), max_new_tokens: NEW_TOKENS, do_sample: false });
       await model.dispose();
       expect((tokens as { tolist(): bigint[][] }).tolist()[0]?.map(Number)).toEqual([...promptTokens, ...own]);
-      expect(basename(written.model)).toBe(dtype === 'q8' ? 'model_quantized.onnx' : 'model_q4.onnx');
+      expect(basename(written.model)).toBe(FILES[dtype]);
     });
   });
 });

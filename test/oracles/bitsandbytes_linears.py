@@ -5,8 +5,8 @@ usage: bitsandbytes_linears.py OUT_DIRECTORY   (needs: torch, bitsandbytes 0.50,
 Writes, per case, one safetensors file: `source` [N, K], what bitsandbytes quantized; the tensors that its Linear4bit or Linear8bitLt saves;
 and `dense` [N, K], its own dequantization, in float32 where it gives another dtype. And dynamic-map.safetensors: its 8-bit map.
 
-The native library is kept from loading, so that the portable kernels run: they round to the nearest level, as those of GPUs do, where the
-native kernel for 8 bits looks places up in a table of 65,536. The mean of the magnitudes in double quantization is summed by torch in
+The native library is kept from loading, so that the portable kernels run: they round to the nearest level, where the native kernel
+of CPUs for 8 bits looks places up in a table of 65,536. The mean of the magnitudes in double quantization is summed by torch in
 float32, in an order that depends on the processor; sources are drawn until it is the correctly rounded mean.
 """
 

@@ -9,6 +9,7 @@ const { absmax, quantMap, nestedAbsmax, nestedQuantMap, state } = FOUR_BIT_PARTS
 /** bitsandbytes of every producer: NF4 and FP4 in bytes, double quantized or not, and int8. */
 export const bitsandbytesStorage: LinearStorage = {
   method: 'bitsandbytes',
+  grids: ['codebook', 'int8-rows'],
   parts: [
     'weight',
     ...[absmax, quantMap, nestedAbsmax, nestedQuantMap, state.nf4, state.fp4],

@@ -7,6 +7,7 @@ import { readConfig } from './read-config';
 /** compressed-tensors of every producer, as far as it is pack-quantized: integer weights, activations as they are. */
 export const compressedTensorsStorage = {
   method: 'compressed-tensors',
+  grids: ['affine'],
   parts: ['weight_packed', 'weight_scale', 'weight_zero_point', 'weight_shape', 'weight_g_idx'],
 
   describe: (raw) => ({ layout: PACK_QUANTIZED, settingsOf: readConfig(raw) }),

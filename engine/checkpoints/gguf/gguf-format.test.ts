@@ -128,10 +128,14 @@ describe('a file of another producer', () => {
       const type = BLOCK_TYPES[typeOf(name)];
       const columns = shape.at(-1) as number;
       const expected = shape.length === 1 ? values : decodeBlocks(type, encodeBlocks({ type, values, columns, name }));
-      expect([name, found.shape(name)]).toEqual([name, shape]);
+      expect([name, await found.shape(name)]).toEqual([name, shape]);
       const [float, stored] = [(await found.float(name)).data, decodeFloats(await found.stored(name))];
       expect([name, sameBytes(float, expected), sameBytes(stored, expected)]).toEqual([name, true, true]);
     }
+    // Floats: the type lies on no grid of a quantizer's.
+    const module = 'model.layers.0.mlp.up_proj';
+    expect(await found.linear(module)).toEqual(await found.float(`${module}.weight`));
+    expect(await original.linear(module)).toBeNull();
   });
 
   test('is verified, as far as there is a second decoder', async () => {

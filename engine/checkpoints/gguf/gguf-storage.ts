@@ -12,6 +12,8 @@ export const BLOCKS = 'blocks';
 /** Linears in blocks of GGUF, of every producer. In a file their names are GGUF's, and some of their rows in another order. */
 export const ggufStorage: LinearStorage = {
   method: 'gguf',
+  // Types of other producers have grids of their own.
+  grids: [],
   parts: [BLOCKS],
   settingsFor: (recipe) => blockSettings(BLOCK_TYPES[blockTypeFor(recipe)]),
 
@@ -25,7 +27,6 @@ export const ggufStorage: LinearStorage = {
     [BLOCKS]: { shape: [rows, rowBytes(typeOf(settings), columns)], dtypes: ['U8'] },
   }),
 
-  /** In float32: types of other producers have grids of their own. */
   async read(module, { where, settings, read }: LinearSource) {
     const type = typeOf(settings);
     const tensor = await read(`${module}.${BLOCKS}`);

@@ -11,6 +11,7 @@ const PARTS = ['qweight', 'qzeros', 'scales', 'g_idx'] as const;
 /** GPTQ of every producer, v1, v2 and planar. */
 export const gptqStorage: LinearStorage = {
   method: 'gptq',
+  grids: ['affine'],
   parts: PARTS,
 
   describe(raw) {

@@ -3,7 +3,6 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { type Architecture, architectureOf } from '../../models';
 import type { ModelShape } from '../../models/architecture';
 import { openModelDirectory } from '../../sources/open-model-directory';
-import { storedLinears } from '../formats';
 import type { CheckpointReader } from '../open-checkpoint';
 import { publishDirectory } from '../publish-directory';
 import { decoderModel } from './decoder-model';
@@ -88,9 +87,9 @@ export async function exportOnnx(options: OnnxExportOptions): Promise<OnnxExport
   }
 }
 
-/** By what config.json says: names have to be known before weights are read. */
+/** By what is said of the linears: names have to be known before weights are read. null: all of them are written in floats. */
 function smallestWidth(from: CheckpointReader, architecture: Architecture, shape: ModelShape): StoredBits | null {
-  const stored = storedLinears(from.config);
+  const stored = from.linears?.storage.grids.includes('affine') ? from.linears : null;
   const linears = architecture
     .blocks(shape, (tensor) => from.has(tensor))
     .flatMap(({ stages }) => stages.flatMap(({ captures }) => captures));
