@@ -106,7 +106,7 @@ describe('planModel', () => {
         'Format gptq: it cannot hold what the method nf4 makes. Write the format bitsandbytes; or for gptq use the method rtn or gptq.',
       ]);
       expect(await refused({ formats: ['bitsandbytes'] })).toEqual([
-        'Format bitsandbytes: it cannot hold what the method gptq makes. Write the format gptq, gptq_v2 or compressed-tensors; ' +
+        'Format bitsandbytes: it cannot hold what the method gptq makes. Write the format gptq, gptq_v2, compressed-tensors or gguf; ' +
           'or for bitsandbytes use the method nf4, fp4 or llm-int8.',
       ]);
     });
