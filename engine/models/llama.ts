@@ -1,37 +1,14 @@
 import { unsupported } from './config-fields';
 import { decoderArchitecture } from './decoder-architecture';
 import { LLAMA_FIELDS, LLAMA_REFUSED } from './decoder-shape';
+import { llamaModules } from './llama-modules';
 
 /** Llama 1 to 3 and what has its layers: RMS norms, rotary embedding, grouped-query attention, gated SiLU, optional biases. */
 export const llama = decoderArchitecture({
   name: 'llama',
   modelClass: 'LlamaForCausalLM',
   modelType: 'llama',
-  embedding: 'model.embed_tokens',
-  positions: null,
-  layers: 'model.layers',
-  finalNorm: 'model.norm',
-  head: 'lm_head',
-  norm: 'rms-norm',
-  attention: {
-    norm: 'input_layernorm',
-    inputs: [
-      { role: 'q', module: 'self_attn.q_proj', bias: 'stored' },
-      { role: 'k', module: 'self_attn.k_proj', bias: 'stored' },
-      { role: 'v', module: 'self_attn.v_proj', bias: 'stored' },
-    ],
-    operator: 'attention',
-    output: { role: 'o', module: 'self_attn.o_proj', bias: 'stored' },
-  },
-  mlp: {
-    norm: 'post_attention_layernorm',
-    inputs: [
-      { role: 'gate', module: 'mlp.gate_proj', bias: 'stored' },
-      { role: 'up', module: 'mlp.up_proj', bias: 'stored' },
-    ],
-    operator: 'gated-silu',
-    output: { role: 'down', module: 'mlp.down_proj', bias: 'stored' },
-  },
+  ...llamaModules({ bias: { inputs: 'stored', output: 'stored', mlp: 'stored' } }),
   config: {
     ...LLAMA_FIELDS,
     refused: LLAMA_REFUSED,
@@ -42,5 +19,4 @@ export const llama = decoderArchitecture({
       throw unsupported(found, 'none', 'llama');
     },
   },
-  rotatable: true,
 });
