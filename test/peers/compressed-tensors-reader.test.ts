@@ -1,11 +1,12 @@
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { parseManifest, serializeSafetensors } from '../../engine/checkpoints';
-import type { QuantizationSpecInput, Tensor } from '../../engine/spec';
+import { parseManifest } from '../../engine/checkpoints';
+import type { QuantizationSpecInput } from '../../engine/spec';
+import { dequantizedCheckpoint } from './dequantized-checkpoint';
 
 // Compiled: its loops run in worker threads then.
 const { quantizeDirect, openCheckpoint, verifyCheckpoint } =
@@ -26,26 +27,16 @@ describe('compressed-tensors checkpoints, read by transformers', () => {
 
   afterAll(() => rm(directory, { recursive: true, force: true }));
 
-  /** The same model with plain weights, in float32 where they were quantized. */
-  async function dequantized(checkpoint: string): Promise<string> {
-    const output = `${checkpoint}-dense`;
-    await mkdir(output);
-    const reader = await openCheckpoint(checkpoint);
-    const tensors = new Map<string, Tensor>();
-    for (const name of reader.names()) tensors.set(name, await reader.stored(name));
-    await writeFile(join(output, 'model.safetensors'), serializeSafetensors(tensors));
-    const { quantization_config: _, ...config } = reader.config;
-    await writeFile(join(output, 'config.json'), JSON.stringify(config));
-    const others = (await readdir(checkpoint)).filter((name) => /^(tokenizer|generation_config)/.test(name));
-    for (const name of others) await copyFile(join(checkpoint, name), join(output, name));
-    return output;
-  }
-
   /** What transformers makes of a checkpoint, beside the same with plain weights. */
   async function theirs(
     checkpoint: string,
   ): Promise<{ weights: Record<string, string>; difference: number; spread: number }> {
-    const words = [join(__dirname, 'compressed-tensors.py'), checkpoint, await dequantized(checkpoint), IDS.join()];
+    const words = [
+      join(__dirname, 'compressed-tensors.py'),
+      checkpoint,
+      await dequantizedCheckpoint(checkpoint),
+      IDS.join(),
+    ];
     const { stdout } = await promisify(execFile)(PYTHON as string, words, { maxBuffer: 1 << 24 });
     return JSON.parse(stdout.trim().split('\n').at(-1) as string);
   }
