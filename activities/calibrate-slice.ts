@@ -1,6 +1,6 @@
-import { activationDtype, activationFeatures, stageBatchSequences } from '../engine/graphs';
+import { activationDtype, activationFeatures, type MismatchedLinear, stageBatchSequences } from '../engine/graphs';
 import { preferredKernels } from '../engine/kernels';
-import { type ResidualEnd, residualEnd } from '../engine/models';
+import { residualEnd } from '../engine/models';
 import type { ModelShape, Stage } from '../engine/models/architecture';
 import { bytesOf } from '../engine/numbers';
 import { type ArtifactRef, type DType, elementCount, type QuantizationSpec, type TensorTable } from '../engine/spec';
@@ -27,8 +27,8 @@ export interface CalibratedSlice extends Effort {
 export interface MismatchOfSlice {
   /** F32 `[2, rows, columns]`: Σ e xᵀ over the part of the slice that the original model has been run on, by halves (MismatchSum). */
   readonly sum: ArtifactRef;
-  /** F32 `[columns, columns]`: Σ x xᵀ over the same tokens. */
-  readonly gram: ArtifactRef;
+  /** F32 `[columns, columns]`: Σ x xᵀ over the same tokens; null where that is the gram of the slice. */
+  readonly gram: ArtifactRef | null;
   readonly tokens: readonly [number, number];
 }
 
@@ -42,7 +42,7 @@ interface StageInput {
   readonly gram: boolean;
   readonly precision: QuantizationSpec['calibration']['precision'];
   /** Absent when not asked for. */
-  readonly mismatch?: Pick<ResidualEnd, 'linear' | 'input'> & {
+  readonly mismatch?: MismatchedLinear & {
     /** `[at most sequences, sequenceLength, hiddenSize]`: the original model's hidden state behind it. */
     readonly original: ArtifactRef;
   };
@@ -74,7 +74,7 @@ const stageStep = defineStep({
           stage,
           gram,
           sequenceLength,
-          ...(mismatch && { mismatch: { linear: mismatch.linear, input: mismatch.input } }),
+          ...(mismatch && { mismatch: { linear: mismatch.linear, input: mismatch.input, gram: mismatch.gram } }),
           weightsKey: JSON.stringify(Object.entries(input.weights).map(([name, { sha256 }]) => [name, sha256])),
           weights: () => readWeights(input.weights, bench),
         },
@@ -127,7 +127,7 @@ const stageStep = defineStep({
         mismatch && {
           mismatch: {
             sum: await writeSum(result.mismatch.sum, [2, mismatch.linear.rows, columns]),
-            gram: await writeSum(result.mismatch.gram, [columns, columns]),
+            gram: result.mismatch.gram && (await writeSum(result.mismatch.gram, [columns, columns])),
             tokens: result.mismatch.tokens,
           },
         }),
@@ -178,7 +178,13 @@ export async function calibrateSlice(
     if (bias) weights[`${name}.bias`] = table[`${name}.bias`] as ArtifactRef;
   }
   const activations = Object.fromEntries(stage.reads.map((name) => [name, input.activations[name] as ArtifactRef]));
-  const { precision } = plan.spec.calibration;
+  const { precision, originalShare } = plan.spec.calibration;
+  const mismatch = end && {
+    linear: end.linear,
+    input: end.input,
+    gram: originalShare < 1,
+    original: input.original as ArtifactRef,
+  };
   attempt.progress({ block: input.block, stage: input.stage });
   return perform(
     stageStep,
@@ -190,7 +196,7 @@ export async function calibrateSlice(
       weights,
       gram: input.gram,
       precision,
-      ...(end && { mismatch: { linear: end.linear, input: end.input, original: input.original as ArtifactRef } }),
+      ...(mismatch && { mismatch }),
     },
     runtime,
     attempt,

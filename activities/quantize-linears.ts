@@ -129,11 +129,11 @@ async function toQuantize(
 
 async function* partialsOf({ parts }: MismatchInput, bench: Bench, take: TakeMemory): AsyncGenerator<PartialMismatch> {
   const memory = take(parts[0]?.sum.bytes ?? 0);
-  const gramMemory = take(parts[0]?.gram.bytes ?? 0);
+  const gramMemory = take(parts[0]?.gram?.bytes ?? 0);
   for (const { sum, gram, tokens } of parts) {
     yield {
       sum: float32View(await bench.readInto(sum, memory)),
-      gram: float32View(await bench.readInto(gram, gramMemory)),
+      gram: gram && float32View(await bench.readInto(gram, gramMemory)),
       tokens,
     };
   }

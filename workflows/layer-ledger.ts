@@ -41,8 +41,7 @@ export class LayerLedger {
       this.count('calibrate-slice', slice);
       for (const { sha256 } of Object.values(slice.activations)) this.transient.add(sha256);
       if (slice.gram) this.transient.add(slice.gram.sha256);
-      for (const { sha256 } of slice.mismatch ? [slice.mismatch.sum, slice.mismatch.gram] : [])
-        this.transient.add(sha256);
+      for (const sum of [slice.mismatch?.sum, slice.mismatch?.gram]) if (sum) this.transient.add(sum.sha256);
       if (!slice.cached) this.tokensComputed += slice.tokens;
     }
     const nonFinite = sum(slices.map(({ nonFiniteSequences }) => nonFiniteSequences));

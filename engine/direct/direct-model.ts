@@ -1,6 +1,6 @@
 import { readTensor } from '../checkpoints';
 import { addPositions, embed } from '../graphs';
-import { type GramPrecision, preferredKernels } from '../kernels';
+import { preferredKernels } from '../kernels';
 import { architectureOf, type ResidualEnd, transposedWeights, weightTensor } from '../models';
 import type { Architecture, Block, ModelShape, Stage } from '../models/architecture';
 import { decodeFloats, transposedBytes } from '../numbers';
@@ -56,11 +56,8 @@ export interface DirectModel {
 
 export function openDirectModel(
   plan: ModelPlan,
-  {
-    threads,
-    rotation,
-    precision,
-  }: { readonly threads: number; readonly rotation: QuantizationSpec['rotation']; readonly precision: GramPrecision },
+  { rotation, calibration: { precision, originalShare } }: Pick<QuantizationSpec, 'rotation' | 'calibration'>,
+  { threads }: { readonly threads: number },
 ): DirectModel {
   const architecture: Architecture = architectureOf(plan.config, (name) => name in plan.tensors);
   const shape: ModelShape = architecture.shape(plan.config);
@@ -113,7 +110,7 @@ export function openDirectModel(
       });
       const task = { runner, stage, gram, weights, activations: Object.fromEntries(given) };
       const behind = original && {
-        mismatch: { linear: original.end.linear, input: original.end.input },
+        mismatch: { linear: original.end.linear, input: original.end.input, gram: originalShare < 1 },
         original: { shape: original.hidden.shape, data: original.hidden.data.slice() },
       };
       const result = await tensorThreads().runStage({ ...task, ...behind });

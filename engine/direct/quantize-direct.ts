@@ -71,7 +71,7 @@ export async function quantizeDirect(
     );
   }
   const sourceFiles = await fingerprintModel(planned);
-  const model = openDirectModel(planned, { threads, rotation: spec.rotation, precision: spec.calibration.precision });
+  const model = openDirectModel(planned, spec, { threads });
   const calibration = planned.slices.length > 0 ? await calibrate(spec, planned) : null;
   const minimumZero = smallestZeroOf(spec.formats);
 

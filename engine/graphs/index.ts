@@ -4,7 +4,7 @@ export { embed, embedStored } from './embed';
 export { createHeadRunner, type HeadRunner, type HeadRunnerOptions } from './head-runner';
 export { addPositions } from './learned-positions';
 export { createLossRunner, type LossRunner, type LossRunnerOptions } from './loss-runner';
-export type { SummedMismatch } from './mismatch-sum';
+export type { MismatchedLinear, SummedMismatch } from './mismatch-sum';
 export { ScratchFloats } from './scratch-floats';
 export type { SessionOptions } from './session-pool';
 export { stageTemporaryBytesPerSequence } from './stage-memory';

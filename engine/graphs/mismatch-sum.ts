@@ -17,7 +17,13 @@ import { type FloatTensors, floatFeed, weightFeed } from './stage-feeds';
 import { activationFloats, type StoredActivation } from './stored-activation';
 import { unsharedFloats } from './unshared-floats';
 
-export interface MismatchSumOptions extends Pick<ResidualEnd, 'linear' | 'input'>, SessionOptions {
+/** A linear whose mismatch is summed. */
+export interface MismatchedLinear extends Pick<ResidualEnd, 'linear' | 'input'> {
+  /** Sum x xᵀ too: where the original is known of some sequences only, so that XᵀX of the stage is over others. */
+  readonly gram: boolean;
+}
+
+export interface MismatchSumOptions extends MismatchedLinear, SessionOptions {
   /** By tensor name: the linear's weight in the original model, and its bias where it has one. */
   readonly weights: FloatTensors;
   /** Tokens per sequence. */
@@ -39,12 +45,11 @@ export interface MismatchBatch {
   readonly threads: number;
 }
 
-/** Σ e xᵀ, and Σ x xᵀ. */
 export interface SummedMismatch {
   /** `[2, rows, columns]`: over the even sequences, and over the odd ones. */
   readonly sum: Float32Array;
-  /** `[columns, columns]`: Σ x xᵀ over the same tokens. */
-  readonly gram: Float32Array;
+  /** `[columns, columns]`: Σ x xᵀ over the same tokens; null when not asked for. */
+  readonly gram: Float32Array | null;
   /** Of either half: tokens that it sums over. */
   readonly tokens: readonly [number, number];
 }
@@ -59,7 +64,7 @@ const scratch = new ScratchFloats();
 export class MismatchSum {
   readonly #sums: readonly [Float64Array, Float64Array];
   readonly #native: NativeAddon | null;
-  readonly #gram: Gram | Float64Array;
+  readonly #gram: Gram | Float64Array | null;
   readonly #weight: Float32Array;
   readonly #bias: Float32Array | null;
   readonly #counts: [number, number] = [0, 0];
@@ -67,13 +72,11 @@ export class MismatchSum {
 
   /** @throws QuantloomError InvalidModel when the weight or the bias is missing or has another shape. */
   constructor(private readonly options: MismatchSumOptions) {
-    const { linear, weights, kernels } = options;
+    const { linear, weights, kernels, gram } = options;
     const { name, rows, columns, bias } = linear;
     this.#sums = [new Float64Array(rows * columns), new Float64Array(rows * columns)];
     this.#native = selectKernels(kernels).native;
-    this.#gram = this.#native
-      ? createGram({ columns, precision: options.precision ?? 'float32', native: this.#native })
-      : new Float64Array(columns * columns);
+    this.#gram = gram ? this.#emptyGram() : null;
     this.#weight = weightFeed(weights, `${name}.weight`, [rows, columns]).data as Float32Array;
     this.#bias = bias ? (weightFeed(weights, `${name}.bias`, [rows]).data as Float32Array) : null;
   }
@@ -103,8 +106,15 @@ export class MismatchSum {
     const sum = new Float32Array(even.length + odd.length);
     sum.set(even);
     sum.set(odd, even.length);
-    const gram = this.#gram instanceof Float64Array ? Float32Array.from(this.#gram) : this.#gram.matrix();
-    return { sum, gram, tokens: [this.#counts[0] * sequenceLength, this.#counts[1] * sequenceLength] };
+    const gram = this.#gram instanceof Float64Array ? Float32Array.from(this.#gram) : this.#gram?.matrix();
+    const tokens = [this.#counts[0] * sequenceLength, this.#counts[1] * sequenceLength] as const;
+    return { sum, gram: gram ?? null, tokens };
+  }
+
+  #emptyGram(): Gram | Float64Array {
+    const { linear, precision = 'float32' } = this.options;
+    const { columns } = linear;
+    return this.#native ? createGram({ columns, precision, native: this.#native }) : new Float64Array(columns ** 2);
   }
 
   /** e, `[tokens, rows]`. */
@@ -154,8 +164,8 @@ export class MismatchSum {
 
   /** Of one sequence. */
   async #addGram(x: Float32Array, threads: number): Promise<void> {
-    if (!(this.#gram instanceof Float64Array)) this.#gram.add(x, threads);
-    else await this.#addGraphProduct(this.#gram, x, x);
+    if (this.#gram instanceof Float64Array) await this.#addGraphProduct(this.#gram, x, x);
+    else this.#gram?.add(x, threads);
   }
 
   /** leftᵀ x of one sequence. */

@@ -1,8 +1,8 @@
 import type { GramPrecision, KernelChoice } from '../kernels';
-import type { ResidualEnd } from '../models';
 import type { ModelShape, Stage } from '../models/architecture';
 import { elementCount, type FloatTensor } from '../spec';
 import { activationFeatures } from './decoder-graph';
+import type { MismatchedLinear } from './mismatch-sum';
 import type { SessionOptions } from './session-pool';
 import { type FloatTensors, layoutOf } from './stage-feeds';
 import { createStageStream, type StageSums, stageBatchSequences } from './stage-stream';
@@ -28,7 +28,7 @@ export interface StageRun {
   /** Compute XᵀX of the captured input. */
   readonly gram: boolean;
   /** Sum up the mismatch of a linear whose input is captured; its original weight is among the weights. */
-  readonly mismatch?: Pick<ResidualEnd, 'linear' | 'input'>;
+  readonly mismatch?: MismatchedLinear;
   /** For the mismatch: the original model's hidden state behind the linear, `[at most batch, sequence, features]`. */
   readonly original?: FloatTensor;
   /** Tokens that are run at once, rounded down to whole sequences, at least one. Default 1024, less if memory says so. */

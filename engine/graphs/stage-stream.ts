@@ -1,8 +1,7 @@
 import { type GramPrecision, type KernelChoice, selectProductKernels } from '../kernels';
-import type { ResidualEnd } from '../models';
 import type { ModelShape, Stage } from '../models/architecture';
 import { capturedGramSum, type GramSum, GraphGramSum } from './gram';
-import { type MismatchBatch, MismatchSum, type SummedMismatch } from './mismatch-sum';
+import { type MismatchBatch, type MismatchedLinear, MismatchSum, type SummedMismatch } from './mismatch-sum';
 import type { SessionOptions } from './session-pool';
 import { type FloatTensors, rowsOf } from './stage-feeds';
 import { stageForward } from './stage-forward';
@@ -19,7 +18,7 @@ export interface StageStreamOptions extends SessionOptions {
   /** Compute XᵀX of the captured input. */
   readonly gram: boolean;
   /** Sum up what the captured input knows of what has gone wrong before this linear; its original weight is among the weights. */
-  readonly mismatch?: Pick<ResidualEnd, 'linear' | 'input'>;
+  readonly mismatch?: MismatchedLinear;
   /** What the factors of linears and of XᵀX are rounded to. Default float32. */
   readonly precision?: GramPrecision;
   /** Who multiplies. Default: what the process prefers. */

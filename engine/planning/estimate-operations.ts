@@ -7,7 +7,7 @@ import { calibrationTokens, hasMismatch, passesOriginal, total, type WorkToDo } 
  *   the causal half is done. Order `layer` runs everything twice but what the first stage applies;
  * - XᵀX: 2 · columns² per token and captured input;
  * - a mismatch: on `originalShare` of the tokens the forward pass of the original, and for every linear that has one 4 · rows · columns (W x
- *   and e xᵀ) and 2 · columns² (XᵀX); to solve for it 3 · rows · columns² and one more factorization;
+ *   and e xᵀ); to solve for it 3 · rows · columns². Where these are not all tokens, 2 · columns² (XᵀX) and one more factorization;
  * - factorization: 4/3 · columns³ (Cholesky, inverse, Cholesky) per Hessian;
  * - GPTQ: rows · columns² per linear (Frantar et al. 2022, section 3.3); each refinement 2 · rows · columns²; learned rounding as much, and
  *   again for every 100 steps, in which a code moves about once;
@@ -41,11 +41,12 @@ function calibration(work: WorkToDo): number {
   const grams = stages.map(({ stage, plan: { linears = [] } = {} }) =>
     linears.some(needsHessian) ? 2 * (stage.captures[0]?.columns ?? 0) ** 2 * tokens * (1 + measured) : 0,
   );
+  const apart = originalShare < 1 ? 1 : 0;
   const mismatches = plan.blocks.flatMap(({ stages }) =>
     stages
       .filter(hasMismatch)
       .map(({ linears }) =>
-        total(linears.map(({ rows, columns }) => (4 * rows * columns + 2 * columns ** 2) * tokens * originalShare)),
+        total(linears.map(({ rows, columns }) => (4 * rows + 2 * apart * columns) * columns * tokens * originalShare)),
       ),
   );
   return total(forward) + total(grams) + total(mismatches);
@@ -53,12 +54,13 @@ function calibration(work: WorkToDo): number {
 
 function solving({ plan, spec }: WorkToDo): number {
   const widths = spec.averageBits === null ? 0 : spec.mixedWidths.length;
+  const apart = spec.calibration.originalShare < 1;
   const stages = plan.blocks.flatMap((block) => block.stages.map(({ linears }) => linears.filter(needsHessian)));
   return total(
     stages.flatMap((linears) => [
       linears[0] === undefined
         ? 0
-        : (4 / 3) * linears[0].columns ** 3 * (linears.some(({ recipe }) => recipe?.mismatch) ? 2 : 1),
+        : (4 / 3) * linears[0].columns ** 3 * (apart && linears.some(({ recipe }) => recipe?.mismatch) ? 2 : 1),
       ...linears.map(({ rows, columns, recipe }) => (recipe?.mismatch ? 3 * rows * columns ** 2 : 0)),
       ...linears.map(
         ({ rows, columns, recipe }) =>

@@ -15,7 +15,7 @@ describe.each(['native', 'typescript'] as const)('merged mismatches (%s)', (kern
       [4, 6],
       [3, 4],
     ]);
-    expect([...hessian]).toEqual([1, 0.25, 0.25, 3]);
+    expect(hessian).toEqual(Float32Array.of(1, 0.25, 0.25, 3));
   });
 
   it('are zero where there is no token', async () => {
@@ -25,6 +25,11 @@ describe.each(['native', 'typescript'] as const)('merged mismatches (%s)', (kern
       [1, 3],
       [0, 0],
     ]);
-    expect([...hessian]).toEqual([2, 0, 0, 1]);
+    expect(hessian).toEqual(Float32Array.of(2, 0, 0, 1));
+  });
+
+  it('have no Hessian of their own where slices have none', async () => {
+    const parts = [{ sum: Float32Array.of(3, 9, 0, 0), gram: null, tokens: [3, 0] as const }];
+    expect((await mergeMismatches(parts, options)).hessian).toBeNull();
   });
 });

@@ -7,8 +7,8 @@ import type { Mismatch } from './mismatch-target';
 export interface PartialMismatch {
   /** `[2, rows, columns]`: Σ e xᵀ over the slice's even sequences, and over the odd ones. */
   readonly sum: Float32Array;
-  /** `[columns, columns]`: Σ x xᵀ over both. */
-  readonly gram: Float32Array;
+  /** `[columns, columns]`: Σ x xᵀ over both; null, in every slice, where the Hessian is over these very tokens. */
+  readonly gram: Float32Array | null;
   /** Of either. */
   readonly tokens: readonly [number, number];
 }
@@ -34,10 +34,11 @@ export async function mergeMismatches(
     const length = sum.length / 2;
     await halves[slice % 2 === 0 ? 0 : 1].add(sum.subarray(0, length), tokens[0]);
     await halves[slice % 2 === 0 ? 1 : 0].add(sum.subarray(length), tokens[1]);
-    await squares.add(gram, tokens[0] + tokens[1]);
+    if (gram) await squares.add(gram, tokens[0] + tokens[1]);
     slice += 1;
   }
-  return { missing: [await halves[0].value(), await halves[1].value()], hessian: await squares.value() };
+  const hessian = await squares.value();
+  return { missing: [await halves[0].value(), await halves[1].value()], hessian: hessian.length > 0 ? hessian : null };
 }
 
 class TokenMean {

@@ -10,8 +10,8 @@ export interface Mismatch {
    * state, what the original model has there less what there is, (h₀ + W x₀) - (h + W x).
    */
   readonly missing: readonly [Float32Array, Float32Array];
-  /** `[columns, columns]`: E[x xᵀ] over these tokens. */
-  readonly hessian: Float32Array;
+  /** `[columns, columns]`: E[x xᵀ] over these tokens; null where they are those of the Hessian. */
+  readonly hessian: Float32Array | null;
 }
 
 export interface MismatchedRows {
@@ -66,7 +66,7 @@ export async function mismatchTarget(
   signal?: AbortSignal,
 ): Promise<Float32Array> {
   const { columns, scale } = hessian;
-  const mixed = await hessian.mixedWith(seen, ALL_TOKENS_SHARE);
+  const mixed = seen ? await hessian.mixedWith(seen, ALL_TOKENS_SHARE) : hessian;
   const solvable = await mixed.solvable(recipe, pool, signal);
   const damped = solvable?.rung === 'as-asked' || solvable?.rung === 'more-damping';
   if (!solvable?.problem.factor || !damped) return weight;
