@@ -95,7 +95,15 @@ describe.each(['native', 'typescript'] as const)('the mismatch of a slice (%s)',
   });
 
   it('has no squares where nobody asks for them', async () => {
-    const sum = new MismatchSum({ linear, input: 'product', gram: false, weights, sequenceLength, threads: 1, kernels });
+    const sum = new MismatchSum({
+      linear,
+      input: 'product',
+      gram: false,
+      weights,
+      sequenceLength,
+      threads: 1,
+      kernels,
+    });
     const { hidden, original, captured: input } = activations();
     await sum.add({ hidden, original, input, threads: 1 });
     expect(sum.total().gram).toBeNull();
