@@ -122,7 +122,7 @@ async function toQuantize(
   const hessian = recipe.method === 'gptq' ? prepared : null;
   const { threads } = bench.runtime;
   const { signal } = bench.attempt;
-  const mismatch = sums ? await mergeMismatches(partialsOf(sums, bench, take), { threads }) : null;
+  const mismatch = sums ? await mergeMismatches(partialsOf(sums, bench, take), { take }) : null;
   const dtype = weight.dtype as Extract<DType, 'F32' | 'F16' | 'BF16'>;
   return { weight: data, rows, columns, hessian, mismatch, recipe, minimumZero, dtype, name, threads, signal };
 }

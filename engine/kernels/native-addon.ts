@@ -111,7 +111,7 @@ export interface NativeAddon {
     threads: number,
   ): void;
   /** See engine/quantizers/mismatch-target.ts. */
-  mismatchTarget(task: NativeMismatch, threads: number): Promise<Float32Array>;
+  mismatchTarget(task: NativeMismatch, threads: number): Promise<Float32Array | null>;
   /** `sums += partial`, each element. */
   addPartial(sums: Float64Array, partial: Float32Array, threads: number): Promise<void>;
   /** Both halves of `[columns, columns]` become their mean, divided by `tokens`. */
@@ -166,13 +166,21 @@ export interface NativeAttention {
 export interface NativeMismatch {
   readonly weight: Float32Array;
   /** By half of the tokens. */
-  readonly missing: readonly [Float32Array, Float32Array];
+  readonly missing: readonly [NativeTokenSum, NativeTokenSum];
+  readonly squares?: NativeTokenSum;
   readonly rows: number;
   readonly columns: number;
-  readonly factor: Float64Array;
-  readonly order: Int32Array;
+  readonly hessian: Float64Array;
   readonly scale: number;
+  readonly dead: Uint8Array;
+  readonly allTokensShare: number;
+  readonly damping: number;
   readonly share: number;
+}
+
+export interface NativeTokenSum {
+  readonly sum: Float32Array;
+  readonly tokens: number;
 }
 
 /** A part of AffineLinear. */

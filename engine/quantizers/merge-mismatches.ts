@@ -1,7 +1,5 @@
 import { setImmediate } from 'node:timers/promises';
-import { type NativeAddon, selectKernels } from '../kernels';
-import type { MergeOptions } from './merge-hessians';
-import type { Mismatch } from './mismatch-target';
+import type { Mismatch, TokenSum } from './mismatch-target';
 
 /** Eᵀ X of one slice of the calibration set, e what is missing (Mismatch), and XᵀX. */
 export interface PartialMismatch {
@@ -13,22 +11,27 @@ export interface PartialMismatch {
   readonly tokens: readonly [number, number];
 }
 
-/** Numbers that are divided before the event loop gets a turn. */
+export interface MergeMismatchesOptions {
+  /** So many bytes, of any content. Default: memory of its own. */
+  readonly take?: (bytes: number) => ArrayBufferLike;
+}
+
+/** Numbers that are added before the event loop gets a turn. */
 const NUMBERS_PER_TURN = 1 << 22;
 
 /**
- * Means per token over all slices: float64 sums in the given order. Halves change places from slice to slice, so that there are two when every
- * slice is one sequence. A half without any token is zero: then nothing is known.
+ * Sums over all slices, in the given order: float32, as slices are sums of whole slices' tokens already. Halves change places from slice to slice, so
+ * that there are two when every slice is one sequence.
  *
- * @param partials taken one after the other. Their order decides the last bits.
+ * @param partials taken one after the other; they may share memory. Their order decides the last bits.
  */
 export async function mergeMismatches(
   partials: Iterable<PartialMismatch> | AsyncIterable<PartialMismatch>,
-  { threads = 1, native = selectKernels().native }: Pick<MergeOptions, 'threads' | 'native'> = {},
+  { take = (bytes) => new ArrayBuffer(bytes) }: MergeMismatchesOptions = {},
 ): Promise<Mismatch> {
-  const mean = () => new TokenMean(threads, native);
-  const halves = [mean(), mean()] as const;
-  const squares = mean();
+  const empty = () => new GrowingSum(take);
+  const halves = [empty(), empty()] as const;
+  const squares = empty();
   let slice = 0;
   for await (const { sum, gram, tokens } of partials) {
     const length = sum.length / 2;
@@ -37,37 +40,27 @@ export async function mergeMismatches(
     if (gram) await squares.add(gram, tokens[0] + tokens[1]);
     slice += 1;
   }
-  const hessian = await squares.value();
-  return { missing: [await halves[0].value(), await halves[1].value()], hessian: hessian.length > 0 ? hessian : null };
+  return { missing: halves, squares: squares.sum.length > 0 ? squares : null };
 }
 
-class TokenMean {
-  private sums = new Float64Array(0);
-  private tokens = 0;
+class GrowingSum implements TokenSum {
+  sum = new Float32Array(0);
+  tokens = 0;
 
-  constructor(
-    private readonly threads: number,
-    private readonly native: NativeAddon | null,
-  ) {}
+  constructor(private readonly take: (bytes: number) => ArrayBufferLike) {}
 
   async add(part: Float32Array, tokens: number): Promise<void> {
-    if (this.sums.length === 0) this.sums = new Float64Array(part.length);
-    const { sums, native } = this;
-    if (native) await native.addPartial(sums, part, this.threads);
-    else for (let i = 0; i < sums.length; i++) sums[i] = (sums[i] as number) + (part[i] as number);
     this.tokens += tokens;
-    await setImmediate();
-  }
-
-  async value(): Promise<Float32Array> {
-    const { sums, tokens } = this;
-    const means = new Float32Array(sums.length);
-    if (tokens === 0) return means;
-    for (let first = 0; first < sums.length; first += NUMBERS_PER_TURN) {
-      const last = Math.min(first + NUMBERS_PER_TURN, sums.length);
-      for (let i = first; i < last; i++) means[i] = (sums[i] as number) / tokens;
+    if (this.sum.length === 0) {
+      this.sum = new Float32Array(this.take(part.byteLength) as ArrayBuffer, 0, part.length);
+      this.sum.set(part);
+      return;
+    }
+    const { sum } = this;
+    for (let start = 0; start < sum.length; start += NUMBERS_PER_TURN) {
+      const stop = Math.min(start + NUMBERS_PER_TURN, sum.length);
+      for (let i = start; i < stop; i++) sum[i] = (sum[i] as number) + (part[i] as number);
       await setImmediate();
     }
-    return means;
   }
 }

@@ -23,9 +23,9 @@ export function nativeSolver(addon: NativeAddon, threads: number): SolverPool {
       withCancellation(addon, signal, (cancellation) =>
         addon.quantizeLinear(nativeLinear(shared, block), own, cancellation),
       ),
-    mismatchTarget: async (task, signal) => {
+    mismatchTarget: async ({ squares, ...task }, signal) => {
       signal?.throwIfAborted();
-      return addon.mismatchTarget(task, own);
+      return addon.mismatchTarget({ ...task, ...(squares && { squares }) }, own);
     },
   };
 }

@@ -8,21 +8,18 @@ import type { SolverPool } from './solver-pool';
 /** A Hessian that is checked and ready for all linears that share it: each factorization is made once. */
 export interface PreparedHessian {
   readonly columns: number;
-  /** What the Hessian is scaled by. */
+  /** `[columns, columns]`, scaled; the diagonal of dead columns is 1. In shared memory. */
+  readonly values: Float64Array;
+  /** What the values are scaled by. */
   readonly scale: number;
-  /** Columns of the input that were zero in all of the calibration. */
+  /** `[columns]`: 1 where the input was zero in all of the calibration. */
+  readonly dead: Uint8Array;
   readonly deadColumns: number;
   /**
    * What a recipe needs of it. Factorizations are remembered by act-order and damping; nothing is factorized for a method that
    * does not need it. null when every column is dead: there is nothing to weigh errors with.
    */
   solvable(recipe: Factorized, pool: SolverPool, signal?: AbortSignal): Promise<Solvable | null>;
-  /**
-   * (1 - share) `other` + share · this one, prepared likewise.
-   *
-   * @param other `[columns, columns]`: the mean over some of the tokens.
-   */
-  mixedWith(other: Float32Array, share: number): Promise<PreparedHessian>;
 }
 
 /** What of a recipe decides how a Hessian is factorized. */
@@ -67,20 +64,6 @@ export async function prepareHessian(
   const deadColumns = dead.reduce((sum, flag) => sum + flag, 0);
   for (let i = 0; i < columns; i++) if (dead[i]) values[i * columns + i] = 1;
 
-  return prepared({ values, scale, dead, deadColumns });
-}
-
-interface CheckedHessian {
-  /** `[columns, columns]`, scaled; the diagonal of dead columns is 1. In shared memory. */
-  readonly values: Float64Array;
-  readonly scale: number;
-  /** `[columns]`: 1 where the column is dead. */
-  readonly dead: Uint8Array;
-  readonly deadColumns: number;
-}
-
-function prepared({ values, scale, dead, deadColumns }: CheckedHessian): PreparedHessian {
-  const columns = dead.length;
   const remembered = new Map<string, Promise<Solvable>>();
   const make = async (recipe: Factorized, pool: SolverPool, signal?: AbortSignal): Promise<Solvable> => {
     const problem = await ordered(values, dead, columns, recipe);
@@ -93,7 +76,9 @@ function prepared({ values, scale, dead, deadColumns }: CheckedHessian): Prepare
   };
   return {
     columns,
+    values,
     scale,
+    dead,
     deadColumns,
     async solvable(recipe, pool, signal) {
       if (deadColumns === columns) return null;
@@ -104,17 +89,6 @@ function prepared({ values, scale, dead, deadColumns }: CheckedHessian): Prepare
       remembered.set(key, made);
       made.catch(() => remembered.delete(key));
       return made;
-    },
-    async mixedWith(other, share) {
-      const mixed = new Float64Array(new SharedArrayBuffer(values.byteLength));
-      for (let start = 0; start < mixed.length; start += NUMBERS_PER_TURN) {
-        const stop = Math.min(start + NUMBERS_PER_TURN, mixed.length);
-        for (let at = start; at < stop; at++) {
-          mixed[at] = (1 - share) * (other[at] as number) * scale + share * (values[at] as number);
-        }
-        await setImmediate();
-      }
-      return prepared({ values: mixed, scale, dead, deadColumns });
     },
   };
 }

@@ -70,10 +70,14 @@ const RUNS = { numRuns: 60, seed: 20260823 };
 
 describe.each(['native', 'typescript'] as const)('with a mismatch (%s)', (kernels) => {
   const problem = layer(11, 60, 48);
-  const half = problem.weight.map((value, i) => 0.3 * value + 0.05 * Math.cos(i));
+  const half = problem.weight.map((value, i) => 3 * value + 0.5 * Math.cos(i));
+  const other = half.map((value, i) => value * (1 + 0.2 * Math.sin(i)));
   const mismatch = {
-    missing: [half, half.map((value, i) => value * (1 + 0.2 * Math.sin(i)))],
-    hessian: Float32Array.from(problem.hessian),
+    missing: [
+      { sum: half, tokens: 10 },
+      { sum: other, tokens: 10 },
+    ],
+    squares: { sum: Float32Array.from(problem.hessian, (value) => 20 * value), tokens: 20 },
   } as const;
   const recipe = RecipeSchema.parse({ bits: 4, groupSize: 16, mismatch: 0.5 });
   const given = { ...problem, mismatch, recipe, kernels, threads: 1 };

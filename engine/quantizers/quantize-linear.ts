@@ -2,7 +2,7 @@ import type { KernelChoice } from '../kernels';
 import { type DampingRung, QuantloomError, type Recipe } from '../spec';
 import type { AffineLinear } from './grids/affine-grid';
 import { METHODS } from './methods';
-import { type Mismatch, mismatchTarget } from './mismatch-target';
+import { type Mismatch, mismatchTarget, type TokenSum } from './mismatch-target';
 import { type PreparedHessian, prepareHessian } from './prepare-hessian';
 import { quantizeWhole } from './quantize-whole';
 import type { QuantizationResult } from './quantized-linear';
@@ -177,9 +177,11 @@ async function targetOf(
   pool: SolverPool,
 ): Promise<Float32Array> {
   if (mismatch === null || !recipe.mismatch) return weight;
-  const rowsOf = (array: Float32Array) => array.slice(first * columns, (first + count) * columns);
-  const missing = [rowsOf(mismatch.missing[0]), rowsOf(mismatch.missing[1])] as const;
-  const part = { weight: rowsOf(weight), mismatch: { ...mismatch, missing }, rows: count };
+  const [begin, end] = [first * columns, (first + count) * columns];
+  const rowsOf = ({ sum, tokens }: TokenSum) => ({ sum: count === rows ? sum : sum.slice(begin, end), tokens });
+  const [one, other] = mismatch.missing;
+  const missing = [rowsOf(one), rowsOf(other)] as const;
+  const part = { weight: weight.slice(begin, end), mismatch: { ...mismatch, missing }, rows: count };
   const target = await mismatchTarget({ ...part, hessian, recipe }, pool, signal);
   // A weight that is not finite spoils its whole row; it is refused by its own place.
   for (let start = 0; start < target.length; start += columns) {

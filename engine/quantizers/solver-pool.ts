@@ -17,7 +17,7 @@ export interface SolverPool {
   readonly rowsPerBlock: number;
   factorize(task: FactorizationTask, signal?: AbortSignal): Promise<Factorization>;
   quantizeRows(shared: SharedProblem, block: RowBlock, signal?: AbortSignal): Promise<QuantizedRows | RowFault>;
-  mismatchTarget(task: MismatchTask, signal?: AbortSignal): Promise<Float32Array>;
+  mismatchTarget(task: MismatchTask, signal?: AbortSignal): Promise<Float32Array | null>;
 }
 
 /** How long a thread waits for more work, milliseconds. Waiting threads do not keep the process alive. */

@@ -13,7 +13,7 @@ export function factorize(task: FactorizationTask): Promise<Factorization> {
   );
 }
 
-export function mismatchTarget(task: MismatchTask): Float32Array {
+export function mismatchTarget(task: MismatchTask): Float32Array | null {
   return mismatchTargetOf(task);
 }
 

@@ -1,7 +1,7 @@
 //! What JavaScript calls of asymmetric calibration.
 
 use crate::addon::{in_own_pool, in_pool, require_length};
-use crate::mismatch::{Mismatch, add_product, target};
+use crate::mismatch::{Mismatch, TokenSum, add_product, target};
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
 
@@ -24,17 +24,36 @@ pub fn js_add_product(
     in_own_pool(threads, || add_product(sums, &d, rows, &x, columns))
 }
 
+#[napi(object, object_to_js = false)]
+pub struct NativeTokenSum {
+    pub sum: Float32Array,
+    pub tokens: f64,
+}
+
+impl NativeTokenSum {
+    fn of_length(&self, length: usize) -> Result<TokenSum<'_>> {
+        require_length(self.sum.len(), length)?;
+        Ok(TokenSum {
+            sum: &self.sum,
+            tokens: self.tokens,
+        })
+    }
+}
+
 /// See MismatchTask in engine/quantizers/mismatch-target.ts.
 #[napi(object, object_to_js = false)]
 pub struct MismatchTask {
     pub weight: Float32Array,
     /// By half of the tokens.
-    pub missing: Vec<Float32Array>,
+    pub missing: Vec<NativeTokenSum>,
+    pub squares: Option<NativeTokenSum>,
     pub rows: u32,
     pub columns: u32,
-    pub factor: Float64Array,
-    pub order: Int32Array,
+    pub hessian: Float64Array,
     pub scale: f64,
+    pub dead: Uint8Array,
+    pub all_tokens_share: f64,
+    pub damping: f64,
     pub share: f64,
 }
 
@@ -44,8 +63,8 @@ pub struct MismatchWork {
 }
 
 impl Task for MismatchWork {
-    type Output = Vec<f32>;
-    type JsValue = Float32Array;
+    type Output = Option<Vec<f32>>;
+    type JsValue = Option<Float32Array>;
 
     fn compute(&mut self) -> Result<Self::Output> {
         let task = &self.task;
@@ -54,29 +73,36 @@ impl Task for MismatchWork {
         let [one, other] = &task.missing[..] else {
             return Err(Error::from_reason("missing has two halves"));
         };
-        require_length(one.len(), rows * columns)?;
-        require_length(other.len(), rows * columns)?;
-        require_length(task.factor.len(), columns * columns)?;
-        require_length(task.order.len(), columns)?;
+        require_length(task.hessian.len(), columns * columns)?;
+        require_length(task.dead.len(), columns)?;
+        let squares = task.squares.as_ref();
         let problem = Mismatch {
             weight: &task.weight,
-            missing: [one, other],
+            missing: [
+                one.of_length(rows * columns)?,
+                other.of_length(rows * columns)?,
+            ],
+            squares: squares
+                .map(|sum| sum.of_length(columns * columns))
+                .transpose()?,
             rows,
             columns,
-            factor: &task.factor,
-            order: &task.order,
+            hessian: &task.hessian,
             scale: task.scale,
+            dead: &task.dead,
+            all_tokens_share: task.all_tokens_share,
+            damping: task.damping,
             share: task.share,
         };
         in_pool(self.threads, || target(&problem))
     }
 
     fn resolve(&mut self, _: Env, output: Self::Output) -> Result<Self::JsValue> {
-        Ok(Float32Array::new(output))
+        Ok(output.map(Float32Array::new))
     }
 }
 
-/// The weight that a quantizer is to come close to, `[rows, columns]`.
+/// The weight that a quantizer is to come close to, `[rows, columns]`; null when nothing can be factorized.
 #[napi]
 pub fn mismatch_target(task: MismatchTask, threads: u32) -> AsyncTask<MismatchWork> {
     AsyncTask::new(MismatchWork { task, threads })
