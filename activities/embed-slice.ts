@@ -1,11 +1,11 @@
 import { originalSequences } from '../engine/calibration';
 import { addPositions, embedStored } from '../engine/graphs';
 import { bytesOf, int32View } from '../engine/numbers';
-import type { ArtifactRef, DType, TensorTable } from '../engine/spec';
+import { type ArtifactRef, type DType, elementCount, type TensorTable } from '../engine/spec';
 import { readDocument, viewModel } from './model-view';
 import { readFloats } from './read-floats';
 import type { ActivityRuntime, Attempt } from './runtime';
-import { defineStep, type Effort, perform, together } from './step';
+import { defineStep, type Effort, perform } from './step';
 
 interface EmbedInput {
   /** I32 `[samples, sequenceLength]`. */
@@ -15,12 +15,14 @@ interface EmbedInput {
   readonly positions?: ArtifactRef;
   readonly firstSequence: number;
   readonly sequences: number;
+  /** Sequences that are wanted a second time, of the first ones. */
+  readonly original?: number;
 }
 
 const embedStep = defineStep({
   name: 'embed-slice',
   version: 1,
-  run: async ({ tokens, embedding, positions, firstSequence, sequences }: EmbedInput, bench) => {
+  run: async ({ tokens, embedding, positions, firstSequence, sequences, original = 0 }: EmbedInput, bench) => {
     const sequenceLength = tokens.shape?.[1] as number;
     const all = int32View(await bench.read(tokens));
     const slice = all.subarray(firstSequence * sequenceLength, (firstSequence + sequences) * sequenceLength);
@@ -29,21 +31,27 @@ const embedStep = defineStep({
       shape: embedding.shape as number[],
       data: await bench.read(embedding),
     };
-    const shape = [sequences, sequenceLength, table.shape[1] as number];
-    const hidden = embedStored(slice, table);
-    if (positions) addPositions(hidden, await readFloats(positions, bench), { sequenceLength });
-    return { hidden: await bench.write('activation', bytesOf(hidden), { dtype: 'F32', shape }) };
+    const stride = [sequenceLength, table.shape[1] as number];
+    const data = embedStored(slice, table);
+    if (positions) addPositions(data, await readFloats(positions, bench), { sequenceLength });
+    const first = (count: number) => {
+      const bytes = bytesOf(data.subarray(0, count * elementCount(stride)));
+      return bench.write('activation', bytes, { dtype: 'F32', shape: [count, ...stride] });
+    };
+    const hidden = await first(sequences);
+    if (original === 0) return { hidden };
+    return { hidden, original: original < sequences ? await first(original) : hidden };
   },
 });
 
 /** The hidden states of a slice before the first layer: `[sequences, sequenceLength, hiddenSize]`. */
 export interface EmbeddedSlice extends Effort {
   readonly hidden: ArtifactRef;
-  /** Of its first sequences, which the original model is run on; absent when not asked for. */
+  /** Of its first sequences, where the original model is run on them; absent when not asked for. */
   readonly original?: ArtifactRef;
 }
 
-/** Embeds the tokens of one slice; `original` asks for that of its first sequences too. */
+/** Embeds the tokens of one slice; `original` asks for that of the sequences too which the original model is run on. */
 export async function embedSlice(
   input: { plan: ArtifactRef; table: ArtifactRef; tokens: ArtifactRef; slice: number; original: boolean },
   runtime: ActivityRuntime,
@@ -54,12 +62,14 @@ export async function embedSlice(
   const slice = plan.slices[input.slice] as ModelSlice;
   const embedding = table[architecture.embedding] as ArtifactRef;
   const positions = architecture.positions === null ? undefined : table[architecture.positions];
-  const whole = { tokens: input.tokens, embedding, ...(positions && { positions }), ...slice };
-  const embedded = await perform(embedStep, whole, runtime, attempt);
-  if (!input.original) return embedded;
-  const sequences = originalSequences(slice.sequences, plan.spec.calibration.originalShare);
-  const first = await perform(embedStep, { ...whole, sequences }, runtime, attempt);
-  return { ...embedded, ...together([embedded, first]), original: first.hidden };
+  const shares = input.original ? originalSequences(plan.slices, plan.spec.calibration.originalShare) : [];
+  const original = shares[input.slice] ?? 0;
+  return perform(
+    embedStep,
+    { tokens: input.tokens, embedding, ...(positions && { positions }), ...slice, ...(original > 0 && { original }) },
+    runtime,
+    attempt,
+  );
 }
 
 type ModelSlice = { readonly firstSequence: number; readonly sequences: number };

@@ -30,7 +30,7 @@ export interface StageWishes {
   readonly quantized: QuantizedRefs;
   /** XᵀX of the captured input. */
   readonly gram: boolean;
-  /** By slice: the original model behind the linear whose input is captured. Asks for what that input knows of what has gone wrong. */
+  /** Of the first slices: the original model behind the linear whose input is captured. Asks for what that input knows of what has gone wrong. */
   readonly original?: readonly ArtifactRef[];
 }
 
@@ -82,7 +82,7 @@ export function layerHands(input: {
             stage,
             activations,
             ...wishes,
-            ...(original && { original: original[slice] as ArtifactRef }),
+            ...(original?.[slice] && { original: original[slice] }),
           }),
       );
       ledger.calibrated(results);

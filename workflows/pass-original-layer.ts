@@ -4,7 +4,7 @@ import { layerHands } from './layer-hands';
 
 /** The original model behind the stages of a layer. */
 export interface OriginalLayer {
-  /** By stage, of this layer or the next one's first, then by slice: the hidden state. */
+  /** By stage, of this layer or the next one's first, then by slice of those that are passed: the hidden state. */
   readonly behind: Readonly<Record<string, readonly ArtifactRef[]>>;
   /** By slice: behind the next layer's first stage. */
   readonly activations: readonly ActivationRefs[];

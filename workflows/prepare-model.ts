@@ -55,7 +55,7 @@ export async function embedSlices(model: PreparedModel, job: Job): Promise<Layer
   return {
     activations: embedded.map(({ hidden }) => ({ hidden })),
     // The first stage of the first layer applies nothing: what is behind it is what is before it.
-    ...(original && { original: embedded.map(({ original }) => ({ hidden: original as ArtifactRef })) }),
+    ...(original && { original: embedded.flatMap(({ original }) => (original ? [{ hidden: original }] : [])) }),
     applied: {},
     retired: [],
     finished: [],

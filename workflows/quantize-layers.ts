@@ -18,7 +18,7 @@ export interface LayersSoFar {
   /** By slice: what the next layer starts from. */
   readonly activations: readonly ActivationRefs[];
   readonly applied: QuantizedRefs;
-  /** By slice: the original model behind the next layer's first stage, where linears make up for what goes wrong upstream. */
+  /** Of the first slices: the original model behind the next layer's first stage, where linears make up for what goes wrong upstream. */
   readonly original?: readonly ActivationRefs[];
   /** SHA-256 of what the last layer started from: kept for one layer more, then dropped. */
   readonly retired: readonly string[];

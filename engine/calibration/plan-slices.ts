@@ -12,7 +12,15 @@ export function planSlices(samples: number, sequenceLength: number, sliceTokens:
   }));
 }
 
-/** The first sequences of a slice, which the original model is run on too, where that is needed. */
-export function originalSequences(sequences: number, share: number): number {
-  return Math.ceil(sequences * share);
+/**
+ * Where the original model is run too: how many of the first sequences of each slice. A share of the whole set, in as few slices as
+ * hold it, so that the weights are read for few.
+ */
+export function originalSequences(slices: ModelPlan['slices'], share: number): number[] {
+  let left = Math.ceil(share * slices.reduce((sum, { sequences }) => sum + sequences, 0));
+  return slices.map(({ sequences }) => {
+    const taken = Math.min(left, sequences);
+    left -= taken;
+    return taken;
+  });
 }

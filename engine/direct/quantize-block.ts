@@ -10,7 +10,7 @@ import {
   type QuantizedLinear,
   quantizeLinear,
 } from '../quantizers';
-import type { BlockPlan, FloatTensor, QuantizationSpec, StagePlan } from '../spec';
+import type { BlockPlan, QuantizationSpec, StagePlan } from '../spec';
 import type { Activations, DirectModel, QuantizedLinears, StageWishes } from './direct-model';
 
 /** Where the chain of blocks stands. */
@@ -60,7 +60,8 @@ export async function runSlices(
   const parts: { gram: Float32Array; tokens: number }[] = [];
   const mismatches: PartialMismatch[] = [];
   for (const [i, slice] of slices.entries()) {
-    const behind = original && { end: original.end, hidden: original.slices[i]?.hidden as FloatTensor };
+    const hidden = original?.slices[i]?.hidden;
+    const behind = original && hidden && { end: original.end, hidden };
     const result = await model.runStage(stage, slice, { ...wishes, ...(behind && { original: behind }) });
     activations.push(result.activations);
     if (result.gram) parts.push({ gram: result.gram, tokens: result.tokens });

@@ -86,7 +86,11 @@ export async function quantizeDirect(
     activations: embedded,
     applied: new Map(),
     // The first stage of the first block applies nothing: what is behind it is what is before it.
-    ...(mismatched && { original: embedded.map((slice) => firstSequences(slice, originalShare)) }),
+    ...(mismatched && {
+      original: originalSequences(plan.slices, originalShare).flatMap((count, slice) =>
+        count > 0 ? [firstSequences(embedded[slice] as Activations, count)] : [],
+      ),
+    }),
   };
   const finished: FinishedBlock[] = [];
   const reports: BlockReport[] = [];
@@ -147,12 +151,10 @@ async function embedSlices(
   return activations;
 }
 
-/** Those of a slice that the original model is run on too. */
-function firstSequences({ hidden }: Activations, share: number): Activations {
+function firstSequences({ hidden }: Activations, count: number): Activations {
   const { shape, data } = hidden as FloatTensor;
-  const [sequences = 0, ...rest] = shape;
-  const first = originalSequences(sequences, share);
-  return { hidden: { shape: [first, ...rest], data: data.subarray(0, first * elementCount(rest)) } };
+  const [, ...rest] = shape;
+  return { hidden: { shape: [count, ...rest], data: data.subarray(0, count * elementCount(rest)) } };
 }
 
 async function write(

@@ -25,7 +25,7 @@ export function estimateMemory(work: WorkToDo): PlanEstimate['peakMemoryBytes'] 
   const mismatches = plan.blocks.flatMap(({ stages }) => stages.filter(hasMismatch).flatMap(({ linears }) => linears));
   const linears = plan.blocks.flatMap(({ stages }) => stages.flatMap((stage) => stage.linears));
   const damped = linears.flatMap(({ recipe, columns }) => (recipe?.refinementDamping ? 8 * columns ** 2 : 0));
-  const solveMismatch = Math.max(0, ...mismatches.map(({ rows, columns }) => 24 * rows * columns + 32 * columns ** 2));
+  const solveMismatch = Math.max(0, ...mismatches.map(({ rows, columns }) => 36 * rows * columns + 32 * columns ** 2));
   return {
     'fetch-model': STREAM_BYTES,
     ...(spec.rotation === 'none' ? {} : { 'rotate-block': rotateBlock(work) }),
