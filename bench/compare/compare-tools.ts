@@ -1,8 +1,9 @@
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { loadavg } from 'node:os';
 import { join } from 'node:path';
 import { Interrupted, runMeasured } from '../measure/run-measured';
 import type { ResultsFile } from '../results-file';
+import { weightBytesOf } from '../weight-bytes-of';
 import { type ComparedRun, type CompareRun, isCompared } from './compared-run';
 import { measurePerplexity } from './measure-perplexity';
 import type { Width } from './options';
@@ -84,9 +85,4 @@ async function runTool(tool: Tool, width: Width, round: number, comparison: Comp
   } finally {
     rmSync(place, { recursive: true, force: true });
   }
-}
-
-function weightBytesOf(directory: string): number {
-  const files = readdirSync(directory).filter((name) => name.endsWith('.safetensors'));
-  return files.reduce((sum, name) => sum + statSync(join(directory, name)).size, 0);
 }

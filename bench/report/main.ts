@@ -1,4 +1,4 @@
-/** Writes the tables and charts of docs/performance.md anew from bench/results/*.json: `npm run bench:report`. */
+/** Writes the tables and charts of docs/performance.md and README.md anew from bench/results/*.json: `npm run bench:report`. */
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { packageRoot } from '../../engine/sources';
@@ -7,17 +7,20 @@ import {
   type CompareResults,
   type ForwardResults,
   type KernelResults,
+  type MethodResults,
   readResults,
   type ScalingResults,
 } from './result-files';
 import { compareSection } from './sections/compare-section';
 import { forwardSection } from './sections/forward-section';
 import { kernelsSection } from './sections/kernels-section';
+import { methodsSection } from './sections/methods-section';
 import { scalingSection } from './sections/scaling-section';
 import type { Section } from './sections/section';
 
 const RESULTS = join(packageRoot(), 'bench', 'results');
 const DOCUMENT = join(packageRoot(), 'docs', 'performance.md');
+const README = join(packageRoot(), 'README.md');
 const IMAGES = join(packageRoot(), 'docs', 'images');
 
 const sections: Record<string, Section> = {
@@ -36,3 +39,6 @@ for (const { charts } of Object.values(sections)) {
   for (const [name, svg] of Object.entries(charts)) writeFileSync(join(IMAGES, `${name}.svg`), svg);
 }
 writeFileSync(DOCUMENT, document);
+
+const methods = methodsSection(readResults<MethodResults>(RESULTS, 'methods'));
+writeFileSync(README, replaceSections(readFileSync(README, 'utf8'), { methods: methods || 'Not measured yet.' }));

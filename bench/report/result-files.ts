@@ -2,10 +2,12 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import type { CompareRun } from '../compare/compared-run';
 import type { WorkloadIdentity } from '../compare/workload';
+import type { MethodRun } from '../methods/method-run';
 import type { Results } from '../results-file';
 import type { ScaledRun, ScalingIdentity } from '../scaling/scaled-run';
 
 export type CompareResults = Results<WorkloadIdentity, CompareRun>;
+export type MethodResults = Results<WorkloadIdentity, MethodRun>;
 export type ScalingResults = Results<ScalingIdentity, ScaledRun>;
 
 /** As bench/kernels.ts and bench/array-kernels.ts print it with --json. */
@@ -48,7 +50,10 @@ export interface Named<T> {
 }
 
 /** Files of bench/results whose name begins with `kind`, in the order of their names. */
-export function readResults<T>(directory: string, kind: 'compare' | 'scaling' | 'kernels' | 'forward'): Named<T>[] {
+export function readResults<T>(
+  directory: string,
+  kind: 'compare' | 'scaling' | 'kernels' | 'forward' | 'methods',
+): Named<T>[] {
   if (!existsSync(directory)) return [];
   return readdirSync(directory)
     .filter((file) => file.startsWith(kind) && file.endsWith('.json'))

@@ -119,7 +119,8 @@ describe('loadTokenizer', () => {
 
   test.each([
     ['{"model":', 'InvalidModel', /cannot be read/],
-    ['{"version": "1.0"}', 'UnsupportedInput', /cannot be used/],
+    ['{"version": "1.0"}', 'InvalidModel', /model is not what a tokenizer has there/],
+    ['{"model": {"type": "WordSalad", "vocab": {}}}', 'UnsupportedInput', /cannot be used/],
   ])('a tokenizer.json with %j is refused', async (content, code, message) => {
     const bad = await mkdtemp(path.join(directory, 'bad-'));
     await writeFile(path.join(bad, 'tokenizer.json'), content);

@@ -3,8 +3,9 @@ import path from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Tokenizer } from '@huggingface/tokenizers';
 import { QuantloomError } from '../spec';
+import { checkTokenizer } from './check-tokenizer';
 import { joinTokens } from './join-tokens';
-import { type Cut, cutFor, piecesOf, type TokenizerLayout } from './safe-boundaries';
+import { type Cut, cutFor, piecesOf } from './safe-boundaries';
 import { withUnicodeDigits } from './unicode-digits';
 
 type Json = Readonly<Record<string, unknown>>;
@@ -32,8 +33,8 @@ export interface TextTokenizer {
  * Loads tokenizer.json of a model's directory; tokenizer_config.json and config.json are asked for the token that ends a text, and
  * may be absent.
  *
- * @throws QuantloomError InvalidModel when tokenizer.json is missing or is no JSON, UnsupportedInput when its kind of tokenizer is
- * not known.
+ * @throws QuantloomError InvalidModel when tokenizer.json is missing or is none, UnsupportedInput when its kind of tokenizer is
+ * not known; encoding and decoding throw the latter too.
  */
 export async function loadTokenizer(directory: string): Promise<TextTokenizer> {
   const file = path.join(directory, 'tokenizer.json');
@@ -46,36 +47,42 @@ export async function loadTokenizer(directory: string): Promise<TextTokenizer> {
       { details: { file } },
     );
   }
-  const config = (await readJson(path.join(directory, 'tokenizer_config.json'))) ?? {};
-  const modelConfig = (await readJson(path.join(directory, 'config.json'))) ?? {};
-  let tokenizer: Tokenizer;
-  try {
-    tokenizer = new Tokenizer(withUnicodeDigits(layout as TokenizerLayout), config);
-  } catch (error) {
-    throw new QuantloomError(
-      'UnsupportedInput',
-      `${file} describes a tokenizer that cannot be used: ${(error as Error).message}. Is the file complete?`,
-      { cause: error, details: { file } },
-    );
-  }
-  const cut = cutFor(layout as TokenizerLayout, config);
+  const config = await readObject(path.join(directory, 'tokenizer_config.json'));
+  const modelConfig = await readObject(path.join(directory, 'config.json'));
+  const checked = checkTokenizer(file, layout);
+  /** The library trusts what it is given. */
+  const usable = <T>(work: () => T): T => {
+    try {
+      return work();
+    } catch (error) {
+      throw new QuantloomError(
+        'UnsupportedInput',
+        `${file} describes a tokenizer that cannot be used: ${(error as Error).message}. Is the file complete?`,
+        { cause: error, details: { file } },
+      );
+    }
+  };
+  const tokenizer = usable(() => new Tokenizer(withUnicodeDigits(checked), config));
+  const cut = usable(() => cutFor(checked, config));
   return {
-    encode: (text, { most = Number.POSITIVE_INFINITY } = {}) => encode(tokenizer, text, cut, most),
-    decode: (tokens, { skipSpecialTokens = false } = {}) => decode(tokenizer, tokens, skipSpecialTokens),
+    encode: (text, { most = Number.POSITIVE_INFINITY } = {}) =>
+      encode((piece) => usable(() => tokenizer.encode(piece, { add_special_tokens: false }).ids), text, cut, most),
+    decode: (tokens, { skipSpecialTokens = false } = {}) => usable(() => decode(tokenizer, tokens, skipSpecialTokens)),
     endOfText: endOfText(tokenizer, config, modelConfig),
-    vocabularySize: Math.max(...tokenizer.get_vocab().values()) + 1,
+    vocabularySize: vocabularySize(tokenizer),
   };
 }
 
-async function encode(tokenizer: Tokenizer, text: string, cut: Cut | null, most: number): Promise<Int32Array> {
+type Encode = (piece: string) => readonly (number | null | undefined)[];
+
+async function encode(idsOf: Encode, text: string, cut: Cut | null, most: number): Promise<Int32Array> {
   const parts: number[][] = [];
   let count = 0;
   for (const piece of cut ? piecesOf(text, cut) : [text]) {
     if (count >= most) break;
     if (parts.length > 0) await nextTurn();
-    const ids: readonly (number | null | undefined)[] = tokenizer.encode(piece, { add_special_tokens: false }).ids;
     // transformers leaves out what the vocabulary has no token for.
-    const part = ids.filter((id) => id !== null && id !== undefined);
+    const part = idsOf(piece).filter((id) => id !== null && id !== undefined);
     parts.push(part);
     count += part.length;
   }
@@ -90,6 +97,12 @@ function decode(tokenizer: Tokenizer, tokens: ArrayLike<number>, skipSpecialToke
   });
 }
 
+function vocabularySize(tokenizer: Tokenizer): number {
+  let largest = -1;
+  for (const id of tokenizer.get_vocab().values()) largest = Math.max(largest, id);
+  return largest + 1;
+}
+
 function endOfText(tokenizer: Tokenizer, config: Json, modelConfig: Json): number | null {
   const named = config.eos_token;
   const content = typeof named === 'object' && named !== null ? (named as Json).content : named;
@@ -100,9 +113,18 @@ function endOfText(tokenizer: Tokenizer, config: Json, modelConfig: Json): numbe
   return typeof first === 'number' ? first : null;
 }
 
-async function readJson(file: string): Promise<Json | null> {
+/** Empty where there is none. */
+async function readObject(file: string): Promise<Json> {
+  const json = (await readJson(file)) ?? {};
+  if (typeof json === 'object' && !Array.isArray(json)) return json as Json;
+  throw new QuantloomError('InvalidModel', `${file} holds no JSON object. Fetch the model again.`, {
+    details: { file },
+  });
+}
+
+async function readJson(file: string): Promise<unknown> {
   try {
-    return JSON.parse(await readFile(file, 'utf8')) as Json;
+    return JSON.parse(await readFile(file, 'utf8'));
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
     throw new QuantloomError(

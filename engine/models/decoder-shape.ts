@@ -54,6 +54,9 @@ export const LLAMA_REFUSED: readonly RefusedField[] = [
   { field: 'n_routed_experts', harmless: [0], feature: 'mixture of experts' },
 ];
 
+/** Far beyond any model; all of them are laid out before a tensor is looked for. */
+const MOST_LAYERS = 1024;
+
 /**
  * Reads the shape of a model from its config.json.
  *
@@ -81,6 +84,7 @@ export function decoderShape(config: Config, architecture: string, table: ShapeT
   }
   const maxPositions = read(table.maxPositions);
   const layers = read(table.layers);
+  if (layers > MOST_LAYERS) throw invalid(table.layers.field, layers, `at most ${MOST_LAYERS}`);
   const sequenceLimit = table.sequenceLimit(config, { layers, maxPositions });
   return {
     layers,

@@ -2,7 +2,7 @@ import { formatOf } from '../checkpoints';
 import { rotatedDtype } from '../rotation';
 import { DTYPE_BITS, elementCount, type LinearPlan, type ModelPlan, type Recipe } from '../spec';
 import { averageOfOpen, openWidths } from '../widths';
-import { activationWidth, calibrationTokens, total, type WorkToDo } from './work-to-do';
+import { activationWidth, calibrationTokens, largest, total, type WorkToDo } from './work-to-do';
 
 const FLOAT_BYTES = 4;
 
@@ -85,7 +85,7 @@ function calibrationBytes(work: WorkToDo): number {
     ...blocks.map((_, i) => (hessians[i] as number) * plan.slices.length + (computed[i] as number)),
   );
   const embedded = shape.hiddenSize * FLOAT_BYTES * tokens;
-  return FLOAT_BYTES * tokens + total(hessians) + passing + 2 * Math.max(embedded, ...handedOn);
+  return FLOAT_BYTES * tokens + total(hessians) + passing + 2 * Math.max(embedded, largest(handedOn));
 }
 
 /** Elements of all tensors. */

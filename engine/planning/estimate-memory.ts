@@ -2,7 +2,7 @@ import { stageBatchSequences, stageTemporaryBytesPerSequence } from '../graphs';
 import type { Stage } from '../models/architecture';
 import { elementCount, type LinearPlan, type PlanEstimate } from '../spec';
 import { quantizedLinearBytes } from './estimate-bytes';
-import { activationWidth, hasMismatch, total, type WorkToDo } from './work-to-do';
+import { activationWidth, hasMismatch, largest, total, type WorkToDo } from './work-to-do';
 
 const FLOAT_BYTES = 4;
 /** Of a weight in bfloat16. */
@@ -25,7 +25,7 @@ export function estimateMemory(work: WorkToDo): PlanEstimate['peakMemoryBytes'] 
   const mismatches = plan.blocks.flatMap(({ stages }) => stages.filter(hasMismatch).flatMap(({ linears }) => linears));
   const linears = plan.blocks.flatMap(({ stages }) => stages.flatMap((stage) => stage.linears));
   const damped = linears.flatMap(({ recipe, columns }) => (recipe?.refinementDamping ? 8 * columns ** 2 : 0));
-  const solveMismatch = Math.max(0, ...mismatches.map(({ rows, columns }) => 36 * rows * columns + 32 * columns ** 2));
+  const solveMismatch = largest(mismatches.map(({ rows, columns }) => 36 * rows * columns + 32 * columns ** 2));
   return {
     'fetch-model': STREAM_BYTES,
     ...(spec.rotation === 'none' ? {} : { 'rotate-block': rotateBlock(work) }),
@@ -36,7 +36,7 @@ export function estimateMemory(work: WorkToDo): PlanEstimate['peakMemoryBytes'] 
           ...(spec.order === 'independent' ? { 'merge-hessian': mergeHessian } : {}),
         }
       : {}),
-    'quantize-linears': Math.max(mergeHessian, quantize + solveMismatch + Math.max(0, ...damped)),
+    'quantize-linears': Math.max(mergeHessian, quantize + solveMismatch + largest(damped)),
     'pack-layer': packLayer(work),
     ...(spec.evaluation ? { evaluate: evaluate(work, spec.evaluation) } : {}),
   };
@@ -47,7 +47,7 @@ function rotateBlock({ plan }: WorkToDo): number {
   const bytes = Object.values(plan.tensors).map(
     (tensor) => tensor.bytes + 2 * FLOAT_BYTES * elementCount(tensor.shape),
   );
-  return Math.max(0, ...bytes);
+  return largest(bytes);
 }
 
 /** The table as it lies in the file, all tokens, the hidden states and, at most as large, the rows that they are decoded from. */
@@ -68,12 +68,12 @@ function calibrateSlice(stage: Stage, { plan, spec, shape }: WorkToDo): number {
   const sequences = stageBatchSequences({ stage, shape, sequenceLength });
   const tokens = Math.min(sliceTokens(plan.slices, sequenceLength), sequences * sequenceLength);
   const weights = total(applies.map(({ rows, columns }) => rows * columns)) * (FLOAT_BYTES + PACKED_BYTES);
-  const largest = Math.max(0, ...applies.map((linear) => plan.tensors[`${linear.name}.weight`]?.bytes ?? 0));
+  const largestBytes = largest(applies.map((linear) => plan.tensors[`${linear.name}.weight`]?.bytes ?? 0));
   const width = (names: readonly string[]) => total(names.map((activation) => activationWidth(activation, shape)));
   const batches = 2 * (3 * width(reads) + 4 * width(changes)) * tokens * FLOAT_BYTES;
   const gram = (8 + FLOAT_BYTES) * (captures[0]?.columns ?? 0) ** 2;
   const temporaries = Math.max(STAGE_TEMPORARY_BYTES, stageTemporaryBytesPerSequence(name, shape, sequenceLength));
-  return weights + batches + largest + gram + temporaries;
+  return weights + batches + largestBytes + gram + temporaries;
 }
 
 /** Of the linears that have one, the largest sums in float64, a part of them and the result in float32; the original's hidden state in five batches. */
@@ -81,7 +81,7 @@ function sumMismatch(linears: readonly LinearPlan[], { spec, shape }: WorkToDo):
   if (linears.length === 0) return 0;
   const sums = linears.map(({ rows, columns }) => (8 + 2 * FLOAT_BYTES) * (rows + columns) * columns);
   const tokens = Math.max(BATCH_TOKENS, spec.calibration.sequenceLength);
-  return Math.max(...sums) + 5 * tokens * shape.hiddenSize * FLOAT_BYTES;
+  return largest(sums) + 5 * tokens * shape.hiddenSize * FLOAT_BYTES;
 }
 
 /**
@@ -91,7 +91,7 @@ function sumMismatch(linears: readonly LinearPlan[], { spec, shape }: WorkToDo):
 function quantizeLinears({ captures }: Stage, calibrated: boolean): number {
   const columns = captures[0]?.columns ?? 0;
   const hessian = calibrated ? (FLOAT_BYTES + 3 * 8) * columns ** 2 : 0;
-  return hessian + Math.max(0, ...captures.map(({ rows }) => rows)) * columns * (4 + 3 * FLOAT_BYTES + 2);
+  return hessian + largest(captures.map(({ rows }) => rows)) * columns * (4 + 3 * FLOAT_BYTES + 2);
 }
 
 /**
@@ -103,9 +103,9 @@ function packLayer({ plan }: WorkToDo): number {
   const blocks = plan.blocks.map(({ tensors, stages }) => {
     const file = bytesOf(tensors);
     const linears = stages.flatMap((stage) => stage.linears);
-    const packing = Math.max(0, ...linears.map(quantizedLinearBytes));
+    const packing = largest(linears.map(quantizedLinearBytes));
     const verifying = linears.map((linear) => quantizedLinearBytes(linear) + 5 * linear.rows * linear.columns);
-    return file + Math.max(file + packing, ...verifying);
+    return file + Math.max(file + packing, largest(verifying));
   });
   return Math.max(2 * bytesOf(plan.remainder), ...blocks);
 }
@@ -121,13 +121,13 @@ function evaluate(
   const perToken = (2 * shape.hiddenSize + Math.max(shape.hiddenSize, shape.intermediateSize)) * FLOAT_BYTES;
   const activations = Math.max(perToken * context, Math.min(perToken * maxTokens, EVALUATION_ACTIVATION_BYTES));
   const logits = context * shape.vocabularySize * FLOAT_BYTES;
-  return Math.max(head, ...layers) * FLOAT_BYTES + embedding + activations + logits;
+  return Math.max(head, largest(layers)) * FLOAT_BYTES + embedding + activations + logits;
 }
 
 function most({ blocks }: WorkToDo, bytes: (stage: Stage) => number): number {
-  return Math.max(0, ...blocks.flatMap(({ stages }) => stages.map(bytes)));
+  return largest(blocks.flatMap(({ stages }) => stages.map(bytes)));
 }
 
 function sliceTokens(slices: WorkToDo['plan']['slices'], sequenceLength: number): number {
-  return Math.max(0, ...slices.map(({ sequences }) => sequences)) * sequenceLength;
+  return largest(slices.map(({ sequences }) => sequences)) * sequenceLength;
 }

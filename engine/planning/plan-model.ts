@@ -15,7 +15,7 @@ import { estimateMemory } from './estimate-memory';
 import { estimateOperations } from './estimate-operations';
 import { Findings } from './findings';
 import { resolveRecipe } from './resolve-recipe';
-import { calibrationTokens, total, type WorkToDo } from './work-to-do';
+import { calibrationTokens, largest, total, type WorkToDo } from './work-to-do';
 
 interface Understood {
   readonly architecture: Architecture;
@@ -229,7 +229,7 @@ function costsOf(work: WorkToDo): Costs {
   return {
     ...estimateBytes(work),
     calibrationTokens: calibrationTokens(work),
-    activitiesPerLayer: Math.max(0, ...work.plan.blocks.map((block) => activitiesOfBlock(block, work))),
+    activitiesPerLayer: largest(work.plan.blocks.map((block) => activitiesOfBlock(block, work))),
     activities: activitiesOfJob(work),
     peakMemoryBytes: estimateMemory(work),
     floatingPointOperations: estimateOperations(work),

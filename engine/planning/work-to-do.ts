@@ -41,3 +41,10 @@ export function total(values: Iterable<number>): number {
   for (const value of values) sum += value;
   return sum;
 }
+
+/** 0 of none. As many as there are: a model may have more tensors than a call has room for arguments. */
+export function largest(values: Iterable<number>): number {
+  let found = 0;
+  for (const value of values) found = Math.max(found, value);
+  return found;
+}

@@ -1,0 +1,43 @@
+/** One line of the table: a method at a width, in the format that most would load. */
+export interface MethodRow {
+  readonly name: string;
+  readonly method: string;
+  /** As the table shows it. */
+  readonly bits: string;
+  readonly format: string;
+  /** Flags of `quantloom quantize` beyond what all rows share. */
+  readonly flags: readonly string[];
+}
+
+const affine = (method: string, bits: number, zeroPoints = false): MethodRow => {
+  const format = zeroPoints ? 'gptq_v2' : 'gptq';
+  return {
+    name: `${method}-${bits}${zeroPoints ? '-asym' : ''}`,
+    method,
+    bits: `${bits}${zeroPoints ? ', zero points' : ''}`,
+    format,
+    flags: ['--bits', String(bits), zeroPoints ? '--asym' : '--sym'],
+  };
+};
+
+const ofBitsandbytes = (method: string, bits: number): MethodRow => ({
+  name: method,
+  method,
+  bits: String(bits),
+  format: 'bitsandbytes',
+  flags: [],
+});
+
+export const METHOD_ROWS: readonly MethodRow[] = [
+  affine('rtn', 8),
+  affine('rtn', 4),
+  affine('rtn', 3),
+  affine('rtn', 2, true),
+  affine('gptq', 8),
+  affine('gptq', 4),
+  affine('gptq', 3),
+  affine('gptq', 2, true),
+  ofBitsandbytes('nf4', 4),
+  ofBitsandbytes('fp4', 4),
+  ofBitsandbytes('llm-int8', 8),
+];

@@ -1,0 +1,29 @@
+import { METHOD_ROWS } from '../../methods/method-rows';
+import { markdownTable } from '../markdown-table';
+import type { MethodResults, Named } from '../result-files';
+
+/** A table of methods and widths for each model that was measured. */
+export function methodsSection(files: readonly Named<MethodResults>[]): string {
+  return files.map(oneModel).join('\n\n');
+}
+
+function oneModel({ content: { workload, runs } }: Named<MethodResults>): string {
+  const runOf = (name: string) => runs.find((run) => run.name === name);
+  const original = runOf('original');
+  const lines = METHOD_ROWS.flatMap((row) => {
+    const run = runOf(row.name);
+    if (!run || !original) return [];
+    const cells = [`${(run.weightBytes / 1e6).toFixed(0)} MB`, run.bitsPerWeight.toFixed(2)];
+    const change = run.perplexity / original.perplexity - 1;
+    return [[row.method, row.bits, row.format, ...cells, run.perplexity.toFixed(2), `+${(100 * change).toFixed(1)} %`]];
+  });
+  const { model, calibration, evaluation, groupSize } = workload;
+  const size = original
+    ? `${(original.weightBytes / 1e6).toFixed(0)} MB, perplexity ${original.perplexity.toFixed(2)}`
+    : '';
+  const head = ['method', 'bits', 'format', 'size', 'bits per weight', 'perplexity', 'more than unquantized'];
+  return [
+    `${model.name}, unquantized ${size}. Groups of ${groupSize} where the method has them, ${calibration.samples} × ${calibration.length} calibration tokens; perplexity on ${evaluation.tokens} other tokens, context ${evaluation.context}.`,
+    markdownTable(head, lines, 3),
+  ].join('\n\n');
+}
