@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { WorkflowHandle } from '@temporalio/client';
 import {
@@ -35,6 +36,8 @@ export async function followJob(options: FollowOptions): Promise<JobOutcome> {
   const { display } = options;
   const finished = new AbortController();
   const signal = AbortSignal.any([options.signal, finished.signal]);
+  // The client adds a listener with every long poll, and none too many for a job of days.
+  setMaxListeners(0, signal);
   try {
     return await Promise.race([ending(options, signal), review(options, signal), interruption(options.signal)]);
   } finally {
