@@ -32,6 +32,9 @@ export interface CheckpointFormat {
   /** The kinds of grids that it can write. */
   readonly grids: readonly GridKind[];
 
+  /** Runtimes that load it keep linears apart which share an input. Absent: some (vLLM, SGLang) load them as one matrix, and need them alike. */
+  readonly keptApart?: true;
+
   /** The smallest zero point that the format can store; quantizers keep to it when they are asymmetric. */
   readonly smallestZero: 0 | 1;
 

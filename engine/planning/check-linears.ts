@@ -108,7 +108,12 @@ function groupTrouble(columns: number, groupSize: number): string | null {
  * vLLM and SGLang load the linears that share an input as one matrix (q, k, v; gate, up), so these need equal bits, group size and
  * symmetry.
  */
-export function warnOfUnequalFused(blocks: readonly BlockPlan[], findings: Findings): void {
+export function warnOfUnequalFused(
+  blocks: readonly BlockPlan[],
+  formats: QuantizationSpec['formats'],
+  findings: Findings,
+): void {
+  if (formats.every((format) => formatOf(format).keptApart)) return;
   const unequal = blocks
     .flatMap((block) => block.stages)
     .filter(({ linears }) => new Set(linears.map(storage)).size > 1)

@@ -598,6 +598,14 @@ describe('planModel', () => {
       expect(await warningsOf({ overrides: [...overrides] })).toEqual([expect.stringMatching(message)]);
     });
 
+    test('not of linears that no runtime of the format fuses', async () => {
+      const overrides = [{ match: '*.0.*.k_proj', bits: 8 as const }];
+      const of = async (formats: QuantizationSpecInput['formats']) =>
+        (await plan({ recipe: { groupSize: 64 }, overrides, formats })).estimate.warnings.join();
+      expect(await of(['gguf'])).not.toContain('vLLM');
+      expect(await of(['gguf', 'gptq'])).toContain('vLLM');
+    });
+
     test('nothing when whole fused groups differ from each other', async () => {
       expect(
         await warningsOf({

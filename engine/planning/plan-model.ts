@@ -187,7 +187,7 @@ function check(spec: QuantizationSpec, plan: ModelPlan, { architecture, shape }:
   checkOverrides(spec, linears, head, findings);
   checkLinears(linears, spec, findings);
   checkWidths(spec, plan, findings);
-  warnOfUnequalFused(plan.blocks, findings);
+  warnOfUnequalFused(plan.blocks, spec.formats, findings);
   const headRecipe = linears.find(({ name }) => name === head)?.recipe ?? null;
   if (headRecipe !== null && shape.tiedHead) {
     findings.warn(

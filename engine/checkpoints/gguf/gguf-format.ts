@@ -21,6 +21,7 @@ export const gguf: CheckpointFormat = {
   storage: ggufStorage,
   container: ggufContainer,
   grids: ['affine'],
+  keptApart: true,
   smallestZero: 0,
   layout: () => 'gguf',
 
