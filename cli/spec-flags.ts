@@ -134,7 +134,8 @@ export const SPEC_FLAGS: readonly SpecFlag[] = [
   },
   {
     flags: '--format <list>',
-    description: 'checkpoint formats: gptq, gptq_v2, compressed-tensors, gguf, bitsandbytes, or several with commas',
+    description:
+      'checkpoint formats: gptq, gptq_v2, compressed-tensors, gguf, bitsandbytes, onnx, or several with commas',
     path: ['formats'],
     parse: commaList,
   },

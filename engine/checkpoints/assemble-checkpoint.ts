@@ -38,7 +38,8 @@ export async function assembleCheckpoint(directory: string, description: Checkpo
   const context = { sourceConfig: plan.config, linears, layout, order: spec.order, version: quantloom };
 
   const files = await format.container.assemble({ directory, shards, plan, context, signal });
-  files.push(await writeText(directory, 'config.json', `${JSON.stringify(format.config(context), null, 2)}\n`));
+  const config = format.config({ ...context, weightFiles: files.map(({ name }) => name) });
+  files.push(await writeText(directory, 'config.json', `${JSON.stringify(config, null, 2)}\n`));
   for (const [name, text] of format.files(context)) files.push(await writeText(directory, name, text));
   for (const name of plan.companions) {
     await copyFile(join(plan.directory, name), join(directory, name));

@@ -17,6 +17,8 @@ export interface CheckpointContext {
   readonly order: QuantizationSpec['order'];
   /** Version of Quantloom, e.g. `0.1.0`. */
   readonly version: string;
+  /** What the container wrote, relative to the directory. Absent before it has. */
+  readonly weightFiles?: readonly string[];
 }
 
 /** An entry of the registry: a way to lay a quantized model out on disk. Adding one touches one folder. */
@@ -47,6 +49,9 @@ export interface CheckpointFormat {
 
   /** Why these linears, of which each can be written, cannot be in one checkpoint, and what to do; null when they can. Absent: they can. */
   refuseTogether?(linears: readonly LinearPlan[]): string | null;
+
+  /** What is to be known of these linears in this format before it is written; null: nothing. Absent: nothing. */
+  warn?(linears: readonly LinearPlan[]): string | null;
 
   /** Checks what a model needs beside its linears. Absent: nothing. @throws QuantloomError saying what cannot be written, and what to do. */
   requireWritable?(plan: ModelPlan): Promise<void>;

@@ -4,6 +4,7 @@ import { compressedTensors } from './compressed-tensors/compressed-tensors-forma
 import type { CheckpointFormat, FormatName } from './format';
 import { gguf } from './gguf/gguf-format';
 import { gptq, gptqV2 } from './gptq/gptq-format';
+import { onnx } from './onnx/onnx-format';
 import type { StoredLinears } from './weight-container';
 
 /** Every format that can be written. */
@@ -13,6 +14,7 @@ export const CHECKPOINT_FORMATS: Readonly<Record<FormatName, CheckpointFormat>> 
   'compressed-tensors': compressedTensors,
   gguf,
   bitsandbytes,
+  onnx,
 };
 
 /** The smallest zero point that every one of these formats can store. */

@@ -59,6 +59,8 @@ export function checkLinears(linears: readonly LinearPlan[], spec: QuantizationS
   for (const name of spec.formats) {
     const refused = troubles.size === 0 ? formatOf(name).refuseTogether?.(linears) : null;
     if (refused) findings.refuse('PlanRefused', 'overrides', `Format ${name}: ${refused}`);
+    const warning = troubles.size === 0 ? formatOf(name).warn?.(linears) : null;
+    if (warning) findings.warn(`Format ${name}: ${warning}`);
   }
 
   const asymmetric = linears.filter(({ recipe }) => recipe !== null && !recipe.symmetric).map(({ name }) => name);

@@ -1,11 +1,10 @@
-import { rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { bytesOf } from '../../numbers';
-import type { SourceTensor, Tensor } from '../../spec';
+import type { Tensor } from '../../spec';
 import { writtenModelConfig } from '../model-config';
+import { OpenedShard } from '../opened-shard';
 import type { OutputFile } from '../output-file';
-import { readSafetensorsHeader, readTensor } from '../safetensors';
-import type { Assembly, StoredShard } from '../weight-container';
+import type { Assembly } from '../weight-container';
 import { text } from './container/gguf-value';
 import type { GgufTensor } from './container/layout-gguf';
 import { writeGguf } from './container/write-gguf';
@@ -19,7 +18,6 @@ import { readTokenizerSource } from './tokenizer/read-tokenizer-source';
 import { tokenizerMetadata } from './tokenizer/tokenizer-metadata';
 
 export const GGUF_FILE = 'model.gguf';
-const SHARD_FILE = '.shard.safetensors';
 
 /**
  * Writes the one file of a GGUF checkpoint: what the header says follows from the plan, the tensors are copied from the shards, with the
@@ -60,41 +58,12 @@ export async function assembleGguf({ directory, shards, plan, context, signal }:
           return;
         }
         const stored = quantized.has(source) ? source.replace(/weight$/, BLOCKS) : source;
-        const { data } = await opened.read(shardOf.get(source) as number, stored);
+        const { data } = (await opened.find(shardOf.get(source) as number, stored)) as Tensor;
         yield rowOrder === null ? data : reorderRows(data, rowOrder);
       },
     });
     return [file];
   } finally {
     await opened.close();
-  }
-}
-
-/** One shard at a time, beside the output. */
-class OpenedShard {
-  private position = -1;
-  private tensors: ReadonlyMap<string, SourceTensor> = new Map();
-
-  constructor(
-    private readonly directory: string,
-    private readonly shards: readonly StoredShard[],
-  ) {}
-
-  async read(position: number, name: string): Promise<Tensor> {
-    if (position !== this.position) await this.open(position);
-    return readTensor(this.directory, this.tensors.get(name) as SourceTensor);
-  }
-
-  async close(): Promise<void> {
-    await rm(join(this.directory, SHARD_FILE), { force: true });
-  }
-
-  private async open(position: number): Promise<void> {
-    await this.close();
-    const path = join(this.directory, SHARD_FILE);
-    await (this.shards[position] as StoredShard).exportTo(path);
-    const { tensors } = await readSafetensorsHeader(path, 'InvalidCheckpoint');
-    this.tensors = new Map([...tensors].map(([name, place]) => [name, { name, file: SHARD_FILE, ...place }]));
-    this.position = position;
   }
 }

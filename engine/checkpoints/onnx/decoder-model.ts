@@ -5,14 +5,18 @@ import { architectureOf } from '../../models';
 import type { Block, LinearShape, ModelShape } from '../../models/architecture';
 import { QuantloomError } from '../../spec';
 import type { ExternalData } from './external-data';
-import { ModelWeights, type OnnxSource } from './model-weights';
+import { ModelWeights } from './model-weights';
 import { type AttentionInputs, OnnxOperators } from './onnx-operators';
+import type { OnnxSource } from './onnx-source';
 
 /** What onnxruntime has run since 1.18; nothing newer is needed. */
 const OPSET = 21;
 const IR_VERSION = 10;
 
 const ROTARY_HEAD_STEP = 16;
+
+/** Constants that no tensor of the source stands behind. */
+export const ROTARY_CACHES: readonly string[] = ['cos_cache', 'sin_cache'];
 
 export interface DecoderModelOptions {
   readonly source: OnnxSource;
@@ -77,8 +81,8 @@ export async function decoderModel({ source, data, accuracyLevel, signal }: Deco
   return builder.build();
 }
 
-/** GroupQueryAttention of onnxruntime 1.30 refuses others when the model runs. */
-function requireHeadSize({ headSize, rotary }: ModelShape): void {
+/** GroupQueryAttention of onnxruntime 1.30 refuses others when the model runs. @throws QuantloomError UnsupportedInput. */
+export function requireHeadSize({ headSize, rotary }: ModelShape): void {
   if (rotary === null || headSize % ROTARY_HEAD_STEP === 0) return;
   throw new QuantloomError(
     'UnsupportedInput',
@@ -121,9 +125,10 @@ async function rotaryCaches(
   if (rotary === null) return null;
   const { cos, sin } = rotaryTable(rotary, headSize, maxPositions);
   const shape = [maxPositions, headSize / 2];
+  const [cosName, sinName] = ROTARY_CACHES as [string, string];
   return {
-    cos: await weights.loadFloats('cos_cache', shape, cos),
-    sin: await weights.loadFloats('sin_cache', shape, sin),
+    cos: await weights.loadFloats(cosName, shape, cos),
+    sin: await weights.loadFloats(sinName, shape, sin),
   };
 }
 

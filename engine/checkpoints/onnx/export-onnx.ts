@@ -1,15 +1,15 @@
-import { copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { type Architecture, architectureOf } from '../../models';
 import type { ModelShape } from '../../models/architecture';
 import { openModelDirectory } from '../../sources/open-model-directory';
 import type { CheckpointReader } from '../open-checkpoint';
+import { writeText } from '../output-file';
 import { publishDirectory } from '../publish-directory';
-import { decoderModel } from './decoder-model';
-import { ExternalData } from './external-data';
-import { genaiConfig } from './genai-config';
-import { modelFiles, onnxModelConfig } from './model-files';
+import { isModelFile, modelFiles, onnxModelConfig } from './model-files';
 import { type StoredBits, storedBits } from './nbits-weight';
+import { sourceOfCheckpoint } from './onnx-source';
+import { writeOnnxModel } from './write-onnx-model';
 
 export interface OnnxExportOptions {
   readonly from: CheckpointReader;
@@ -45,43 +45,36 @@ export interface OnnxExport {
  * does. Then nothing is written.
  */
 export async function exportOnnx(options: OnnxExportOptions): Promise<OnnxExport> {
-  const { from, to, overwrite = false, accuracyLevel = 0, signal } = options;
+  const { from, to, overwrite = false, accuracyLevel = 0, dataFileLimitBytes, signal } = options;
   const architecture = architectureOf(from.config, (tensor) => from.has(tensor));
   const shape = architecture.shape(from.config);
   const files = modelFiles(smallestWidth(from, architecture, shape));
   const output = resolve(to);
   const staging = join(dirname(output), `.${basename(output)}.quantloom-onnx-${process.pid}`);
   try {
-    const directory = join(staging, dirname(files.model));
-    await mkdir(directory, { recursive: true });
-    const data = new ExternalData({
-      directory,
-      name: files.data,
-      ...(options.dataFileLimitBytes !== undefined && { fileLimitBytes: options.dataFileLimitBytes }),
+    const written = await writeOnnxModel({
+      source: sourceOfCheckpoint(from),
+      directory: staging,
+      sourceDirectory: from.directory,
+      files,
+      accuracyLevel,
+      ...(dataFileLimitBytes !== undefined && { dataFileLimitBytes }),
+      ...(signal && { signal }),
     });
-    try {
-      const model = await decoderModel({ source: from, data, accuracyLevel, ...(signal && { signal }) });
-      await writeFile(join(staging, files.model), model);
-    } finally {
-      await data.close();
-    }
     const { companions } = await openModelDirectory(from.directory);
     for (const name of companions) {
       await mkdir(dirname(join(staging, name)), { recursive: true });
       await copyFile(join(from.directory, name), join(staging, name));
     }
-    const generation = companions.includes('generation_config.json')
-      ? JSON.parse(await readFile(join(from.directory, 'generation_config.json'), 'utf8'))
-      : {};
-    const genai = genaiConfig({ config: from.config, generation, shape, modelFile: files.model });
-    await writeJson(join(staging, 'config.json'), onnxModelConfig(from.config, files, data.files.length));
-    await writeJson(join(staging, 'genai_config.json'), genai);
+    const { quantization_config: _, ...config } = from.config;
+    const data = written.map(({ name }) => name).filter((name) => isModelFile(name) && name !== files.model);
+    await writeText(
+      staging,
+      'config.json',
+      `${JSON.stringify(onnxModelConfig(config, files, data.length), null, 2)}\n`,
+    );
     await publishDirectory(staging, output, overwrite);
-    return {
-      model: join(output, files.model),
-      data: data.files.map(({ name }) => join(output, dirname(files.model), name)),
-      dtype: files.dtype,
-    };
+    return { model: join(output, files.model), data: data.map((name) => join(output, name)), dtype: files.dtype };
   } finally {
     await rm(staging, { recursive: true, force: true });
   }
@@ -98,8 +91,4 @@ function smallestWidth(from: CheckpointReader, architecture: Architecture, shape
     return settings ? [storedBits(settings.bits)] : [];
   });
   return widths.length === 0 ? null : (Math.min(...widths) as StoredBits);
-}
-
-async function writeJson(path: string, value: unknown): Promise<void> {
-  await writeFile(path, `${JSON.stringify(value, null, 2)}\n`);
 }

@@ -1,5 +1,5 @@
 import type { ModelShape } from '../../models/architecture';
-import type { OnnxSource } from './model-weights';
+import type { OnnxSource } from './onnx-source';
 
 export interface GenaiConfigOptions {
   readonly config: OnnxSource['config'];

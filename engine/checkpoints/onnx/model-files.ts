@@ -8,6 +8,9 @@ const WEIGHT_TYPES = {
   8: { dtype: 'q8', suffix: '_quantized' },
 } as const;
 
+/** Where transformers.js looks. */
+export const MODEL_DIRECTORY = 'onnx';
+
 export interface ModelFiles {
   /** `dtype` of transformers.js. */
   readonly dtype: string;
@@ -21,16 +24,30 @@ export interface ModelFiles {
 export function modelFiles(bits: StoredBits | null): ModelFiles {
   const { dtype, suffix } = WEIGHT_TYPES[bits ?? 'none'];
   const name = `model${suffix}.onnx`;
-  return { dtype, model: `onnx/${name}`, data: `${name}_data` };
+  return { dtype, model: `${MODEL_DIRECTORY}/${name}`, data: `${name}_data` };
+}
+
+const DTYPES: readonly ModelFiles[] = ([null, 2, 4, 8] as const).map(modelFiles);
+
+/** The same by the `dtype`. @throws Error for one that is none of ours. */
+export function modelFilesOf(dtype: string): ModelFiles {
+  const files = DTYPES.find((candidate) => candidate.dtype === dtype);
+  if (files) return files;
+  throw new Error(`No model is called by the dtype ${dtype}.`);
+}
+
+/** Whether a file of a model's directory is a model, or holds its weights. */
+export function isModelFile(file: string): boolean {
+  return /^onnx\/[^/]+\.onnx(_data(_\d+)?)?$/.test(file);
 }
 
 /**
- * The config.json of the directory: that of the source, as a dense model, with what transformers.js has to know to find the files by itself.
+ * The config.json of the directory: that of the source as a dense model, with what transformers.js has to know to find the files by itself.
  */
 export function onnxModelConfig(
-  { quantization_config: _, ...source }: Readonly<Record<string, unknown>>,
+  config: Readonly<Record<string, unknown>>,
   { dtype }: ModelFiles,
   dataFiles: number,
 ): Record<string, unknown> {
-  return { ...source, 'transformers.js_config': { dtype, use_external_data_format: dataFiles } };
+  return { ...config, 'transformers.js_config': { dtype, use_external_data_format: dataFiles } };
 }

@@ -1,15 +1,11 @@
 import { type ExternalBytes, type GraphBuilder, STORED_TYPES } from '../../graphs/graph-builder';
 import type { LinearShape } from '../../models/architecture';
 import { bytesOf, decodeFloats } from '../../numbers';
-import { QuantloomError, type Tensor } from '../../spec';
-import { dequantizeLinear } from '../dequantize-linear';
-import type { StoredLinear } from '../linear-storage';
-import type { CheckpointReader } from '../open-checkpoint';
+import { type FloatTensor, QuantloomError, type Tensor } from '../../spec';
 import type { ExternalData } from './external-data';
-import { nbitsWeight } from './nbits-weight';
-
-/** What a model is written from, tensor by tensor. */
-export type OnnxSource = Pick<CheckpointReader, 'config' | 'has' | 'stored' | 'linear'>;
+import { nbitsTensors } from './nbits-tensors';
+import type { NBitsWeight } from './nbits-weight';
+import type { OnnxSource } from './onnx-source';
 
 export interface ModelWeightsOptions {
   readonly source: OnnxSource;
@@ -107,29 +103,16 @@ export class ModelWeights {
     };
   }
 
-  /** MatMulNBits computes on affine grids; what lies on others is stored dequantized. */
-  async #quantizedProduct(module: string, linear: StoredLinear): Promise<Product> {
-    if (!('kind' in linear) || linear.kind !== 'affine') {
-      const { shape, data } = dequantizeLinear(linear);
-      await this.loadFloats(`${module}.weight`, shape, data);
+  async #quantizedProduct(module: string, linear: NBitsWeight | FloatTensor): Promise<Product> {
+    if ('data' in linear) {
+      await this.loadFloats(`${module}.weight`, linear.shape, linear.data);
       return this.#denseProduct(`${module}.weight`, false);
     }
-    const { rows, columns } = linear;
     const { builder, accuracyLevel } = this.#options;
-    const { bits, blockSize, weight, scales, zeroPoints, columnOrder } = nbitsWeight(module, linear);
-    const blocks = scales.length / rows;
-    const inputs = [
-      builder.external(
-        `${module}.weight_${bits}bit`,
-        'U8',
-        [rows, blocks, (blockSize * bits) / 8],
-        await this.#append(weight),
-      ),
-      builder.external(`${module}.scales`, 'F32', [rows, blocks], await this.#append(bytesOf(scales))),
-    ];
-    if (zeroPoints) {
-      const shape = [rows, zeroPoints.length / rows];
-      inputs.push(builder.external(`${module}.zero_points`, 'U8', shape, await this.#append(zeroPoints)));
+    const { rows, columns, bits, blockSize, columnOrder } = linear;
+    const inputs: string[] = [];
+    for (const [name, { dtype, shape, data }] of nbitsTensors(module, linear)) {
+      inputs.push(builder.external(name, dtype, shape, await this.#append(data)));
     }
     const attributes = {
       K: BigInt(columns),

@@ -10,6 +10,10 @@ const LARGEST_BLOCK = 256;
 
 /** The constants of a MatMulNBits node. */
 export interface NBitsWeight {
+  /** N of the operator. */
+  readonly rows: number;
+  /** K of the operator. */
+  readonly columns: number;
   readonly bits: StoredBits;
   /** Columns that share a scale, a power of two from 16 to 256. */
   readonly blockSize: number;
@@ -39,11 +43,11 @@ export function storedBits(bits: number): StoredBits {
 export function nbitsWeight(module: string, linear: AffineLinear): NBitsWeight {
   const { rows, columns, codes, scales, zeros } = linear;
   const groups = scales.length / rows;
-  const blockSize = blockSizeOf(module, linear, groups);
+  const blockSize = requireBlockSize(module, linear);
   const blocks = Math.ceil(columns / blockSize);
   const columnOrder = orderByGroup(module, linear);
   const bits = storedBits(linear.bits);
-  const isSymmetric = zeros.every((zero) => zero === 2 ** (linear.bits - 1));
+  const isSymmetric = linear.symmetric && zeros.every((zero) => zero === 2 ** (linear.bits - 1));
   // What is stored is `code + shift`, so that the zero point is the one that needs no saying.
   const shift = isSymmetric ? 2 ** (bits - 1) - 2 ** (linear.bits - 1) : 0;
   const perByte = 8 / bits;
@@ -68,7 +72,7 @@ export function nbitsWeight(module: string, linear: AffineLinear): NBitsWeight {
       for (let at = end; at < first + blockSize; at++) setCode(weight, target + at - first, zero + shift, bits);
     }
   }
-  return { bits, blockSize, weight, scales: blockScales, zeroPoints, columnOrder };
+  return { rows, columns, bits, blockSize, weight, scales: blockScales, zeroPoints, columnOrder };
 }
 
 function setCode(bytes: Uint8Array, index: number, code: number, bits: StoredBits): void {
@@ -76,17 +80,29 @@ function setCode(bytes: Uint8Array, index: number, code: number, bits: StoredBit
   bytes[at >>> 3] = (bytes[at >>> 3] as number) | (code << (at & 7));
 }
 
-function blockSizeOf(module: string, { columns, groupSize }: AffineLinear, groups: number): number {
+/**
+ * Columns of a block for groups of this size (columns or more: one group): the largest that the operator takes. null: groups cannot be cut into blocks.
+ */
+export function blockSizeOf({ columns, groupSize }: Pick<AffineLinear, 'columns' | 'groupSize'>): number | null {
+  if (groupSize >= columns) return Math.min(LARGEST_BLOCK, Math.max(nextPowerOfTwo(columns), SMALLEST_BLOCK));
   // The lowest bit that is set: the largest power of two that divides it.
-  const divisor = groups === 1 ? nextPowerOfTwo(columns) : groupSize & -groupSize;
-  const blockSize = Math.min(LARGEST_BLOCK, groups === 1 ? Math.max(divisor, SMALLEST_BLOCK) : divisor);
-  if (blockSize >= SMALLEST_BLOCK) return blockSize;
-  throw refused(
-    module,
+  const divisor = groupSize & -groupSize;
+  return divisor >= SMALLEST_BLOCK ? Math.min(LARGEST_BLOCK, divisor) : null;
+}
+
+/** Why groups of this size cannot be stored, and what to do. */
+export function blockSizeTrouble(groupSize: number): string {
+  return (
     `groups of ${groupSize} columns cannot be cut into blocks of a power of two of at least ${SMALLEST_BLOCK} columns, which MatMulNBits needs. ` +
-      'Quantize with a group size that is a multiple of 16, or keep the linear in 16 bit (an override with skip).',
-    { groupSize },
+    'Quantize with a group size that is a multiple of 16, or keep the linear in 16 bit (an override with skip).'
   );
+}
+
+function requireBlockSize(module: string, linear: AffineLinear): number {
+  const blockSize = blockSizeOf(linear);
+  if (blockSize !== null) return blockSize;
+  const { groupSize } = linear;
+  throw refused(module, blockSizeTrouble(groupSize), { groupSize });
 }
 
 /** null where columns lie in the order of their groups already. */

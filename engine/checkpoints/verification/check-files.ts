@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { filesOf } from '../files-of';
 import { MANIFEST_FILE, type Manifest } from '../manifest';
 import { CheckRecord } from './check';
 import { RawSafetensors, type RawTensor } from './raw-safetensors';
@@ -41,7 +42,7 @@ export async function checkFiles(
     check.expect(found === sha256, () => `${name}: SHA-256 ${found}, the manifest says ${sha256}`);
   }
   const known = new Set(manifest.files.map(({ name }) => name));
-  for (const name of await readdir(directory)) {
+  for (const name of await filesOf(directory)) {
     if (holdsWeights(name) && !known.has(name)) check.find(`${name}: not in the manifest`);
   }
   return check;

@@ -1,5 +1,6 @@
 import { architectureOf, type ModelShape } from '../../../models';
 import { type LinearPlan, type ModelPlan, QuantloomError, type SourceTensor } from '../../../spec';
+import { shardOfTensors } from '../../opened-shard';
 import type { BlockTypeName } from '../blocks/block-type';
 import { gridBlockType } from '../linear-blocks';
 import type { GgufArchitecture } from './gguf-architecture';
@@ -39,14 +40,7 @@ export function ggufTensorsOf({
   const architecture = ggufArchitectureOf(model.name);
   const quantized = new Map<string, LinearPlan>();
   for (const linear of linears) if (linear.recipe) quantized.set(`${linear.name}.weight`, linear);
-  const shardOf = new Map<string, number>();
-  for (const [position, { tensors, stages }] of plan.blocks.entries()) {
-    for (const { name } of stages.flatMap((stage) => stage.linears)) {
-      if (quantized.has(`${name}.weight`)) shardOf.set(`${name}.weight`, position);
-    }
-    for (const name of tensors) shardOf.set(name, position);
-  }
-  for (const name of plan.remainder) shardOf.set(name, plan.blocks.length);
+  const shardOf = shardOfTensors(plan, (module) => quantized.has(`${module}.weight`));
   const shapeOf = (name: string) => {
     const linear = quantized.get(name);
     return linear ? [linear.rows, linear.columns] : (plan.tensors[name] as SourceTensor).shape;
