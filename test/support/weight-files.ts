@@ -1,10 +1,13 @@
 import { createHash } from 'node:crypto';
-import { readdir, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { filesOf } from '../../engine/checkpoints/files-of';
 
 /** SHA-256 of every weight file of a checkpoint, by name: what two runs are compared by. */
 export async function weightDigests(directory: string): Promise<Record<string, string>> {
-  const names = (await readdir(directory)).filter((name) => /\.(safetensors|gguf)$/.test(name)).sort();
+  const names = (await filesOf(directory))
+    .filter((name) => /\.(safetensors|gguf|onnx|onnx_data(_\d+)?)$/.test(name))
+    .sort();
   const digests: Record<string, string> = {};
   for (const name of names) {
     digests[name] = createHash('sha256')

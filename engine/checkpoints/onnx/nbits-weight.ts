@@ -90,19 +90,16 @@ export function blockSizeOf({ columns, groupSize }: Pick<AffineLinear, 'columns'
   return divisor >= SMALLEST_BLOCK ? Math.min(LARGEST_BLOCK, divisor) : null;
 }
 
-/** Why groups of this size cannot be stored, and what to do. */
-export function blockSizeTrouble(groupSize: number): string {
-  return (
-    `groups of ${groupSize} columns cannot be cut into blocks of a power of two of at least ${SMALLEST_BLOCK} columns, which MatMulNBits needs. ` +
-    'Quantize with a group size that is a multiple of 16, or keep the linear in 16 bit (an override with skip).'
-  );
-}
-
 function requireBlockSize(module: string, linear: AffineLinear): number {
   const blockSize = blockSizeOf(linear);
   if (blockSize !== null) return blockSize;
   const { groupSize } = linear;
-  throw refused(module, blockSizeTrouble(groupSize), { groupSize });
+  throw refused(
+    module,
+    `groups of ${groupSize} columns cannot be cut into blocks of a power of two of at least ${SMALLEST_BLOCK} columns, which MatMulNBits needs. ` +
+      'Quantize with a group size that is a multiple of 16, or keep the linear in 16 bit (an override with skip).',
+    { groupSize },
+  );
 }
 
 /** null where columns lie in the order of their groups already. */

@@ -7,7 +7,7 @@ import { requireHeadSize } from './decoder-model';
 import { loading } from './loading';
 import { isModelFile, modelFiles, modelFilesOf, onnxModelConfig } from './model-files';
 import { packedTensors } from './nbits-tensors';
-import { blockSizeOf, blockSizeTrouble, nbitsWeight, type StoredBits, storedBits } from './nbits-weight';
+import { blockSizeOf, nbitsWeight, type StoredBits, storedBits } from './nbits-weight';
 import { onnxContainer } from './onnx-container';
 import { onnxStorage } from './onnx-storage';
 
@@ -27,10 +27,8 @@ export const onnx: CheckpointFormat = {
     return modelFiles(widths.length === 0 ? null : (Math.min(...widths) as StoredBits)).dtype;
   },
 
-  refuse({ recipe, columns }) {
-    if (recipe === null || blockSizeIn(recipe, columns) !== null) return null;
-    return blockSizeTrouble(recipe.groupSize);
-  },
+  // All of our group sizes are multiples of 16.
+  refuse: () => null,
 
   warn(linears) {
     const widths = new Set(linears.flatMap(({ recipe }) => recipe?.bits ?? []));
@@ -66,15 +64,10 @@ export const onnx: CheckpointFormat = {
   loading,
 };
 
-function blockSizeIn({ groupSize }: Recipe, columns: number): number | null {
-  return blockSizeOf({ columns, groupSize: groupSize === -1 ? columns : groupSize });
-}
-
-function bitsAt(width: number, recipe: Recipe, columns: number): number {
-  const blockSize = blockSizeIn(recipe, columns);
-  if (blockSize === null) return 16;
+function bitsAt(width: number, { groupSize, symmetric }: Recipe, columns: number): number {
+  const blockSize = blockSizeOf({ columns, groupSize: groupSize === -1 ? columns : groupSize }) as number;
   const bits = storedBits(width);
   const blocks = Math.ceil(columns / blockSize);
-  const zeroBits = recipe.symmetric ? 0 : 8 * Math.ceil((blocks * bits) / 8);
+  const zeroBits = symmetric ? 0 : 8 * Math.ceil((blocks * bits) / 8);
   return (blocks * (blockSize * bits + SCALE_BITS) + zeroBits) / columns;
 }
