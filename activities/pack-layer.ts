@@ -5,6 +5,8 @@ import {
   type StoredDigests,
   serializeSafetensors,
   storedDigests,
+  type WeightForm,
+  weightForms,
   withStoredDigests,
 } from '../engine/checkpoints';
 import { decodeFloats, encodeFloats } from '../engine/numbers';
@@ -39,19 +41,25 @@ interface PackInput {
   readonly kept: Readonly<Record<string, ArtifactRef>>;
   /** Of kept tensors that are written in another dtype than the table's, by name. */
   readonly dtypes?: Readonly<Record<string, 'F32' | 'F16' | 'BF16'>>;
+  /** By module name, for formats that store floats. */
+  readonly forms?: Readonly<Record<string, WeightForm>>;
 }
 
 const packStep = defineStep({
   name: 'pack-layer',
   version: 1,
-  run: async ({ format: name, layout, quantized, kept, dtypes = {} }: PackInput, bench): Promise<PackedShard> => {
+  run: async (
+    { format: name, layout, quantized, kept, dtypes = {}, forms = {} }: PackInput,
+    bench,
+  ): Promise<PackedShard> => {
     const format = formatOf(name);
     const tensors = new Map<string, Tensor>();
     const digests: Record<string, string> = {};
     for (const [module, ref] of Object.entries(quantized)) {
       const linear: QuantizedLinear = parseQuantizedLinear(await bench.read(ref));
-      for (const [tensor, value] of format.encodeLinear(module, linear, layout)) tensors.set(tensor, value);
-      Object.assign(digests, storedDigests(format, [[module, linear]]));
+      for (const [tensor, value] of format.encodeLinear(module, linear, layout, forms[module]))
+        tensors.set(tensor, value);
+      Object.assign(digests, storedDigests(format, [[module, linear]], forms));
     }
     for (const [name, ref] of Object.entries(kept)) {
       const tensor = await readTensor(ref, bench);
@@ -106,10 +114,12 @@ export async function packLayer(
   const shards: Record<string, ArtifactRef> = {};
   const efforts: Effort[] = [];
   for (const format of plan.spec.formats) {
-    const layout = formatOf(format).layout(planned);
+    const { layout: layoutFor, storage } = formatOf(format);
+    const layout = layoutFor(planned);
+    const forms = storage.floats && weightForms(plan, Object.keys(input.quantized));
     const packed = await perform(
       packStep,
-      { format, layout, quantized: input.quantized, kept, dtypes },
+      { format, layout, quantized: input.quantized, kept, dtypes, ...(forms && { forms }) },
       runtime,
       attempt,
     );

@@ -135,7 +135,7 @@ export const SPEC_FLAGS: readonly SpecFlag[] = [
   {
     flags: '--format <list>',
     description:
-      'checkpoint formats: gptq, gptq_v2, compressed-tensors, gguf, bitsandbytes, onnx, or several with commas',
+      'checkpoint formats: gptq, gptq_v2, compressed-tensors, gguf, bitsandbytes, onnx, dequantized, dequantized-float32, or several with commas',
     path: ['formats'],
     parse: commaList,
   },

@@ -3,6 +3,7 @@ import type { LinearPlan, ModelPlan, QuantizationSpec, Tensor } from '../spec';
 import type { LinearStorage } from './linear-storage';
 import type { Manifest } from './manifest';
 import type { WeightContainer } from './weight-container';
+import type { WeightForm } from './weight-form';
 
 export type FormatName = QuantizationSpec['formats'][number];
 
@@ -70,16 +71,18 @@ export interface CheckpointFormat {
    * Absent: it always is.
    *
    * @param linear on one of the format's grids
+   * @param form as for `encodeLinear`
    */
-  storedWeightSha256?(linear: QuantizedLinear): string | null;
+  storedWeightSha256?(linear: QuantizedLinear, form?: WeightForm): string | null;
 
   /**
    * The tensors that replace `<name>.weight` in a shard, by name, in the order in which they are written. A bias stays what it was.
    *
    * @param linear on one of the format's grids
+   * @param form how the source has the weight; for formats whose storage has `floats`. Default float32, not transposed.
    * @throws QuantloomError UnsupportedInput when a value cannot be stored (naming the group, the value and the limit).
    */
-  encodeLinear(name: string, linear: QuantizedLinear, layout: string): Map<string, Tensor>;
+  encodeLinear(name: string, linear: QuantizedLinear, layout: string, form?: WeightForm): Map<string, Tensor>;
 
   /** The config.json of the checkpoint. */
   config(context: CheckpointContext): Record<string, unknown>;

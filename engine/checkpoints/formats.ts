@@ -1,9 +1,12 @@
 import { QuantloomError } from '../spec';
 import { bitsandbytes } from './bitsandbytes/bitsandbytes-format';
 import { compressedTensors } from './compressed-tensors/compressed-tensors-format';
+import { dequantized, dequantizedFloat32 } from './dequantized/dequantized-format';
 import type { CheckpointFormat, FormatName } from './format';
 import { gguf } from './gguf/gguf-format';
 import { gptq, gptqV2 } from './gptq/gptq-format';
+import { settingsFor } from './linear-storage';
+import type { Manifest } from './manifest';
 import { onnx } from './onnx/onnx-format';
 import type { StoredLinears } from './weight-container';
 
@@ -15,6 +18,8 @@ export const CHECKPOINT_FORMATS: Readonly<Record<FormatName, CheckpointFormat>> 
   gguf,
   bitsandbytes,
   onnx,
+  dequantized,
+  'dequantized-float32': dequantizedFloat32,
 };
 
 /** The smallest zero point that every one of these formats can store. */
@@ -54,4 +59,19 @@ export function storedLinears(config: Readonly<Record<string, unknown>>): Stored
     );
   }
   return { storage, describedBy: 'config.json says', ...described };
+}
+
+/** What a manifest says of linears that are stored as floats, which nothing else tells from those that were kept; null: they are codes. */
+export function recordedFloats({ format, layout, linears }: Manifest): StoredLinears | null {
+  const { [format as FormatName]: { storage } = {} } = CHECKPOINT_FORMATS as Partial<typeof CHECKPOINT_FORMATS>;
+  if (!storage?.floats) return null;
+  return {
+    storage,
+    layout,
+    describedBy: 'the manifest says',
+    settingsOf(module) {
+      const recipe = linears[module]?.recipe;
+      return recipe ? settingsFor(storage, recipe, layout) : null;
+    },
+  };
 }

@@ -32,3 +32,4 @@ export type { VerificationCheck } from './verification/check';
 export { requireVerified, type VerificationResult, verifyCheckpoint } from './verify-checkpoint';
 export { requireShardVerified, type ShardDescription, type ShardVerification, verifyShard } from './verify-shard';
 export type { StoredShard } from './weight-container';
+export { type WeightForm, weightForms } from './weight-form';

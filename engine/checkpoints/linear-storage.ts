@@ -61,6 +61,12 @@ export interface LinearStorage {
   readonly markers?: readonly string[];
 
   /**
+   * Linears lie as weights do that are not quantized, in the form of the source. No name tells them apart (`markers` is empty), only what was
+   * recorded. Absent: they are codes.
+   */
+  readonly floats?: true;
+
+  /**
    * What a quantization_config says: the variant of the format, and how each linear is stored. Absent where the files themselves say it.
    *
    * @throws QuantloomError UnsupportedInput for what cannot be read, InvalidCheckpoint for a field that makes no sense.
@@ -111,6 +117,16 @@ export function quantizedModules({ parts, markers = [parts[0]] }: LinearStorage,
     const end = ends.find((part) => name.endsWith(part));
     return end === undefined ? [] : [name.slice(0, -end.length)];
   });
+}
+
+/** The same and, where linears are floats, those that are said to have been quantized. */
+export function describedModules(
+  storage: LinearStorage,
+  tensors: Iterable<string>,
+  isQuantized: (module: string) => boolean,
+): string[] {
+  if (!storage.floats) return quantizedModules(storage, tensors);
+  return quantizedModules({ ...storage, markers: storage.parts }, tensors).filter(isQuantized);
 }
 
 /** The names that the tensors of quantized modules have. */

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { formatOf } from './formats';
-import { quantizedModules } from './linear-storage';
+import { describedModules } from './linear-storage';
 import { MANIFEST_FILE, type Manifest, parseManifest } from './manifest';
 import type { OutputFile } from './output-file';
 import { type RecordedLinear, recordedLinears } from './recorded-linears';
@@ -30,7 +30,7 @@ export async function shardsOfCheckpoint(directory: string): Promise<CheckpointS
     .filter(({ name }) => weightFiles.has(name))
     .map((file) => {
       const names = [...tensors.values()].filter((tensor) => tensor.file === file.name).map(({ name }) => name);
-      const held = quantizedModules(storage, names).flatMap((name) => {
+      const held = describedModules(storage, names, (name) => linears[name]?.recipe != null).flatMap((name) => {
         const linear: Manifest['linears'][string] | undefined = linears[name];
         return linear ? [{ name, ...linear }] : [];
       });

@@ -1,6 +1,7 @@
 import type { QuantizedLinear } from '../quantizers/quantized-linear';
 import type { SignedReport } from './assemble-checkpoint';
 import type { CheckpointFormat, FormatName } from './format';
+import type { WeightForm } from './weight-form';
 
 /** By module: the digest of what readers of a format get, where that is not to the last bit what the quantizer meant. */
 export type StoredDigests = Readonly<Record<string, string>>;
@@ -9,11 +10,12 @@ export type StoredDigests = Readonly<Record<string, string>>;
 export function storedDigests(
   format: CheckpointFormat,
   linears: Iterable<readonly [module: string, linear: QuantizedLinear]>,
+  forms: Readonly<Record<string, WeightForm>> = {},
 ): StoredDigests | undefined {
   if (!format.storedWeightSha256) return undefined;
   const digests: Record<string, string> = {};
   for (const [module, linear] of linears) {
-    const digest = format.storedWeightSha256(linear);
+    const digest = format.storedWeightSha256(linear, forms[module]);
     if (digest !== null) digests[module] = digest;
   }
   return Object.keys(digests).length > 0 ? digests : undefined;

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { containerAt } from './container-at';
+import { recordedFloats } from './formats';
 import { MANIFEST_FILE, type Manifest, parseManifest } from './manifest';
 import { type CheckpointReader, openCheckpoint } from './open-checkpoint';
 import { CheckRecord, type VerificationCheck } from './verification/check';
@@ -52,7 +53,7 @@ export async function verifyCheckpoint(
     try {
       checks.push(check);
       const reader = await openCheckpoint(directory);
-      const { linears } = reader;
+      const linears = reader.linears ?? (manifest && recordedFloats(manifest));
       kind = reader.kind;
       opening.checked++;
       checks.push(checkCensus(reader.config, linears, stored.tensors, manifest));

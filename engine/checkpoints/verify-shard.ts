@@ -1,7 +1,7 @@
 import type { Tensor } from '../spec';
 import { dequantizeLinear } from './dequantize-linear';
 import { formatOf } from './formats';
-import { type LinearSettings, quantizedModules, settingsFor } from './linear-storage';
+import { describedModules, type LinearSettings, settingsFor } from './linear-storage';
 import type { RecordedLinear } from './recorded-linears';
 import { parseSafetensors } from './safetensors';
 import { CheckRecord, type VerificationCheck } from './verification/check';
@@ -64,7 +64,7 @@ export async function verifyShard(
       meantSha256: (module: string) => linears[module]?.weightSha256 ?? null,
     };
     const checked = await checkLinears(stored, witnesses, signal);
-    const found = new Set(quantizedModules(storage, stored.tensors.keys()));
+    const found = new Set(describedModules(storage, stored.tensors.keys(), (module) => module in linears));
     for (const module of Object.keys(linears)) if (!found.has(module)) checked.meaning.find(`${module}: missing`);
     checks.push(...Object.values(checked), await checkDense(stored, storage, signal));
   } catch (error) {

@@ -19,6 +19,8 @@ import {
   serializeSafetensors,
   smallestZeroOf,
   storedDigests,
+  type WeightForm,
+  weightForms,
   withStoredDigests,
 } from '../checkpoints';
 import { computationVersions } from '../computation-versions';
@@ -177,12 +179,15 @@ async function write(
       const layout = format.layout(plan.blocks.flatMap(({ stages }) => stages.flatMap(({ linears }) => linears)));
       const shards = blocks.map((block) => ({
         async exportTo(path: string) {
-          const content = serializeSafetensors(await tensorsOf(model, block, format, layout));
+          const content = serializeSafetensors(
+            await tensorsOf(model, block, format, layout, weightForms(plan, block.quantized.keys())),
+          );
           await writeFile(path, content);
           return describeFile(basename(path), content);
         },
       }));
-      const digests = blocks.map(({ quantized }) => storedDigests(format, quantized));
+      const forms = (quantized: FinishedBlock['quantized']) => weightForms(plan, quantized.keys());
+      const digests = blocks.map(({ quantized }) => storedDigests(format, quantized, forms(quantized)));
       const reports = known.reports.map((report, index) => ({
         ...report,
         linears: withStoredDigests(report.linears as readonly SignedReport[], name, digests[index]),
@@ -214,10 +219,11 @@ async function tensorsOf(
   { names, quantized }: FinishedBlock,
   format: CheckpointFormat,
   layout: string,
+  forms: Readonly<Record<string, WeightForm>>,
 ): Promise<Map<string, Tensor>> {
   const tensors = new Map<string, Tensor>();
   for (const [module, linear] of quantized) {
-    for (const [name, tensor] of format.encodeLinear(module, linear, layout)) tensors.set(name, tensor);
+    for (const [name, tensor] of format.encodeLinear(module, linear, layout, forms[module])) tensors.set(name, tensor);
   }
   for (const name of names) {
     if (quantized.has(name.replace(/\.weight$/, ''))) continue;

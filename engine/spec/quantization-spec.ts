@@ -124,7 +124,16 @@ export const EvaluationSchema = z.strictObject({
   original: z.boolean().default(true),
 });
 
-export const FORMATS = ['gptq', 'gptq_v2', 'compressed-tensors', 'gguf', 'bitsandbytes', 'onnx'] as const;
+export const FORMATS = [
+  'gptq',
+  'gptq_v2',
+  'compressed-tensors',
+  'gguf',
+  'bitsandbytes',
+  'onnx',
+  'dequantized',
+  'dequantized-float32',
+] as const;
 
 /**
  * The whole input of a job: one JSON object, which can be pasted into Temporal's "Start Workflow". Only `model` and `output` are required.

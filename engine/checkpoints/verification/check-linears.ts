@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { setImmediate as yieldToEventLoop } from 'node:timers/promises';
 import { bytesOf } from '../../numbers';
-import { type LinearDescription, type LinearStorage, quantizedModules } from '../linear-storage';
+import { describedModules, type LinearDescription, type LinearStorage } from '../linear-storage';
 import { CheckRecord } from './check';
 import { checkGroups, checkScales, checkZeros } from './check-parameters';
 import type { RawLinear } from './raw-linear';
@@ -43,10 +43,12 @@ export async function checkLinears(
   };
   let subnormal = 0;
   let undecoded = 0;
-  for (const module of quantizedModules(witnesses.storage, stored.tensors.keys())) {
+  const { storage, settingsOf } = witnesses;
+  const modules = describedModules(storage, stored.tensors.keys(), (module) => settingsOf(module) !== null);
+  for (const module of modules) {
     signal?.throwIfAborted();
     try {
-      const raw = await witnesses.storage.readRaw(module, stored, witnesses);
+      const raw = await storage.readRaw(module, stored, witnesses);
       if (!raw) {
         undecoded++;
         continue;
