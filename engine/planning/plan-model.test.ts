@@ -103,10 +103,11 @@ describe('planModel', () => {
 
     test('refuses a format that cannot hold what the method makes, with what to do', async () => {
       expect(await refused({ recipe, formats: ['gptq'] })).toEqual([
-        'Format gptq: it cannot hold what the method nf4 makes. Write the format bitsandbytes; or for gptq use the method rtn or gptq.',
+        'Format gptq: it cannot hold what the method nf4 makes. Write the format bitsandbytes, dequantized or dequantized-float32; or for gptq use the method rtn or gptq.',
       ]);
       expect(await refused({ formats: ['bitsandbytes'] })).toEqual([
-        'Format bitsandbytes: it cannot hold what the method gptq makes. Write the format gptq, gptq_v2, compressed-tensors or gguf; ' +
+        'Format bitsandbytes: it cannot hold what the method gptq makes. ' +
+          'Write the format gptq, gptq_v2, compressed-tensors, gguf, onnx, dequantized or dequantized-float32; ' +
           'or for bitsandbytes use the method nf4, fp4 or llm-int8.',
       ]);
     });
