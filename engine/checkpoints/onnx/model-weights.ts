@@ -1,6 +1,6 @@
-import { type ExternalBytes, type GraphBuilder, STORED_TYPES } from '../../graphs/graph-builder';
+import type { ExternalBytes, GraphBuilder } from '../../graphs/graph-builder';
 import type { LinearShape } from '../../models/architecture';
-import { bytesOf, decodeFloats } from '../../numbers';
+import { bytesOf, decodeFloats, encodeFloats, FLOAT16_MAX } from '../../numbers';
 import { type FloatTensor, QuantloomError, type Tensor } from '../../spec';
 import type { ExternalData } from './external-data';
 import { nbitsTensors } from './nbits-tensors';
@@ -47,18 +47,17 @@ export class ModelWeights {
   }
 
   /**
-   * A tensor in the element type that it is stored in, with a conversion where it is used.
+   * A tensor in its 16 bits or 32, with a conversion where it is used.
    *
    * @returns the name of the constant before the conversion, and its shape.
    * @throws QuantloomError InvalidCheckpoint when there is none, UnsupportedInput for an element type.
    */
   async load(name: string): Promise<{ stored: string; shape: readonly number[] }> {
     const { builder, source } = this.#options;
-    const tensor = await source.stored(name);
-    const type = storedType(name, tensor);
-    builder.external(name, type, tensor.shape, await this.#append(tensor.data));
-    this.#constants.set(name, type === 'F32' ? name : builder.cast(name, 'float'));
-    return { stored: name, shape: tensor.shape };
+    const { dtype, shape, data } = floatTensor(name, await source.stored(name));
+    builder.external(name, dtype, shape, await this.#append(data));
+    this.#constants.set(name, dtype === 'F32' ? name : builder.cast(name, 'float'));
+    return { stored: name, shape };
   }
 
   /** A norm's gain or a bias: small enough to stand in float32 whatever it was. @throws QuantloomError InvalidCheckpoint when there is none. */
@@ -141,8 +140,18 @@ export class ModelWeights {
   }
 }
 
-function storedType(name: string, { dtype }: Tensor): 'F32' | 'F16' | 'BF16' {
-  if (dtype !== 'U8' && Object.hasOwn(STORED_TYPES, dtype)) return dtype as 'F32' | 'F16' | 'BF16';
+/**
+ * As runtimes everywhere convert it: onnxruntime's build for browsers has no kernel for bfloat16. In float16 its numbers stay what they are down
+ * to 2^-17, below they are rounded by at most 2^-25; a tensor with numbers beyond float16 becomes float32.
+ */
+function floatTensor(name: string, tensor: Tensor): Tensor & { readonly dtype: 'F32' | 'F16' } {
+  const { dtype } = tensor;
+  if (dtype === 'F32' || dtype === 'F16') return { ...tensor, dtype };
+  if (dtype === 'BF16') {
+    const values = decodeFloats(tensor);
+    const type = values.every((value) => Math.abs(value) <= FLOAT16_MAX) ? 'F16' : 'F32';
+    return { ...tensor, dtype: type, data: encodeFloats(values, type) };
+  }
   throw new QuantloomError(
     'UnsupportedInput',
     `${name} is stored in ${dtype}; F32, F16 and BF16 can be written to ONNX.`,
