@@ -20,6 +20,7 @@ function dequantizedAs(name: FormatName, dtype: 'F32' | null): CheckpointFormat 
     storage: floatStorage,
     container: safetensorsContainer,
     grids: ['affine', 'codebook', 'int8-rows'],
+    keptApart: true,
     smallestZero: 0,
     layout: () => name,
     refuse: () => null,

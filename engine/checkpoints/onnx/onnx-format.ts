@@ -19,6 +19,7 @@ export const onnx: CheckpointFormat = {
   storage: onnxStorage,
   container: onnxContainer,
   grids: ['affine'],
+  keptApart: true,
   smallestZero: 0,
 
   /** What transformers.js calls it: by the smallest width. */
