@@ -63,7 +63,7 @@ export function storedLinears(config: Readonly<Record<string, unknown>>): Stored
 
 /** What a manifest says of linears that are stored as floats, which nothing else tells from those that were kept; null: they are codes. */
 export function recordedFloats({ format, layout, linears }: Manifest): StoredLinears | null {
-  const { [format as FormatName]: { storage } = {} } = CHECKPOINT_FORMATS as Partial<typeof CHECKPOINT_FORMATS>;
+  const storage = Object.hasOwn(CHECKPOINT_FORMATS, format) ? formatOf(format).storage : null;
   if (!storage?.floats) return null;
   return {
     storage,

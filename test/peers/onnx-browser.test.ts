@@ -28,6 +28,7 @@ describe('ONNX directories in a browser', () => {
 
   const cases: [string, Partial<QuantizationSpecInput>][] = [
     ['4 bit', { recipe: { bits: 4, groupSize: 64 } }],
+    ['2 bit', { recipe: { bits: 2, groupSize: 32, symmetric: false } }],
     ['8 bit in rows', { recipe: { bits: 8, groupSize: -1 } }],
     [
       '3 bit asymmetric in dynamic act-order',

@@ -90,7 +90,7 @@ export function int64Tensor(values: ArrayLike<number>): Tensor {
 }
 
 /** They fit into 31 bits: sizes, and indices of columns. */
-function int64Values({ data }: Tensor): Int32Array {
+export function int64Values({ data }: Tensor): Int32Array {
   return int32View(data).filter((_, at) => at % 2 === 0);
 }
 

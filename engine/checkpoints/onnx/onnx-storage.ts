@@ -1,6 +1,7 @@
 import type { AffineLinear } from '../../quantizers/grids/affine-grid';
+import type { Tensor } from '../../spec';
 import type { LinearSettings, LinearStorage } from '../linear-storage';
-import { CODES, COLUMN_ORDER, readPacked, SCALES, SHAPE, ZERO_POINTS } from './nbits-tensors';
+import { CODES, COLUMN_ORDER, int64Values, readPacked, SCALES, SHAPE, ZERO_POINTS } from './nbits-tensors';
 import { type StoredBits, storedBits } from './nbits-weight';
 import { readRawNBits } from './raw-nbits';
 
@@ -18,7 +19,7 @@ export const onnxStorage: LinearStorage = {
   settingsFor: ({ bits, symmetric }) => nbitsSettings(storedBits(bits), symmetric),
 
   async shape(_settings, _shapeOf, read) {
-    const { rows, columns } = await readPacked('the linear', 'the model', read);
+    const [rows = 0, columns = 0] = int64Values((await read(SHAPE)) as Tensor);
     return [rows, columns];
   },
 
