@@ -1,5 +1,5 @@
 import { originalSequences } from '../engine/calibration';
-import { addPositions, embedStored } from '../engine/graphs';
+import { addPositions, embedStored, scaleEmbedding } from '../engine/graphs';
 import { bytesOf, int32View } from '../engine/numbers';
 import { type ArtifactRef, type DType, elementCount, type TensorTable } from '../engine/spec';
 import { readDocument, viewModel } from './model-view';
@@ -13,6 +13,8 @@ interface EmbedInput {
   readonly embedding: ArtifactRef;
   /** Learned positions; absent where there are none. */
   readonly positions?: ArtifactRef;
+  /** What rows of the embedding are multiplied by; absent where they are not. */
+  readonly embeddingScale?: number;
   readonly firstSequence: number;
   readonly sequences: number;
   /** Sequences that are wanted a second time, of the first ones. */
@@ -22,7 +24,8 @@ interface EmbedInput {
 const embedStep = defineStep({
   name: 'embed-slice',
   version: 1,
-  run: async ({ tokens, embedding, positions, firstSequence, sequences, original = 0 }: EmbedInput, bench) => {
+  run: async (input: EmbedInput, bench) => {
+    const { tokens, embedding, positions, firstSequence, sequences, original = 0 } = input;
     const sequenceLength = tokens.shape?.[1] as number;
     const all = int32View(await bench.read(tokens));
     const slice = all.subarray(firstSequence * sequenceLength, (firstSequence + sequences) * sequenceLength);
@@ -32,7 +35,7 @@ const embedStep = defineStep({
       data: await bench.read(embedding),
     };
     const stride = [sequenceLength, table.shape[1] as number];
-    const data = embedStored(slice, table);
+    const data = scaleEmbedding(embedStored(slice, table), input);
     if (positions) addPositions(data, await readFloats(positions, bench), { sequenceLength });
     const first = (count: number) => {
       const bytes = bytesOf(data.subarray(0, count * elementCount(stride)));
@@ -57,16 +60,24 @@ export async function embedSlice(
   runtime: ActivityRuntime,
   attempt: Attempt,
 ): Promise<EmbeddedSlice> {
-  const { plan, architecture } = await viewModel(input.plan, runtime, attempt);
+  const { plan, architecture, shape } = await viewModel(input.plan, runtime, attempt);
   const table = await readDocument<TensorTable>(input.table, runtime, attempt);
   const slice = plan.slices[input.slice] as ModelSlice;
   const embedding = table[architecture.embedding] as ArtifactRef;
   const positions = architecture.positions === null ? undefined : table[architecture.positions];
   const shares = input.original ? originalSequences(plan.slices, plan.spec.calibration.originalShare) : [];
   const original = shares[input.slice] ?? 0;
+  const { embeddingScale } = shape;
   return perform(
     embedStep,
-    { tokens: input.tokens, embedding, ...(positions && { positions }), ...slice, ...(original > 0 && { original }) },
+    {
+      tokens: input.tokens,
+      embedding,
+      ...(positions && { positions }),
+      ...(embeddingScale !== undefined && { embeddingScale }),
+      ...slice,
+      ...(original > 0 && { original }),
+    },
     runtime,
     attempt,
   );

@@ -14,15 +14,20 @@ export const TINY_MODELS = [
   'qwen2-plain',
   'qwen3-grouped',
   'qwen3-plain',
+  'gemma2-grouped',
+  'gemma2-plain',
+  'gemma3-grouped',
+  'gemma3-plain',
   'gpt2-tied',
   'gpt2-bare',
 ] as const;
 export type TinyModelName = (typeof TINY_MODELS)[number];
 
 /** Those that take sequences of 600 tokens. */
-export const LONG_MODELS: readonly TinyModelName[] = TINY_MODELS.filter(
-  (name) => name !== 'mistral-window' && name !== 'gpt2-bare',
-);
+export const LONG_MODELS: readonly TinyModelName[] = TINY_MODELS.filter((name) => name !== 'gpt2-bare');
+
+/** Those whose function stays as it is when they are rotated. */
+export const ROTATABLE_MODELS: readonly TinyModelName[] = TINY_MODELS.filter((name) => !/^(gpt2|gemma)/.test(name));
 
 /** Those with a tokenizer of their own. */
 export const TOKENIZED_MODELS: readonly TinyModelName[] = TINY_MODELS.slice(2);

@@ -1,5 +1,5 @@
 import { readTensor } from '../checkpoints';
-import { addPositions, embed } from '../graphs';
+import { addPositions, embed, scaleEmbedding } from '../graphs';
 import { preferredKernels } from '../kernels';
 import { architectureOf, type ResidualEnd, transposedWeights, weightTensor } from '../models';
 import type { Architecture, Block, ModelShape, Stage } from '../models/architecture';
@@ -88,7 +88,7 @@ export function openDirectModel(
     tensor,
     weight: (module) => floats(weightTensor(architecture, module, (name) => name in plan.tensors)),
     async embed(tokens, sequenceLength) {
-      const data = embed(tokens, await floats(architecture.embedding));
+      const data = scaleEmbedding(embed(tokens, await floats(architecture.embedding)), shape);
       if (architecture.positions) addPositions(data, await floats(architecture.positions), { sequenceLength });
       return { hidden: { shape: [tokens.length / sequenceLength, sequenceLength, shape.hiddenSize], data } };
     },

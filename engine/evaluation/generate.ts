@@ -1,5 +1,5 @@
 import { SeededRandom } from '../calibration/seeded-random';
-import { addPositions, createDecodeRunner, createHeadRunner, embed } from '../graphs';
+import { addPositions, createDecodeRunner, createHeadRunner, embed, scaleEmbedding } from '../graphs';
 import { refuseLongSequences } from '../models';
 import { QuantloomError } from '../spec';
 import { denseModel, headTensor, readHead, readStages } from './dense-model';
@@ -42,7 +42,7 @@ export async function generate(options: GenerateOptions): Promise<Int32Array> {
   const positions = architecture.positions === null ? null : await checkpoint.float(architecture.positions);
   let seen = 0;
   const embedNext = (tokens: Int32Array) => {
-    const rows = embed(tokens, embedding);
+    const rows = scaleEmbedding(embed(tokens, embedding), shape);
     if (positions) addPositions(rows, positions, { sequenceLength: tokens.length, first: seen });
     seen += tokens.length;
     return rows;

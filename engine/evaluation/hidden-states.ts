@@ -4,6 +4,7 @@ import {
   createStageStream,
   embedStored,
   ScratchFloats,
+  scaleEmbedding,
   stageBatchSequences,
 } from '../graphs';
 import { type FloatTensor, QuantloomError } from '../spec';
@@ -33,7 +34,7 @@ export async function hiddenStates(options: HiddenStatesOptions): Promise<FloatT
   const { reader, architecture, shape, blocks } = model;
   const windows = tokens.length / context;
   const scratch = new ScratchFloats();
-  const hidden = embedStored(tokens, await reader.stored(architecture.embedding));
+  const hidden = scaleEmbedding(embedStored(tokens, await reader.stored(architecture.embedding)), shape);
   if (architecture.positions) {
     addPositions(hidden, await reader.float(architecture.positions), { sequenceLength: context });
   }

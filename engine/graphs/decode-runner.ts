@@ -1,6 +1,7 @@
 import { Tensor } from 'onnxruntime-node';
 import { architectureNamed } from '../models';
-import type { Block, ModelShape, Stage } from '../models/architecture';
+import type { Block, LayerAttention, ModelShape, Stage } from '../models/architecture';
+import { attentionOf } from './attention-of';
 import { DecoderGraph } from './decoder-graph';
 import { type SessionOptions, sessionFor } from './session-pool';
 import { stageBody } from './stage-bodies';
@@ -52,12 +53,13 @@ export async function createDecodeRunner(options: DecodeRunnerOptions): Promise<
   );
   const constants: readonly Feeds[] = layers.map((stages, i) => {
     const linears = stages.flatMap(({ applies }) => applies);
-    const norms = stages.slice(0, -1).map((stage) => parameterFeeds(stage, weights, shape, `${stage.name}.`));
+    const norms = stages.map((stage, at) => parameterFeeds(stage, weights, shape, prefixOf(stages, at)));
     const feeds: Feeds = Object.assign(linearFeeds(linears, weights), ...norms);
     const wanted = new Set(sessions[i]?.inputNames);
     return Object.fromEntries(Object.entries(feeds).filter(([name]) => wanted.has(name)));
   });
-  const rotary = rotaryFeeds(shape, options.maxTokens);
+  const attentions = layers.map((stages) => layerAttention(stages, shape));
+  const rotary = attentions.map(({ rotary }) => rotaryFeeds(rotary, headSize, options.maxTokens));
   const empty = new Tensor('float32', new Float32Array(0), [1, keyValueHeads, 0, headSize]);
   const cache: { key: Tensor; value: Tensor }[] = layers.map(() => ({ key: empty, value: empty }));
   let seen = 0;
@@ -71,7 +73,7 @@ export async function createDecodeRunner(options: DecodeRunnerOptions): Promise<
         const { key, value } = cache[i] as { key: Tensor; value: Tensor };
         const outputs = await sessions[i]?.run({
           ...constants[i],
-          ...(shape.rotary && { ...rotary, positionIds: ids }),
+          ...(attentions[i]?.rotary && { ...rotary[i], positionIds: ids }),
           hidden: current,
           past_key: key,
           past_value: value,
@@ -92,12 +94,23 @@ function stagesOfLayer(blocks: readonly Block[], index: number): readonly Stage[
   return [...(blocks[index] as Block).stages.slice(1), next];
 }
 
+/** Of a stage's parameters. The last stage is of the next block, whatever that is. */
+function prefixOf(stages: readonly Stage[], at: number): string {
+  return at === stages.length - 1 ? 'next.' : `${(stages[at] as Stage).name}.`;
+}
+
+function layerAttention(stages: readonly Stage[], shape: ModelShape): LayerAttention {
+  return attentionOf(stages.find(({ attention }) => attention) ?? {}, shape);
+}
+
 function decodeKey(architecture: string, shape: ModelShape, stages: readonly Stage[]): string {
   const { heads, keyValueHeads, headSize, normEpsilon } = shape;
   const roles = stages.flatMap(({ applies }) =>
     applies.map(({ role, rows, columns, bias }) => [role, rows, columns, bias]),
   );
-  return JSON.stringify(['decode', architecture, roles, heads, keyValueHeads, headSize, normEpsilon]);
+  const { window } = layerAttention(stages, shape);
+  const scores = [shape.scoreScale, shape.scoreCap, window];
+  return JSON.stringify(['decode', architecture, roles, heads, keyValueHeads, headSize, normEpsilon, scores]);
 }
 
 /** A whole decoder layer for one sequence: hidden `[tokens, hiddenSize]`, past and present `[1, keyValueHeads, positions, headSize]`. */
@@ -105,12 +118,13 @@ function decodeGraph(architecture: string, shape: ModelShape, stages: readonly S
   const { norm } = architectureNamed(architecture);
   const linears = stages.flatMap(({ applies }) => applies);
   const parameters = stages.flatMap((stage) => Object.keys(stage.parameters));
-  const graph = new DecoderGraph('decode', { shape, norm, linears, parameters });
+  const attention = layerAttention(stages, shape);
+  const graph = new DecoderGraph('decode', { shape, norm, linears, parameters, attention });
   const { builder } = graph;
   let activations: Record<string, string> = {};
-  for (const stage of stages) {
+  for (const [at, stage] of stages.entries()) {
     const applies = new Set(stage.applies.map(({ role }) => role));
-    graph.enter({ prefix: `${stage.name}.`, activations, applies });
+    graph.enter({ prefix: prefixOf(stages, at), activations, applies });
     activations = { ...activations, ...stageBody(architecture, stage.name)(graph).changes };
   }
   builder.output('new_hidden', activations.hidden as string, ['tokens', shape.hiddenSize]);

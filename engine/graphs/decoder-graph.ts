@@ -1,7 +1,8 @@
 import type { GramPrecision } from '../kernels';
-import type { LinearRole, LinearShape, ModelShape, NormKind } from '../models/architecture';
+import type { LayerAttention, LinearRole, LinearShape, ModelShape, NormKind } from '../models/architecture';
 import type { DecoderOperators } from './decoder-operators';
 import { GraphBuilder } from './graph-builder';
+import { windowedAttention } from './windowed-attention';
 
 /** Query rows that are scored at once: halves the work of causal attention and bounds its memory. */
 export const ATTENTION_BLOCK_TOKENS = 128;
@@ -13,6 +14,8 @@ export interface DecoderGraphOptions {
   /** Roles of the parameters that there are beside the norm's. Default: none. */
   readonly parameters?: readonly string[];
   readonly linears: readonly LinearShape[];
+  /** Default: to every token before, with the shape's rotary positions. */
+  readonly attention?: LayerAttention;
   /** What the factors of linears are rounded to. Default float32. */
   readonly precision?: GramPrecision;
   /** Tokens per sequence; -1 (the default) stands for one sequence of any length, continued from `past_key` and `past_value`. */
@@ -26,6 +29,7 @@ export class DecoderGraph implements DecoderOperators<string> {
   readonly sequenceLength: number;
   readonly #precision: GramPrecision;
   readonly #norm: NormKind;
+  readonly #attends: LayerAttention;
   readonly #linears: ReadonlyMap<LinearRole, LinearShape>;
   readonly #parameters: ReadonlySet<string>;
   readonly #inputs = new Set<string>();
@@ -40,6 +44,7 @@ export class DecoderGraph implements DecoderOperators<string> {
     this.sequenceLength = sequenceLength;
     this.#precision = precision;
     this.#norm = norm;
+    this.#attends = options.attention ?? { window: null, rotary: shape.rotary };
     this.#parameters = new Set(parameters);
     this.#linears = new Map(linears.map((linear) => [linear.role, linear]));
   }
@@ -67,20 +72,25 @@ export class DecoderGraph implements DecoderOperators<string> {
   }
 
   norm(x: string): string {
+    if (this.#norm === 'rms-norm') return this.#rootMeanSquareNorm('norm', x);
     const weight = this.#parameter('norm', this.shape.hiddenSize);
     const attributes = { axis: -1n, epsilon: this.shape.normEpsilon };
-    if (this.#norm === 'rms-norm') return this.builder.node('RMSNormalization', [x, weight], attributes);
     const bias = this.#parameter('norm.bias', this.shape.hiddenSize);
     return this.builder.node('LayerNormalization', [x, weight, bias], attributes);
+  }
+
+  branchNorm(x: string): string {
+    return this.#rootMeanSquareNorm('branch-norm', x);
   }
 
   add(a: string, b: string): string {
     return this.builder.node('Add', [a, b]);
   }
 
-  gatedProduct(x: string): string {
+  gatedProduct(x: string, activation: 'silu' | 'gelu-tanh'): string {
     const gate = this.linear('gate', x);
-    const activated = this.builder.node('Mul', [gate, this.builder.node('Sigmoid', [gate])]);
+    const activated =
+      activation === 'silu' ? this.builder.node('Mul', [gate, this.builder.node('Sigmoid', [gate])]) : this.gelu(gate);
     return this.builder.node('Mul', [activated, this.linear('up', x)]);
   }
 
@@ -93,8 +103,8 @@ export class DecoderGraph implements DecoderOperators<string> {
     const { heads, keyValueHeads } = this.shape;
     const [query, key, value] = this.#projections(x) as [string, string, string];
     return {
-      query: this.#rotate(this.#normHeads('q-norm', this.#splitHeads(query, heads))),
-      key: this.#rotate(this.#normHeads('k-norm', this.#splitHeads(key, keyValueHeads))),
+      query: this.#rotate(this.#rootMeanSquareNorm('q-norm', this.#splitHeads(query, heads))),
+      key: this.#rotate(this.#rootMeanSquareNorm('k-norm', this.#splitHeads(key, keyValueHeads))),
       value: this.#splitHeads(value, keyValueHeads),
     };
   }
@@ -107,10 +117,12 @@ export class DecoderGraph implements DecoderOperators<string> {
     return this.builder.nodes('Split', [this.linear('qkv', x), this.builder.integers(sizes)], { axis: 1n }, 3);
   }
 
-  #normHeads(role: string, x: string): string {
-    if (!this.#parameters.has(role)) return x;
+  /** Where there is such a norm; the hidden state's is always there. */
+  #rootMeanSquareNorm(role: string, x: string): string {
+    if (role !== 'norm' && !this.#parameters.has(role)) return x;
     const attributes = { axis: -1n, epsilon: this.shape.normEpsilon };
-    return this.builder.node('RMSNormalization', [x, this.#parameter(role, this.shape.headSize)], attributes);
+    const weight = this.#parameter(role, parameterSize(role, this.shape));
+    return this.builder.node('RMSNormalization', [x, weight], attributes);
   }
 
   /** Block of queries by block; one sequence that is continued at once. */
@@ -122,6 +134,13 @@ export class DecoderGraph implements DecoderOperators<string> {
     for (let first = 0; first < sequenceLength; first += ATTENTION_BLOCK_TOKENS) {
       const end = Math.min(sequenceLength, first + ATTENTION_BLOCK_TOKENS);
       const [q, k, v] = [query, key, value].map((x) => this.#positions(x, first, end));
+      if (this.#isWindowed(sequenceLength)) {
+        const from = Math.max(0, first + 1 - (this.#attends.window ?? sequenceLength));
+        const [keys, values] = [key, value].map((x) => this.#positions(x, from, end));
+        const lengths = { queries: end - first, keys: end - from };
+        blocks.push(this.#windowed(q as string, keys as string, values as string, lengths));
+        continue;
+      }
       const past = first === 0 ? [] : ['', ...[key, value].map((x) => this.#positions(x, 0, first))];
       const outputs = this.#attention([q as string, k as string, v as string, ...past]);
       blocks.push(outputs.context);
@@ -134,15 +153,41 @@ export class DecoderGraph implements DecoderOperators<string> {
   #continued(query: string, key: string, value: string): string {
     const { keyValueHeads, headSize } = this.shape;
     const past = ['past_key', 'past_value'].map((name) => this.#input(name, [1, keyValueHeads, 'past', headSize]));
+    if (this.#isWindowed(Number.POSITIVE_INFINITY)) {
+      const [keys, values] = [key, value].map((x, i) =>
+        this.builder.node('Concat', [past[i] as string, x], { axis: 2n }),
+      ) as [string, string];
+      this.present = { key: keys, value: values };
+      return this.#mergeHeads(this.#windowed(query, keys, values, { queries: -1, keys: -1 }));
+    }
     const { context, ...present } = this.#attention([query, key, value, '', ...past]);
     this.present = present;
     return this.#mergeHeads(context);
   }
 
+  /** Whether attention over so many tokens is not what Attention-23 computes by itself. */
+  #isWindowed(tokens: number): boolean {
+    const { window } = this.#attends;
+    return this.shape.scoreCap !== undefined || (window !== null && window < tokens);
+  }
+
+  #windowed(query: string, key: string, value: string, lengths: { queries: number; keys: number }): string {
+    const { heads, keyValueHeads, headSize, scoreScale, scoreCap } = this.shape;
+    return windowedAttention(this.builder, {
+      ...{ query, key, value, heads, keyValueHeads, headSize },
+      ...lengths,
+      window: this.#attends.window,
+      scale: scoreScale ?? 1 / Math.sqrt(headSize),
+      cap: scoreCap ?? null,
+    });
+  }
+
   /** ONNX Attention-23 with `[query, key, value]`, or with `['', past key, past value]` after them. */
   #attention(inputs: readonly string[]): { context: string; key: string; value: string } {
+    const { scoreScale } = this.shape;
+    const attributes = { is_causal: 1n, ...(scoreScale !== undefined && { scale: scoreScale }) };
     // The operator insists that past inputs and present outputs come together.
-    const [context, key, value] = this.builder.nodes('Attention', inputs, { is_causal: 1n }, inputs.length > 3 ? 3 : 1);
+    const [context, key, value] = this.builder.nodes('Attention', inputs, attributes, inputs.length > 3 ? 3 : 1);
     return { context: context as string, key: key as string, value: value as string };
   }
 
@@ -159,7 +204,7 @@ export class DecoderGraph implements DecoderOperators<string> {
   }
 
   #rotate(x: string): string {
-    if (this.shape.rotary === null) return x;
+    if (this.#attends.rotary === null) return x;
     const pairs = this.shape.headSize / 2;
     const tables = ['cos', 'sin'].map((name) => this.#input(name, ['positions', pairs]));
     return this.builder.node('RotaryEmbedding', [

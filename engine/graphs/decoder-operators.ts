@@ -18,14 +18,17 @@ export interface DecoderOperators<Value> {
    * (Ba et al. 2016, eq. 4).
    */
   norm(x: Value): Value;
+  /** What a branch adds to the hidden state: normed where there is a parameter `branch-norm`, else as it comes. */
+  branchNorm(x: Value): Value;
   add(a: Value, b: Value): Value;
-  /** SiLU(gate(x)) · up(x) (Shazeer 2020, SwiGLU). */
-  gatedProduct(x: Value): Value;
+  /** activation(gate(x)) · up(x) (Shazeer 2020: SwiGLU, GEGLU). `gelu-tanh`: see `gelu`. */
+  gatedProduct(x: Value, activation: 'silu' | 'gelu-tanh'): Value;
   /** GELU by its tanh approximation (Hendrycks and Gimpel 2016, section 2). */
   gelu(x: Value): Value;
   /**
-   * o's input: causal attention of queries and keys of x over values of x, within each sequence. Queries and keys come normed head by head
-   * where there are parameters `q-norm` and `k-norm`, and with their positions turned in where these are rotary.
+   * o's input: causal attention of queries and keys of x over values of x, within each sequence, and in the stage's window where it has one.
+   * Queries and keys come normed head by head where there are parameters `q-norm` and `k-norm`, and with their positions turned in where
+   * these are rotary.
    */
   selfAttention(x: Value): Value;
 }

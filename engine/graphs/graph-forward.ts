@@ -1,3 +1,4 @@
+import { attentionOf } from './attention-of';
 import { activationFeatures } from './decoder-graph';
 import type { GramSum } from './gram';
 import { invariantThreads } from './invariant-threads';
@@ -78,11 +79,13 @@ function outputFloats(name: string, stored: StoredActivation): Float32Array {
 function constantFeeds(options: StageStreamOptions): Feeds {
   const { stage, weights, shape, sequenceLength } = options;
   const feeds = parameterFeeds(stage, weights, shape);
-  return turnsPositions(options) ? { ...feeds, ...rotaryFeeds(shape, sequenceLength) } : feeds;
+  return turnsPositions(options)
+    ? { ...feeds, ...rotaryFeeds(attentionOf(stage, shape).rotary, shape.headSize, sequenceLength) }
+    : feeds;
 }
 
 function turnsPositions({ stage, shape }: StageStreamOptions): boolean {
-  return stage.name === 'attention' && shape.rotary !== null;
+  return stage.name === 'attention' && attentionOf(stage, shape).rotary !== null;
 }
 
 /** Graphs of this process, by key. */

@@ -3,7 +3,8 @@ import type { LinearShape, ModelShape, NormKind } from '../models/architecture';
 import type { FloatTensor } from '../spec';
 import { DecoderGraph } from './decoder-graph';
 import { type SessionOptions, sessionFor } from './session-pool';
-import { type Feeds, floatFeed, linearFeeds, weightFeed } from './stage-feeds';
+import { type Feeds, floatFeed, linearFeeds, parameterFeed, weightFeed } from './stage-feeds';
+import { softCapped } from './windowed-attention';
 
 export interface HeadRunnerOptions extends SessionOptions {
   /** Name of the architecture in the registry, e.g. `llama`. */
@@ -19,7 +20,7 @@ export interface HeadRunnerOptions extends SessionOptions {
   readonly bias?: FloatTensor;
 }
 
-/** Final norm and head on hidden states `[tokens, hiddenSize]` (what the last layer left, not yet normed). */
+/** Final norm, head and the cap of logits on hidden states `[tokens, hiddenSize]` (what the last layer left, not yet normed). */
 export interface HeadRunner {
   /** @returns `[tokens, vocabulary]`, all at once. */
   logits(hidden: Float32Array): Promise<Float32Array>;
@@ -40,7 +41,15 @@ export function createHeadRunner(options: HeadRunnerOptions): HeadRunner {
     ...(options.bias ? [['lm_head.bias', options.bias] as const] : []),
   ]);
   const constants: Feeds = { ...linearFeeds([head], weights), ...finalNormFeeds(options) };
-  const key = JSON.stringify(['logits', norm, hiddenSize, vocabularySize, normEpsilon, head.bias]);
+  const key = JSON.stringify([
+    'logits',
+    norm,
+    hiddenSize,
+    vocabularySize,
+    normEpsilon,
+    head.bias,
+    options.shape.logitCap,
+  ]);
 
   async function logits(hidden: Float32Array): Promise<Float32Array> {
     const session = await sessionFor(key, options, () => logitsGraph(options.shape, norm, head));
@@ -67,12 +76,18 @@ export function finalNormFeeds({
   normBias,
 }: Pick<HeadRunnerOptions, 'shape' | 'norm' | 'normBias'>): Feeds {
   const tensors = new Map([['norm', norm], ...(normBias ? [['norm.bias', normBias] as const] : [])]);
-  return Object.fromEntries([...tensors.keys()].map((role) => [role, weightFeed(tensors, role, [shape.hiddenSize])]));
+  return Object.fromEntries(
+    [...tensors.keys()].map((role) => [
+      role,
+      parameterFeed(role, weightFeed(tensors, role, [shape.hiddenSize]), shape),
+    ]),
+  );
 }
 
 function logitsGraph(shape: ModelShape, norm: NormKind, head: LinearShape): Uint8Array {
   const graph = new DecoderGraph('logits', { shape, norm, linears: [head] });
   const logits = graph.linear('head', graph.norm(graph.activation('hidden')));
-  graph.builder.output('logits', logits, ['tokens', shape.vocabularySize]);
+  const capped = softCapped(graph.builder, logits, shape.logitCap ?? null);
+  graph.builder.output('logits', capped, ['tokens', shape.vocabularySize]);
   return graph.builder.build();
 }

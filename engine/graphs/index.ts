@@ -5,6 +5,7 @@ export { createHeadRunner, type HeadRunner, type HeadRunnerOptions } from './hea
 export { addPositions } from './learned-positions';
 export { createLossRunner, type LossRunner, type LossRunnerOptions } from './loss-runner';
 export type { MismatchedLinear, SummedMismatch } from './mismatch-sum';
+export { scaleEmbedding } from './scale-embedding';
 export { ScratchFloats } from './scratch-floats';
 export type { SessionOptions } from './session-pool';
 export { stageTemporaryBytesPerSequence } from './stage-memory';

@@ -8,6 +8,7 @@ import { finalNormFeeds } from './head-runner';
 import { invariantThreads } from './invariant-threads';
 import { type SessionOptions, sessionFor } from './session-pool';
 import { floatFeed, linearFeeds } from './stage-feeds';
+import { softCapped } from './windowed-attention';
 
 export interface LossRunnerOptions extends SessionOptions {
   /** Name of the architecture in the registry, e.g. `llama`. */
@@ -107,7 +108,7 @@ function headBlock(firstRow: number, endRow: number, memory: Float32Array, optio
     tensors.set('lm_head.bias', { shape: [head.rows], data: options.bias.data.slice(firstRow, endRow) });
   }
   const weights = linearFeeds([head], tensors);
-  const key = JSON.stringify(['loss', hiddenSize, head.rows, head.bias]);
+  const key = JSON.stringify(['loss', hiddenSize, head.rows, head.bias, options.shape.logitCap]);
 
   return async (normed: Float32Array, targets: Int32Array): Promise<BlockLogits> => {
     const tokens = targets.length;
@@ -149,7 +150,8 @@ function rowsOf({ dtype, shape, data }: StoredTensor, first: number, end: number
 function blockGraph(shape: ModelShape, head: LinearShape): Uint8Array {
   const graph = new DecoderGraph('loss', { shape, linears: [head] });
   const { builder } = graph;
-  const logits = graph.linear('head', builder.input('normed', ['tokens', shape.hiddenSize]));
+  const products = graph.linear('head', builder.input('normed', ['tokens', shape.hiddenSize]));
+  const logits = softCapped(builder, products, shape.logitCap ?? null);
   const logProbabilities = builder.node('LogSoftmax', [logits], { axis: -1n });
   const targets = builder.input('targets', ['tokens', 1], 'int64');
   const targetOf = (values: string) => builder.node('GatherElements', [values, targets], { axis: 1n });

@@ -1,5 +1,6 @@
 import type { NativeAddon } from '../kernels';
 import { architectureNamed, type LinearRole, type ModelShape, type NormKind, type RotaryScaling } from '../models';
+import { attentionOf } from './attention-of';
 import type { DecoderOperators } from './decoder-operators';
 import { packedWeight } from './packed-weights';
 import { type RotaryTable, rotaryTable } from './rotary-table';
@@ -93,15 +94,16 @@ class NativeDecoder implements DecoderOperators<Float32Array> {
   }
 
   norm(x: Float32Array): Float32Array {
-    const y = scratch.of('normed', x.length);
-    const { normEpsilon } = this.options.shape;
+    if (this.#norm === 'rms-norm') return this.#rootMeanSquareNorm('norm', x);
+    const y = scratch.of('norm', x.length);
     const weight = this.#parameters.get('norm') as Float32Array;
-    if (this.#norm === 'rms-norm') this.native.rmsNorm(x, weight, normEpsilon, y, this.#threads);
-    else {
-      const bias = this.#parameters.get('norm.bias') as Float32Array;
-      this.native.layerNorm(x, weight, bias, normEpsilon, y, this.#threads);
-    }
+    const bias = this.#parameters.get('norm.bias') as Float32Array;
+    this.native.layerNorm(x, weight, bias, this.options.shape.normEpsilon, y, this.#threads);
     return y;
+  }
+
+  branchNorm(x: Float32Array): Float32Array {
+    return this.#rootMeanSquareNorm('branch-norm', x);
   }
 
   add(a: Float32Array, b: Float32Array): Float32Array {
@@ -110,9 +112,10 @@ class NativeDecoder implements DecoderOperators<Float32Array> {
     return sum;
   }
 
-  gatedProduct(x: Float32Array): Float32Array {
+  gatedProduct(x: Float32Array, activation: 'silu' | 'gelu-tanh'): Float32Array {
     const [gate, up] = this.#multiply(['gate', 'up'], x) as [Float32Array, Float32Array];
-    this.native.gatedSilu(gate, up, this.#threads);
+    if (activation === 'silu') this.native.gatedSilu(gate, up, this.#threads);
+    else this.native.gatedGeluTanh(gate, up, this.#threads);
     return gate;
   }
 
@@ -122,11 +125,12 @@ class NativeDecoder implements DecoderOperators<Float32Array> {
   }
 
   selfAttention(x: Float32Array): Float32Array {
-    const { heads, keyValueHeads, headSize } = this.options.shape;
+    const { heads, keyValueHeads, headSize, scoreScale: scale, scoreCap: cap } = this.options.shape;
     const { sequenceLength } = this;
+    const { window } = attentionOf(this.options.stage, this.options.shape);
     const [q, k, value] = this.#multiply(['q', 'k', 'v'], x) as [Float32Array, Float32Array, Float32Array];
-    const query = this.#normHeads('q-norm', q);
-    const key = this.#normHeads('k-norm', k);
+    const query = this.#rootMeanSquareNorm('q-norm', q);
+    const key = this.#rootMeanSquareNorm('k-norm', k);
     this.#rotate(query, heads);
     this.#rotate(key, keyValueHeads);
     const context = scratch.of('context', query.length);
@@ -135,6 +139,9 @@ class NativeDecoder implements DecoderOperators<Float32Array> {
       heads,
       keyValueHeads,
       headSize,
+      ...(window !== null && { window }),
+      ...(scale !== undefined && { scale }),
+      ...(cap !== undefined && { cap }),
       threads: this.#threads,
     });
     return context;
@@ -156,8 +163,8 @@ class NativeDecoder implements DecoderOperators<Float32Array> {
     return products.map(({ y }) => y);
   }
 
-  /** Each head by itself, where the stage has such a norm. */
-  #normHeads(role: string, x: Float32Array): Float32Array {
+  /** Of rows as long as the norm's gain, where the stage has such a norm. */
+  #rootMeanSquareNorm(role: string, x: Float32Array): Float32Array {
     const weight = this.#parameters.get(role);
     if (!weight) return x;
     const y = scratch.of(role, x.length);
@@ -167,7 +174,8 @@ class NativeDecoder implements DecoderOperators<Float32Array> {
 
   /** In place, where positions are rotary. */
   #rotate(x: Float32Array, heads: number): void {
-    const { rotary, headSize } = this.options.shape;
+    const { headSize } = this.options.shape;
+    const { rotary } = attentionOf(this.options.stage, this.options.shape);
     if (rotary === null) return;
     const { sequenceLength } = this;
     this.native.rotate(x, { ...this.#rotaryTable(rotary), sequenceLength, heads, headSize }, this.#threads);

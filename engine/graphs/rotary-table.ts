@@ -38,6 +38,8 @@ export function inverseFrequencies(scaling: RotaryScaling, headSize: number): Fl
     { length: headSize / 2 },
     (_, i) => 1 / Math.fround(scaling.theta ** Math.fround((2 * i) / headSize)),
   );
+  const { linear } = scaling;
+  if (linear !== undefined) return frequencies.map((frequency) => frequency / linear);
   if (scaling.llama3 === null) return frequencies;
   const { factor, lowFrequencyFactor, highFrequencyFactor, originalMaxPositions } = scaling.llama3;
   return frequencies.map((frequency) => {

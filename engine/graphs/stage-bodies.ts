@@ -17,13 +17,18 @@ const BRANCH_ENDS = [
   ['down', 'product'],
 ] as const;
 
-/** hidden + linear(x): what the last linear of a residual branch adds; in the first layer nothing came before. */
+/** hidden + linear(x), or a norm of it: what the last linear of a residual branch adds; in the first layer nothing came before. */
 function residual<Value>(operators: DecoderOperators<Value>): Value {
   const hidden = operators.activation('hidden');
   const end = BRANCH_ENDS.find(([role]) => operators.applies(role));
   if (!end) return hidden;
   const [role, activation] = end;
-  return operators.add(hidden, operators.linear(role, operators.activation(activation)));
+  return operators.add(hidden, operators.branchNorm(operators.linear(role, operators.activation(activation))));
+}
+
+function gated<Value>(operators: DecoderOperators<Value>, activation: 'silu' | 'gelu-tanh'): StageOutput<Value> {
+  const product = operators.gatedProduct(operators.norm(operators.activation('hidden')), activation);
+  return { captured: product, changes: { product } };
 }
 
 /** What architectures share; a table of the registry says which of them its stages are. */
@@ -36,10 +41,8 @@ const BODIES: Readonly<Record<StageOperator, StageBody>> = {
     const context = operators.selfAttention(operators.norm(operators.activation('hidden')));
     return { captured: context, changes: { context } };
   },
-  'gated-silu': (operators) => {
-    const product = operators.gatedProduct(operators.norm(operators.activation('hidden')));
-    return { captured: product, changes: { product } };
-  },
+  'gated-silu': (operators) => gated(operators, 'silu'),
+  'gated-gelu-tanh': (operators) => gated(operators, 'gelu-tanh'),
   'gelu-tanh': (operators) => {
     const product = operators.gelu(operators.linear('up', operators.norm(operators.activation('hidden'))));
     return { captured: product, changes: { product } };

@@ -1,5 +1,5 @@
 import { Tensor } from 'onnxruntime-node';
-import type { LinearShape, ModelShape, Stage } from '../models/architecture';
+import type { LinearShape, ModelShape, RotaryScaling, Stage } from '../models/architecture';
 import { type FloatTensor, QuantloomError } from '../spec';
 import { activationFeatures, parameterSize } from './decoder-graph';
 import { rotaryTable } from './rotary-table';
@@ -36,6 +36,15 @@ export function weightFeed(weights: FloatTensors, name: string, expected: readon
   });
 }
 
+/** A parameter as it is computed with: gains of norms may be stored less an offset. */
+export function parameterFeed(role: string, stored: Tensor, { gainOffset }: ModelShape): Tensor {
+  if (gainOffset === undefined || role.endsWith('.bias')) return stored;
+  return floatFeed(
+    (stored.data as Float32Array).map((gain) => gain + gainOffset),
+    stored.dims,
+  );
+}
+
 /**
  * Parameters of a stage by role, which `prefix` is put before.
  *
@@ -45,16 +54,16 @@ export function parameterFeeds(stage: Stage, weights: FloatTensors, shape: Model
   return Object.fromEntries(
     Object.entries(stage.parameters).map(([role, name]) => [
       prefix + role,
-      weightFeed(weights, name, [parameterSize(role, shape)]),
+      parameterFeed(role, weightFeed(weights, name, [parameterSize(role, shape)]), shape),
     ]),
   );
 }
 
 /** Cosines and sines of the positions 0 to `positions` - 1; nothing where positions are not rotary. */
-export function rotaryFeeds(shape: ModelShape, positions: number): Feeds {
-  if (shape.rotary === null) return {};
-  const { cos, sin } = rotaryTable(shape.rotary, shape.headSize, positions);
-  const dimensions = [positions, shape.headSize / 2];
+export function rotaryFeeds(rotary: RotaryScaling | null, headSize: number, positions: number): Feeds {
+  if (rotary === null) return {};
+  const { cos, sin } = rotaryTable(rotary, headSize, positions);
+  const dimensions = [positions, headSize / 2];
   return { cos: floatFeed(cos, dimensions), sin: floatFeed(sin, dimensions) };
 }
 

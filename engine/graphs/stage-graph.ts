@@ -1,6 +1,7 @@
 import type { GramPrecision } from '../kernels';
 import { architectureNamed } from '../models';
 import type { ModelShape, Stage } from '../models/architecture';
+import { attentionOf } from './attention-of';
 import { activationFeatures, DecoderGraph } from './decoder-graph';
 import { appendGram } from './gram';
 import { stageBody } from './stage-bodies';
@@ -43,7 +44,9 @@ export function stageGraph(options: StageGraphOptions): StageModel {
   const { norm } = architectureNamed(architecture);
   const parameters = Object.keys(stage.parameters);
   const linears = stage.applies;
-  const graph = new DecoderGraph(stage.name, { shape, norm, parameters, linears, precision, sequenceLength });
+  const attention = attentionOf(stage, shape);
+  const given = { shape, norm, parameters, linears, precision, sequenceLength, attention };
+  const graph = new DecoderGraph(stage.name, given);
   const { captured, changes } = body(graph);
   for (const name of stage.changes) {
     graph.builder.output(newName(name), changes[name] as string, ['tokens', activationFeatures(name, shape)]);
@@ -75,7 +78,10 @@ export function stageGraphKey(options: StageGraphOptions): string {
     shape.normEpsilon,
     gram,
     precision,
-    stage.name === 'attention' ? sequenceLength : null,
+    stage.name === 'attention' ? [sequenceLength, attentionOf(stage, shape).window] : null,
+    shape.scoreScale,
+    shape.scoreCap,
+    Object.keys(stage.parameters),
   ]);
 }
 

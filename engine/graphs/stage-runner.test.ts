@@ -14,6 +14,7 @@ import type { FloatTensor } from '../spec';
 import { embed } from './embed';
 import { createHeadRunner } from './head-runner';
 import { addPositions } from './learned-positions';
+import { scaleEmbedding } from './scale-embedding';
 import { createStageRunner, type StageResult } from './stage-runner';
 
 interface TinyModel {
@@ -52,7 +53,7 @@ async function forward(options: ForwardOptions): Promise<Map<string, StageResult
   const { precision, kernels } = options;
   const given = { architecture: architecture.name, shape, threads, temporaryBytes };
   const runner = createStageRunner({ ...given, precision, kernels });
-  const data = embed(tokens, weights.get(architecture.embedding) as FloatTensor);
+  const data = scaleEmbedding(embed(tokens, weights.get(architecture.embedding) as FloatTensor), shape);
   const positions = architecture.positions && weights.get(architecture.positions);
   if (positions) addPositions(data, positions, { sequenceLength: tokens.length / sequences });
   const hidden = { shape: [sequences, tokens.length / sequences, shape.hiddenSize], data };

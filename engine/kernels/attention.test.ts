@@ -36,17 +36,20 @@ function contextOf({ query, key, value, options }: Inputs): Float32Array {
 
 /** Softmax attention of one query in float64. */
 function expectedRow({ query, key, value, options }: Inputs, token: number, head: number): number[] {
-  const { sequenceLength, heads, keyValueHeads, headSize } = options;
+  const { sequenceLength, heads, keyValueHeads, headSize, window = sequenceLength } = options;
+  const { scale = 1 / Math.sqrt(headSize), cap } = options;
   const row = query.subarray((token * heads + head) * headSize).subarray(0, headSize);
   const shared = Math.floor(head / (heads / keyValueHeads));
   const start = token - (token % sequenceLength);
-  const visible = Array.from({ length: token - start + 1 }, (_, i) => {
-    const at = ((start + i) * keyValueHeads + shared) * headSize;
+  const first = Math.max(start, token + 1 - window);
+  const visible = Array.from({ length: token - first + 1 }, (_, i) => {
+    const at = ((first + i) * keyValueHeads + shared) * headSize;
     return { key: key.subarray(at, at + headSize), value: value.subarray(at, at + headSize) };
   });
-  const scores = visible.map(
-    ({ key }) => row.reduce((sum, q, d) => sum + q * (key[d] as number), 0) / Math.sqrt(headSize),
-  );
+  const scores = visible.map(({ key }) => {
+    const score = row.reduce((sum, q, d) => sum + q * (key[d] as number), 0) * scale;
+    return cap === undefined ? score : cap * Math.tanh(score / cap);
+  });
   const largest = Math.max(...scores);
   const weights = scores.map((score) => Math.exp(score - largest));
   const sum = weights.reduce((a, b) => a + b);
@@ -65,10 +68,20 @@ const shapes = fc.record({
   threads: fc.integer({ min: 1, max: 3 }),
 });
 
-each('softmax attention to all tokens of a sequence so far, any shape', () => {
+/** Of every second shape or so. */
+const variations = fc.record(
+  {
+    window: fc.integer({ min: 1, max: 70 }),
+    scale: fc.double({ min: 0.01, max: 0.1, noNaN: true }),
+    cap: fc.double({ min: 0.5, max: 50, noNaN: true }),
+  },
+  { requiredKeys: [] },
+);
+
+each('softmax attention to all tokens of a sequence so far, or to those in a window, any shape', () => {
   fc.assert(
-    fc.property(shapes, ({ sequences, sharing, ...shape }) => {
-      const inputs = inputsOf(sequences, { ...shape, heads: shape.keyValueHeads * sharing });
+    fc.property(shapes, variations, ({ sequences, sharing, ...shape }, variation) => {
+      const inputs = inputsOf(sequences, { ...shape, ...variation, heads: shape.keyValueHeads * sharing });
       const { heads, headSize, sequenceLength } = inputs.options;
       const context = contextOf(inputs);
       let worst = 0;
@@ -79,10 +92,11 @@ each('softmax attention to all tokens of a sequence so far, any shape', () => {
         }
       }
       // Queries, keys and values are within (-1, 1): see the bound in native/src/attention.rs.
-      const ofScores = ((headSize + 2) * headSize) / Math.sqrt(headSize);
+      const scale = variation.scale ?? 1 / Math.sqrt(headSize);
+      const ofScores = (headSize + 2) * headSize * scale + 6 * (variation.cap ?? 0);
       expect(worst).toBeLessThanOrEqual((2 * ofScores + 2 * sequenceLength + 30) * 2 ** -24);
     }),
-    { numRuns: 25 },
+    { numRuns: 50 },
   );
 });
 
@@ -114,5 +128,6 @@ each('arrays that do not fit each other are refused', () => {
   expect(() => contextOf({ ...inputs, query: inputs.query.subarray(1) })).toThrow('an array has 255 elements');
   expect(() => contextOf(withOptions({ sequenceLength: 3 }))).toThrow('an array has 256 elements');
   expect(() => contextOf(withOptions({ keyValueHeads: 3 }))).toThrow('4 heads cannot share 3 heads');
+  expect(() => contextOf(withOptions({ window: 0 }))).toThrow('a window is at least 1');
   expect(() => contextOf(withOptions({ headSize: 0 }))).toThrow('at least 1');
 });

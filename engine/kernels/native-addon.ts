@@ -51,6 +51,8 @@ export interface NativeAddon {
   geluTanh(x: Float32Array, threads: number): void;
   /** `gate` becomes `silu(gate) · up`. */
   gatedSilu(gate: Float32Array, up: Float32Array, threads: number): void;
+  /** `gate` becomes `gelu(gate) · up`, GELU by the tanh approximation. */
+  gatedGeluTanh(gate: Float32Array, up: Float32Array, threads: number): void;
   /** Turns the pairs of `x` `[tokens, heads · headSize]`, in place, by the angle of the token's position in its sequence. */
   rotate(x: Float32Array, options: NativeRotary, threads: number): void;
   /** Words of a packed weight `[rows, columns]`: about half of float32. */
@@ -79,7 +81,7 @@ export interface NativeAddon {
   /** The same of linears that share `x`, which is rounded once. */
   multiplyLinears(x: Float32Array, columns: number, linears: readonly NativeProduct[], threads: number): void;
   /**
-   * `softmax(q Kᵀ / sqrt(headSize)) V` over the keys of a sequence up to the query's own: `query` and `context` `[tokens, heads * headSize]`,
+   * `softmax(scale · q Kᵀ) V` over the keys of a sequence up to the query's own, or the last ones of them: `query` and `context` `[tokens, heads * headSize]`,
    * `key` and `value` `[tokens, keyValueHeads * headSize]`, as linears leave them; tokens are whole sequences. Head h attends to head
    * h / (heads / keyValueHeads). All of it is float32; the bytes depend neither on the number of threads, nor on which sequences share
    * a call, nor on the instruction set. Rows that see a NaN or a score that is not finite are NaN. See native/src/attention.rs. It
@@ -159,6 +161,12 @@ export interface NativeAttention {
   /** `heads` is a multiple of it. */
   readonly keyValueHeads: number;
   readonly headSize: number;
+  /** Keys that a query sees, its own among them. Default: all. */
+  readonly window?: number;
+  /** Default: 1 / sqrt(headSize). */
+  readonly scale?: number;
+  /** Scores become cap · tanh(score / cap). Default: none. */
+  readonly cap?: number;
   readonly threads: number;
 }
 

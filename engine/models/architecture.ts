@@ -13,6 +13,18 @@ export interface ModelShape {
   readonly normEpsilon: number;
   /** null: positions are not turned in, but learned and added to the embedding. */
   readonly rotary: RotaryScaling | null;
+  /** By layer, where not all of them attend to every token before with `rotary`. */
+  readonly attention?: readonly LayerAttention[];
+  /** What products of queries and keys are multiplied by. Absent: 1 / sqrt(headSize). */
+  readonly scoreScale?: number;
+  /** Scores of attention become cap · tanh(score / cap). */
+  readonly scoreCap?: number;
+  /** Logits become cap · tanh(logit / cap). */
+  readonly logitCap?: number;
+  /** What rows of the embedding are multiplied by. Absent: 1. */
+  readonly embeddingScale?: number;
+  /** Gains of norms are what the files hold and this. Absent: 0. */
+  readonly gainOffset?: number;
   readonly tiedHead: boolean;
   /** Sequences must not be longer: what the model does with more is not computed here. Absent: any length. */
   readonly sequenceLimit?: SequenceLimit;
@@ -24,6 +36,13 @@ export interface SequenceLimit {
   readonly field: string;
 }
 
+/** How a layer attends. */
+export interface LayerAttention {
+  /** Tokens that a query sees, its own among them; null: all before it. */
+  readonly window: number | null;
+  readonly rotary: RotaryScaling | null;
+}
+
 export interface RotaryScaling {
   readonly theta: number;
   /** Llama 3's piecewise scaling of the inverse frequencies; null: none. */
@@ -33,6 +52,8 @@ export interface RotaryScaling {
     readonly highFrequencyFactor: number;
     readonly originalMaxPositions: number;
   } | null;
+  /** All inverse frequencies are divided by it (Chen et al. 2023, arXiv 2306.15595, eq. 3). Absent: 1. */
+  readonly linear?: number;
 }
 
 /** What a linear does in its layer: `qkv` is q, k and v in one matrix, their rows one after the other. */
@@ -65,8 +86,13 @@ export interface Stage {
   readonly changes: readonly string[];
   /** Linears applied in this stage; the first stage of a layer applies the last linear of the layer before. */
   readonly applies: readonly LinearShape[];
-  /** Other tensors it needs, by role: `norm`, `norm.bias`, and where queries and keys are normed, `q-norm` and `k-norm`. */
+  /**
+   * Other tensors it needs, by role: `norm`, `norm.bias`, where queries and keys are normed, `q-norm` and `k-norm`, and where what the branch before
+   * adds is normed, `branch-norm`.
+   */
   readonly parameters: Readonly<Record<string, string>>;
+  /** Of the stage that attends, where layers differ. Absent: to every token before, with the shape's rotary positions. */
+  readonly attention?: LayerAttention;
   /** Linears whose common input is captured. */
   readonly captures: readonly LinearShape[];
 }
@@ -102,11 +128,12 @@ export type NormKind = 'rms-norm' | 'layer-norm';
 
 /**
  * What a stage computes (engine/graphs/stage-bodies.ts):
- * - `add-norm`: hidden + the last linear of the branch before; captures its norm;
+ * - `add-norm`: hidden + the last linear of the branch before, normed where the architecture does so; captures its norm;
  * - `attention`: causal attention over the normed hidden state; captures the context;
- * - `gated-silu`: SiLU(gate(x)) · up(x) of the normed hidden state; `gelu-tanh`: GELU(up(x)). Captures the product.
+ * - `gated-silu`: SiLU(gate(x)) · up(x) of the normed hidden state; `gated-gelu-tanh`: GELU(gate(x)) · up(x); `gelu-tanh`: GELU(up(x)). Captures
+ *   the product.
  */
-export type StageOperator = 'add-norm' | 'attention' | 'gated-silu' | 'gelu-tanh';
+export type StageOperator = 'add-norm' | 'attention' | 'gated-silu' | 'gated-gelu-tanh' | 'gelu-tanh';
 
 /** An entry of the registry: the names of an architecture's tensors, and its stages. `decoderArchitecture` makes one from a table. */
 export interface Architecture {

@@ -1,6 +1,8 @@
 import { TINY_MODELS, tinyModelDirectory } from '../../test/tiny-models';
 import { openCheckpoint } from '../checkpoints';
 import { ARCHITECTURES, architectureNamed, architectureOf } from './architecture-of';
+import { gemma2 } from './gemma2';
+import { gemma3 } from './gemma3';
 import { gpt2 } from './gpt2';
 import { mistral } from './mistral';
 import { qwen2 } from './qwen2';
@@ -15,6 +17,8 @@ const SIZES = {
   vocab_size: 100,
 };
 
+const TYPES = ['sliding_attention', 'full_attention', 'sliding_attention', 'full_attention'];
+
 describe('the registry', () => {
   it.each(ARCHITECTURES.map((architecture) => [architecture.name, architecture] as const))(
     'finds %s by its class and its name',
@@ -25,7 +29,9 @@ describe('the registry', () => {
   );
 
   it('refuses a name that it does not have', () => {
-    expect(() => architectureNamed('mamba')).toThrow(/no architecture "mamba".*llama, mistral, qwen2, qwen3, gpt2/);
+    expect(() => architectureNamed('mamba')).toThrow(
+      /no architecture "mamba".*llama, mistral, qwen2, qwen3, gpt2, gemma2, gemma3/,
+    );
   });
 
   it.each(TINY_MODELS)('knows every tensor of a real file, with its shape: %s', async (name) => {
@@ -61,7 +67,7 @@ describe('defaults of config.json are those of transformers', () => {
       maxPositions: 131072,
       rotary: { theta: 10000, llama3: null },
       tiedHead: false,
-      sequenceLimit: { tokens: 4096, field: 'sliding_window' },
+      attention: Array(4).fill({ window: 4096, rotary: { theta: 10000, llama3: null } }),
     });
   });
 
@@ -69,7 +75,27 @@ describe('defaults of config.json are those of transformers', () => {
     const { num_key_value_heads: _, ...config } = { ...SIZES, num_attention_heads: 32 };
     expect(qwen2.shape(config)).toMatchObject({ keyValueHeads: 32, headSize: 2, maxPositions: 32768 });
     expect(qwen3.shape(config)).toMatchObject({ keyValueHeads: 32, headSize: 128, maxPositions: 32768 });
-    expect(qwen2.shape(config)).not.toHaveProperty('sequenceLimit');
+    expect(qwen2.shape(config)).not.toHaveProperty('attention');
+  });
+
+  it('for Gemma 2 and 3', () => {
+    const { num_key_value_heads: _, ...config } = { ...SIZES, num_hidden_layers: 7 };
+    const extras = {
+      scoreScale: 1 / 16,
+      embeddingScale: 8,
+      gainOffset: 1,
+      tiedHead: true,
+      headSize: 256,
+      keyValueHeads: 4,
+    };
+    const found = gemma2.shape(config);
+    expect(found).toMatchObject({ ...extras, scoreCap: 50, logitCap: 30, maxPositions: 8192 });
+    expect(found.attention?.map(({ window }) => window)).toEqual([4096, null, 4096, null, 4096, null, 4096]);
+    const third = gemma3.shape(config);
+    expect(third).toMatchObject({ ...extras, maxPositions: 131072, rotary: { theta: 1e6, llama3: null } });
+    expect([third.scoreCap, third.logitCap]).toEqual([undefined, undefined]);
+    const local = { window: 4096, rotary: { theta: 1e4, llama3: null } };
+    expect(third.attention).toEqual([local, local, local, local, local, { window: null, rotary: third.rotary }, local]);
   });
 
   it('for GPT-2', () => {
@@ -93,20 +119,25 @@ describe('defaults of config.json are those of transformers', () => {
 describe('a sliding window', () => {
   it.each([
     [mistral, { sliding_window: null }, undefined],
-    [mistral, { sliding_window: 512 }, 512],
+    [mistral, { sliding_window: 512 }, [512, 512, 512, 512]],
     [qwen2, { sliding_window: 512 }, undefined],
     [qwen2, { sliding_window: 512, use_sliding_window: false, max_window_layers: 0 }, undefined],
     [qwen2, { sliding_window: 512, use_sliding_window: true, max_window_layers: 4 }, undefined],
-    [qwen2, { sliding_window: 512, use_sliding_window: true, max_window_layers: 3 }, 512],
+    [qwen2, { sliding_window: 512, use_sliding_window: true, max_window_layers: 3 }, [null, null, null, 512]],
     [qwen2, { use_sliding_window: true }, undefined],
-    [qwen2, { use_sliding_window: true, num_hidden_layers: 29 }, 4096],
-    [qwen3, { sliding_window: 8, use_sliding_window: true, layer_types: ['full_attention'] }, undefined],
-    [qwen3, { sliding_window: 8, use_sliding_window: true, layer_types: ['sliding_attention'] }, 8],
-  ])('bounds sequences where a layer has one: %#', (architecture, fields, limit) => {
-    expect(architecture.shape({ ...SIZES, ...fields }).sequenceLimit?.tokens).toBe(limit);
+    [qwen2, { use_sliding_window: true, num_hidden_layers: 29 }, [...Array(28).fill(null), 4096]],
+    [qwen3, { sliding_window: 8, use_sliding_window: true, layer_types: Array(4).fill('full_attention') }, undefined],
+    [qwen3, { sliding_window: 8, use_sliding_window: true, layer_types: TYPES }, [8, null, 8, null]],
+    [gemma2, { sliding_window: 8, layer_types: TYPES.toReversed() }, [null, 8, null, 8]],
+    [gemma3, { sliding_window: 8, sliding_window_pattern: 2 }, [8, null, 8, null]],
+  ])('is of the layers that have one: %#', (architecture, fields, windows) => {
+    expect(architecture.shape({ ...SIZES, ...fields }).attention?.map(({ window }) => window)).toEqual(windows);
   });
 
   it('that makes no sense is refused', () => {
+    expect(() => gemma2.shape({ ...SIZES, layer_types: ['full_attention'] })).toThrow(
+      /a type for each of the 4 layers/,
+    );
     expect(() => mistral.shape({ ...SIZES, sliding_window: 0 })).toThrow(/sliding_window is 0; expected a positive/);
   });
 });
@@ -117,6 +148,10 @@ describe('what is not computed is refused by name', () => {
     [qwen2, { rope_scaling: { type: 'yarn', factor: 4 } }, /rope type "yarn".*qwen2 architecture/],
     [qwen2, { layer_types: ['linear_attention'] }, /layers of the type "linear_attention"/],
     [qwen3, { num_experts: 8 }, /mixture of experts/],
+    [gemma2, { hidden_activation: 'gelu' }, /hidden_activation = "gelu".*gemma2 architecture/],
+    [gemma3, { use_bidirectional_attention: true }, /attention in both directions/],
+    [gemma3, { rope_scaling: { rope_type: 'yarn', factor: 4 } }, /rope type "yarn".*Supported: default, linear/],
+    [mistral, { rope_scaling: { rope_type: 'linear', factor: 4 } }, /rope type "linear".*Supported: default, llama3/],
     [gpt2, { activation_function: 'relu' }, /activation_function = "relu".*Supported: .*gelu_new/],
     [gpt2, { scale_attn_weights: false }, /scale_attn_weights = false/],
     [gpt2, { scale_attn_by_inverse_layer_idx: true }, /scale_attn_by_inverse_layer_idx = true/],
@@ -129,6 +164,25 @@ describe('what is not computed is refused by name', () => {
 
   it('and fields that do not fit together', () => {
     expect(() => gpt2.shape({ n_head: 5 })).toThrow(/n_head is 5; expected a divisor of 768/);
+  });
+});
+
+describe('Gemma', () => {
+  it.each([
+    [undefined, 2304, 48],
+    ['float32', 1152, Math.sqrt(1152)],
+    // As torch.tensor(1152 ** 0.5, dtype=torch.bfloat16) and its kin.
+    ['bfloat16', 1152, 34],
+    ['bfloat16', 3584, 59.75],
+    ['float16', 3584, 59.875],
+    ['bfloat16', 640, 25.25],
+  ])('scales its embedding as a model of its type does: %s, %d', (dtype, hiddenSize, scale) => {
+    const config = { ...SIZES, hidden_size: hiddenSize, ...(dtype && { torch_dtype: dtype }) };
+    expect(gemma2.shape(config).embeddingScale).toBeCloseTo(scale, 5);
+  });
+
+  it('is not rotated: the gain of a norm behind a branch has no linear to move to', () => {
+    expect(gemma3.rotations(gemma3.shape(SIZES), () => true)).toBeNull();
   });
 });
 

@@ -83,12 +83,13 @@ function decoderLayer(table: DecoderTable, index: number, shape: ModelShape, has
   const name = `${table.layers}.${index}`;
   const attention = branchOf(table, table.attention, name, shape, has);
   const mlp = branchOf(table, table.mlp, name, shape, has);
+  const attends = shape.attention?.[index];
   const stages: readonly Stage[] = [
     {
       name: 'attention-input',
       reads: index === 0 ? ['hidden'] : ['hidden', 'product'],
       applies: index === 0 ? [] : [lastLinear(table, index - 1, shape, has)],
-      parameters: attention.norms,
+      parameters: { ...attention.norms, ...(index > 0 && outputNorm(table.mlp, `${table.layers}.${index - 1}`)) },
       captures: attention.inputs,
       leaves: ['hidden'],
       changes: index === 0 ? [] : ['hidden'],
@@ -98,6 +99,7 @@ function decoderLayer(table: DecoderTable, index: number, shape: ModelShape, has
       reads: ['hidden'],
       applies: attention.inputs,
       parameters: { ...attention.norms, ...attention.innerNorms },
+      ...(attends && { attention: attends }),
       captures: [attention.output],
       leaves: ['hidden', 'context'],
       changes: ['context'],
@@ -106,7 +108,7 @@ function decoderLayer(table: DecoderTable, index: number, shape: ModelShape, has
       name: 'mlp-input',
       reads: ['hidden', 'context'],
       applies: [attention.output],
-      parameters: mlp.norms,
+      parameters: { ...mlp.norms, ...outputNorm(table.attention, name) },
       captures: mlp.inputs,
       leaves: ['hidden'],
       changes: ['hidden'],
@@ -131,7 +133,10 @@ function headBlock(table: DecoderTable, shape: ModelShape, has: Has): Block {
     name: 'head-input',
     reads: ['hidden', 'product'],
     applies: [lastLinear(table, shape.layers - 1, shape, has)],
-    parameters: normParameters(table, table.finalNorm),
+    parameters: {
+      ...normParameters(table, table.finalNorm),
+      ...outputNorm(table.mlp, `${table.layers}.${shape.layers - 1}`),
+    },
     captures: [head],
     leaves: ['hidden'],
     changes: ['hidden'],
@@ -149,9 +154,15 @@ function branchOf(table: DecoderTable, branch: BranchTable, layer: string, shape
   const tensors: readonly (readonly [string, readonly number[]])[] = [
     ...normTensors(table, norm, shape.hiddenSize),
     ...Object.values(innerNorms).map((name) => [name, [shape.headSize]] as const),
+    ...Object.values(outputNorm(branch, layer)).map((name) => [name, [shape.hiddenSize]] as const),
     ...tensorsOf([...inputs, output]),
   ];
   return { norms: normParameters(table, norm), innerNorms, inputs, output, tensors };
+}
+
+/** A parameter of the stage that adds what the branch leaves. */
+function outputNorm(branch: BranchTable, layer: string): Readonly<Record<string, string>> {
+  return branch.outputNorm === undefined ? {} : { 'branch-norm': `${layer}.${branch.outputNorm}.weight` };
 }
 
 function lastLinear({ layers, mlp }: DecoderTable, index: number, shape: ModelShape, has: Has): LinearShape {

@@ -1,4 +1,4 @@
-import type { ModelShape, SequenceLimit } from './architecture';
+import type { LayerAttention, ModelShape, RotaryScaling, SequenceLimit } from './architecture';
 import { type Config, invalid, positive, type RefusedField, refuseFeatures, size } from './config-fields';
 import { rotaryScaling } from './rotary-scaling';
 
@@ -24,10 +24,21 @@ export interface ShapeTable {
   /** `tie_word_embeddings` where it is missing. */
   readonly tiedHead: boolean;
   readonly rotary: boolean;
-  /** The longest sequence whose attention is causal and nothing else; null: any. */
-  sequenceLimit(config: Config, shape: Pick<ModelShape, 'layers' | 'maxPositions'>): SequenceLimit | null;
+  /** The longest sequence that there are positions for. Absent: any. */
+  sequenceLimit?(config: Config, shape: Pick<ModelShape, 'maxPositions'>): SequenceLimit;
+  /** How the layers attend. Absent or null: to every token before, with the same rotary positions. */
+  attention?(
+    config: Config,
+    shape: Pick<ModelShape, 'layers' | 'maxPositions' | 'rotary'>,
+  ): readonly LayerAttention[] | null;
+  /** Rotary positions, where they are not where Llama has them. */
+  rotaryOf?(config: Config, maxPositions: number): RotaryScaling;
+  /** What few architectures have. */
+  extras?(config: Config, shape: Pick<ModelShape, 'hiddenSize'>): ShapeExtras;
   readonly refused: readonly RefusedField[];
 }
+
+export type ShapeExtras = Pick<ModelShape, 'scoreScale' | 'scoreCap' | 'logitCap' | 'embeddingScale' | 'gainOffset'>;
 
 /** What Llama and its descendants call things. */
 export const LLAMA_FIELDS = {
@@ -85,7 +96,11 @@ export function decoderShape(config: Config, architecture: string, table: ShapeT
   const maxPositions = read(table.maxPositions);
   const layers = read(table.layers);
   if (layers > MOST_LAYERS) throw invalid(table.layers.field, layers, `at most ${MOST_LAYERS}`);
-  const sequenceLimit = table.sequenceLimit(config, { layers, maxPositions });
+  const sequenceLimit = table.sequenceLimit?.(config, { maxPositions });
+  const rotary = table.rotary
+    ? (table.rotaryOf?.(config, maxPositions) ?? rotaryScaling(config, maxPositions, architecture))
+    : null;
+  const attention = table.attention?.(config, { layers, maxPositions, rotary });
   return {
     layers,
     hiddenSize,
@@ -96,9 +111,11 @@ export function decoderShape(config: Config, architecture: string, table: ShapeT
     vocabularySize: read(table.vocabularySize),
     maxPositions,
     normEpsilon: positive(config, table.normEpsilon.field, fixed(table.normEpsilon)),
-    rotary: table.rotary ? rotaryScaling(config, maxPositions, architecture) : null,
+    rotary,
     tiedHead: (config.tie_word_embeddings ?? table.tiedHead) === true,
     ...(sequenceLimit && { sequenceLimit }),
+    ...(attention && { attention }),
+    ...table.extras?.(config, { hiddenSize }),
   };
 }
 

@@ -1,7 +1,7 @@
 import type { LinearRole, NormKind, StageOperator } from './architecture';
 import type { ShapeTable } from './decoder-shape';
 
-/** An architecture of decoder layers with norms before attention and before the feed-forward part, as data. */
+/** An architecture of decoder layers with norms before attention and before the feed-forward part, and maybe behind them, as data. */
 export interface DecoderTable {
   /** In the registry, and in plans. */
   readonly name: string;
@@ -29,7 +29,7 @@ export interface DecoderTable {
   readonly prefix?: string;
 }
 
-/** A residual branch: hidden + output(operator(inputs(norm(hidden)))). Modules are named within the layer. */
+/** A residual branch: hidden + outputNorm(output(operator(inputs(norm(hidden))))). Modules are named within the layer. */
 export interface BranchTable {
   readonly norm: string;
   /** Linears that share the normed hidden state. */
@@ -38,6 +38,8 @@ export interface BranchTable {
   /** Norms within the operator, by role. */
   readonly innerNorms?: Readonly<Record<string, string>>;
   readonly output: LinearEntry;
+  /** Absent: what the branch adds is not normed. */
+  readonly outputNorm?: string;
 }
 
 export interface LinearEntry {

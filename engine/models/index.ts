@@ -2,6 +2,7 @@ export type {
   Architecture,
   Basis,
   Block,
+  LayerAttention,
   LinearRole,
   LinearShape,
   ModelShape,
@@ -13,6 +14,8 @@ export type {
   TensorRotation,
 } from './architecture';
 export { ARCHITECTURES, architectureNamed, architectureOf } from './architecture-of';
+export { gemma2 } from './gemma2';
+export { gemma3 } from './gemma3';
 export { gpt2 } from './gpt2';
 export { llama } from './llama';
 export { mistral } from './mistral';

@@ -13,7 +13,7 @@ export const llama = decoderArchitecture({
     ...LLAMA_FIELDS,
     refused: LLAMA_REFUSED,
     // Llama has no such field; a descendant under its name that has one is none.
-    sequenceLimit({ sliding_window: window, use_sliding_window: used }) {
+    attention({ sliding_window: window, use_sliding_window: used }) {
       if (window === undefined || window === null || used === false) return null;
       const found = `sliding-window attention (config.json: sliding_window = ${JSON.stringify(window)})`;
       throw unsupported(found, 'none', 'llama');

@@ -1,7 +1,7 @@
 import { decoderArchitecture } from './decoder-architecture';
 import { LLAMA_FIELDS, LLAMA_REFUSED } from './decoder-shape';
 import { llamaModules } from './llama-modules';
-import { slidingWindow } from './sliding-window';
+import { slidingWindow, windowEverywhere } from './sliding-window';
 
 /** Mistral 7B and its kin (arXiv 2310.06825): Llama's layers without biases, and in the first release attention in a sliding window. */
 export const mistral = decoderArchitecture({
@@ -14,7 +14,6 @@ export const mistral = decoderArchitecture({
     keyValueHeads: { field: 'num_key_value_heads', otherwise: 8 },
     maxPositions: { field: 'max_position_embeddings', otherwise: 131072 },
     refused: LLAMA_REFUSED,
-    // A field that is missing has transformers' default; null turns it off.
-    sequenceLimit: (config) => slidingWindow(config.sliding_window === undefined ? 4096 : config.sliding_window),
+    attention: (config, shape) => windowEverywhere(slidingWindow(config, 4096), shape),
   },
 });

@@ -14,6 +14,6 @@ export const qwen2 = decoderArchitecture({
     keyValueHeads: { field: 'num_key_value_heads', otherwise: 32 },
     maxPositions: { field: 'max_position_embeddings', otherwise: 32768 },
     refused: LLAMA_REFUSED,
-    sequenceLimit: (config, shape) => qwenWindow(config, shape, 'qwen2'),
+    attention: (config, shape) => qwenWindow(config, shape, 'qwen2'),
   },
 });

@@ -18,6 +18,6 @@ export const qwen3 = decoderArchitecture({
     headSize: { field: 'head_dim', otherwise: 128 },
     maxPositions: { field: 'max_position_embeddings', otherwise: 32768 },
     refused: LLAMA_REFUSED,
-    sequenceLimit: (config, shape) => qwenWindow(config, shape, 'qwen3'),
+    attention: (config, shape) => qwenWindow(config, shape, 'qwen3'),
   },
 });

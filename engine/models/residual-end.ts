@@ -1,6 +1,6 @@
 import type { Block, LinearShape } from './architecture';
 
-/** A linear whose output is added to the hidden state. */
+/** A linear whose output is added to the hidden state as it is. */
 export interface ResidualEnd {
   readonly linear: LinearShape;
   /** The activation that is its input: what the stage that captures it leaves behind, beside `hidden`. */
@@ -16,6 +16,8 @@ export function residualEnd(blocks: readonly Block[], block: number, stage: stri
   const within = stages[position + 1];
   const next = within ?? blocks[block + 1]?.stages[0];
   const linear = stages[position]?.captures[0];
+  // Behind a norm the hidden state is not linear in the weight.
+  if (next?.parameters['branch-norm'] !== undefined) return null;
   if (!linear || !next?.changes.includes('hidden') || !next.applies.some(({ name }) => name === linear.name))
     return null;
   const input = next.reads.find((name) => name !== 'hidden');

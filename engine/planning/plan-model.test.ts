@@ -645,10 +645,8 @@ describe('planModel', () => {
     };
     const calibration = { samples: 8, sequenceLength: 25 };
 
-    test('refuse sequences that are longer than their window, or than they have positions', async () => {
-      expect(await refusalsOf('mistral-window', { calibration })).toEqual([
-        'calibration.sequenceLength: 25 tokens are more than the 24 that a sequence of this model can have here (config.json: sliding_window). Make it 24 or less.',
-      ]);
+    test('refuse sequences that are longer than they have positions, not those longer than a window', async () => {
+      expect(await refusalsOf('mistral-window', { calibration })).toEqual([]);
       expect(await refusalsOf('qwen2-plain', { calibration })).toEqual([]);
       expect(await refusalsOf('gpt2-bare', { calibration: { samples: 8, sequenceLength: 65 } })).toEqual([
         expect.stringContaining(
@@ -661,7 +659,16 @@ describe('planModel', () => {
       expect(await refusalsOf('gpt2-tied', { calibration, rotation: 'hadamard' })).toEqual([
         expect.stringMatching(/^rotation: A rotation would change what the architecture gpt2 computes/),
       ]);
+      expect(await refusalsOf('gemma2-plain', { calibration, rotation: 'hadamard' })).toEqual([
+        expect.stringMatching(/^rotation: .* gemma2 computes: its norms are not .*, or stand behind a branch too/),
+      ]);
       expect(await refusalsOf('qwen3-plain', { calibration, rotation: 'hadamard' })).toEqual([]);
+    });
+
+    test('refuse a format that has no names for them', async () => {
+      expect(await refusalsOf('gemma2-plain', { calibration, formats: ['gguf'] })).toEqual([
+        expect.stringContaining('gemma2 cannot be written to GGUF yet. Supported: llama'),
+      ]);
     });
 
     test('have the names that transformers writes, and leave masks behind', async () => {

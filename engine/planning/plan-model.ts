@@ -132,7 +132,7 @@ function checkRotation(
     findings.refuse(
       'PlanRefused',
       'rotation',
-      `A rotation would change what the architecture ${architecture.name} computes: its norms are not root mean square norms. Leave rotation out.`,
+      `A rotation would change what the architecture ${architecture.name} computes: its norms are not root mean square norms, or stand behind a branch too. Leave rotation out.`,
     );
   }
   const copy = Object.values(plan.tensors).find(({ copyOf }) => copyOf !== undefined);

@@ -1,4 +1,4 @@
-import { readGolden, TINY_MODELS, tinyModelDirectory } from '../../test/tiny-models';
+import { ROTATABLE_MODELS, readGolden, tinyModelDirectory } from '../../test/tiny-models';
 import { openCheckpoint } from '../checkpoints';
 import { type DenseReader, perplexity } from '../evaluation';
 import { architectureOf } from '../models';
@@ -36,10 +36,8 @@ async function rotatedReader(directory: string): Promise<DenseReader & { readonl
   };
 }
 
-const ROTATABLE = TINY_MODELS.filter((name) => !name.startsWith('gpt2'));
-
 describe('a rotated model', () => {
-  it.each(ROTATABLE)("computes transformers' logits of the original: %s", async (name) => {
+  it.each(ROTATABLE_MODELS)("computes transformers' logits of the original: %s", async (name) => {
     const golden = readGolden(name);
     const tokens = golden.integers('tokens');
     const logits = golden.floats('logits');
@@ -57,7 +55,7 @@ describe('a rotated model', () => {
     expect(Math.abs(found.negativeLogLikelihood - expected)).toBeLessThan(1e-5);
   });
 
-  it.each(ROTATABLE)('has other weights, spread evenly, and gains of one: %s', async (name) => {
+  it.each(ROTATABLE_MODELS)('has other weights, spread evenly, and gains of one: %s', async (name) => {
     const checkpoint = await rotatedReader(tinyModelDirectory(name));
     const turned = await checkpoint.float('model.layers.1.mlp.down_proj.weight');
     const original = await checkpoint.original.float('model.layers.1.mlp.down_proj.weight');

@@ -11,6 +11,12 @@ pub struct AttentionOptions {
     pub heads: u32,
     pub key_value_heads: u32,
     pub head_size: u32,
+    /// Keys that a query sees, its own among them. Default: all.
+    pub window: Option<u32>,
+    /// Default: 1 / sqrt(headSize).
+    pub scale: Option<f64>,
+    /// Bound on scores. Default: none.
+    pub cap: Option<f64>,
     pub threads: u32,
 }
 
@@ -28,11 +34,20 @@ pub fn causal_attention(
         heads: options.heads as usize,
         key_value_heads: options.key_value_heads as usize,
         head_size: options.head_size as usize,
+        window: options.window.map(|window| window as usize),
+        scale: options.scale.map_or_else(
+            || attention::usual_scale(options.head_size as usize),
+            |scale| scale as f32,
+        ),
+        cap: options.cap.map(|cap| cap as f32),
     };
     if shape.sequence_length == 0 || shape.heads == 0 || shape.head_size == 0 {
         return Err(Error::from_reason(
             "sequences, heads and their size are at least 1",
         ));
+    }
+    if shape.window == Some(0) {
+        return Err(Error::from_reason("a window is at least 1"));
     }
     if shape.key_value_heads == 0 || !shape.heads.is_multiple_of(shape.key_value_heads) {
         return Err(Error::from_reason(format!(

@@ -1,7 +1,9 @@
 //! What JavaScript calls of the operators between linears. All of it blocks the calling thread: for threads that may.
 
 use crate::addon::{in_own_pool, require_length};
-use crate::elementwise::{Heads, add, gated_silu, gelu_tanh, layer_norm, rms_norm, rotate};
+use crate::elementwise::{
+    Heads, add, gated_gelu_tanh, gated_silu, gelu_tanh, layer_norm, rms_norm, rotate,
+};
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
 
@@ -61,6 +63,14 @@ pub fn js_gated_silu(mut gate: Float32Array, up: Float32Array, threads: u32) -> 
     require_length(gate.len(), up.len())?;
     let gate = unsafe { gate.as_mut() };
     in_own_pool(threads, || gated_silu(gate, &up))
+}
+
+/// `gate` becomes `gelu(gate) · up`, GELU by the tanh approximation.
+#[napi(js_name = "gatedGeluTanh")]
+pub fn js_gated_gelu_tanh(mut gate: Float32Array, up: Float32Array, threads: u32) -> Result<()> {
+    require_length(gate.len(), up.len())?;
+    let gate = unsafe { gate.as_mut() };
+    in_own_pool(threads, || gated_gelu_tanh(gate, &up))
 }
 
 /// Rotary positions, in place.

@@ -1,4 +1,5 @@
-//! Causal attention with grouped heads: `softmax(q Kᵀ / sqrt(head size)) V` over the keys up to a query's own, all in float32.
+//! Causal attention with grouped heads: `softmax(scale · q Kᵀ) V` over the keys up to a query's own, or the last ones of them that are in
+//! its window, all in float32; scores may be capped, `cap · tanh(score / cap)` (Gemma 2, arXiv 2408.00118, section 2).
 //!
 //! Keys and values of a sequence are packed once, head by head, a few sequences at a time: keys in strips of 48, `[head size, 48]` each,
 //! values as rows of whole vectors. A task takes a block of queries of one head: scores of all keys that the block sees, which stay
@@ -8,15 +9,16 @@
 //! over the head; the exact maximum; weights e^(score - maximum) (exponential.rs); their sum as 16 partial sums, key k in sum
 //! k mod 16, added in pairs; each element of the result one chain of fused multiply-adds over the keys in their order, times the
 //! reciprocal of the sum. So neither threads, nor the sequences of a call, nor the instruction set change a bit, and no number after
-//! a query has a part in its result, not even NaN.
+//! a query has a part in its result, not even NaN. In front of a window that begins within a block's strips of keys, values count with the
+//! weight 0: only those that are not finite are seen.
 //!
 //! With head size d, n visible keys and u = 2^-24, to first order: a score's error is at most e = (d + 2) u Σ|q k| / sqrt(d) (Higham 2002,
 //! eq. 3.5); that of an element at most (2 e + (2 n + 30) u) max|v|, where e is that of the row's largest Σ|q k| and max|v| is over the visible
-//! values of this column.
+//! values of this column. The tanh adds 6 u cap to e.
 //!
 //! A score that is not finite makes its row NaN: an infinite key is not taken for one of weight 0.
 
-use crate::exponential::exp_of_negative;
+use crate::exponential::{exp_of_negative, tanh};
 use crate::product::SharedMut;
 use crate::scratch::Scratch;
 use crate::simd::dispatch;
@@ -24,6 +26,7 @@ use pulp::{Simd, WithSimd};
 use rayon::current_num_threads;
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 /// Keys of a strip: whole tiles of every instruction set.
 const STRIP: usize = 48;
@@ -45,7 +48,7 @@ const TASKS_PER_THREAD: usize = 24;
 const PACKED_BYTES: usize = 64 << 20;
 
 /// Of what shape queries, keys and values are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Shape {
     /// Tokens of a sequence; those of a call are whole sequences.
     pub sequence_length: usize,
@@ -53,9 +56,25 @@ pub struct Shape {
     pub heads: usize,
     pub key_value_heads: usize,
     pub head_size: usize,
+    /// Keys that a query sees, its own among them.
+    pub window: Option<usize>,
+    /// What products of queries and keys are multiplied by.
+    pub scale: f32,
+    /// Bound on scores.
+    pub cap: Option<f32>,
+}
+
+/// 1 / sqrt(head size) (Vaswani et al. 2017, eq. 1).
+pub fn usual_scale(head_size: usize) -> f32 {
+    1.0 / (head_size as f32).sqrt()
 }
 
 impl Shape {
+    /// First key that a query of the sequence sees.
+    fn first_key(&self, query: usize) -> usize {
+        self.window
+            .map_or(0, |window| (query + 1).saturating_sub(window))
+    }
     fn query_columns(&self) -> usize {
         self.heads * self.head_size
     }
@@ -93,7 +112,10 @@ pub fn causal_attention(
         heads,
         key_value_heads,
         head_size,
+        window,
+        ..
     } = shape;
+    assert_ne!(window, Some(0), "nothing is in the window");
     assert!(
         sequence_length > 0 && head_size > 0 && key_value_heads > 0,
         "nothing attends to nothing"
@@ -278,10 +300,13 @@ impl Attend<'_> {
         let (block, scores) = kept.split_at_mut(rows * depth);
         self.scale(block, depth, queries);
 
+        // Of the block's strips: keys, rows of values and scores are counted from there on.
+        let begin = self.shape.first_key(self.first) / STRIP * STRIP;
+
         let mut row = 0;
         while row < queries {
             let visible = self.first + queries.min(row + ROWS);
-            let mut key = 0;
+            let mut key = begin;
             while key < visible {
                 let strip = key / STRIP;
                 let width = STRIP.min(self.shape.padded_keys() - strip * STRIP);
@@ -295,7 +320,7 @@ impl Attend<'_> {
                         q_stride: depth,
                         k: self.keys.as_ptr().add(strip * STRIP * size + key % STRIP),
                         k_stride: width,
-                        scores: scores.as_mut_ptr().add(row * stride + key),
+                        scores: scores.as_mut_ptr().add(row * stride + key - begin),
                         stride,
                     };
                     match across {
@@ -311,7 +336,13 @@ impl Attend<'_> {
 
         let mut reciprocals = [0.0; BLOCK];
         for (row, scores) in scores.chunks_exact_mut(stride).take(queries).enumerate() {
-            reciprocals[row] = 1.0 / weigh::<S, UNITS>(simd, scores, self.first + row + 1);
+            let query = self.first + row;
+            let hidden = self.shape.first_key(query) - begin;
+            let visible = query + 1 - begin;
+            if let Some(cap) = self.shape.cap {
+                soften(simd, &mut scores[..visible.next_multiple_of(SUMS)], cap);
+            }
+            reciprocals[row] = 1.0 / weigh::<S, UNITS>(simd, scores, hidden..visible);
         }
 
         let width = self.shape.width();
@@ -325,11 +356,11 @@ impl Attend<'_> {
                 // writes these rows of the context.
                 unsafe {
                     let tile = Mixture {
-                        keys: self.first + row + 1,
+                        keys: self.first + row + 1 - begin,
                         rows: live,
                         weights: scores.as_ptr().add(row * stride),
                         stride,
-                        v: self.values.as_ptr().add(column),
+                        v: self.values.as_ptr().add(begin * width + column),
                         v_stride: width,
                         factors: reciprocals.as_ptr().add(row),
                         to: self
@@ -351,10 +382,10 @@ impl Attend<'_> {
         }
     }
 
-    /// The block's queries times 1 / sqrt(head size), zeros up to whole tiles.
+    /// The block's queries times the scale, zeros up to whole tiles.
     #[inline(always)]
     fn scale(&self, block: &mut [f32], depth: usize, queries: usize) {
-        let scale = 1.0 / (self.shape.head_size as f32).sqrt();
+        let scale = self.shape.scale;
         let columns = self.shape.query_columns();
         let from = self.query[self.first * columns..].chunks(columns);
         let mut rows = block.chunks_exact_mut(depth);
@@ -408,13 +439,26 @@ impl Scores {
     }
 }
 
-/// Scores of the visible keys become weights that are not divided by their sum yet; the sum, NaN when a score is not finite.
+/// `cap · tanh(score / cap)`; NaN where a score is not finite.
 #[inline(always)]
-fn weigh<S: Simd, const UNITS: usize>(simd: S, row: &mut [f32], visible: usize) -> f32 {
-    let row = &mut row[..visible.next_multiple_of(SUMS)];
+fn soften<S: Simd>(simd: S, scores: &mut [f32], cap: f32) {
+    let (cap, inverse) = (simd.splat_f32s(cap), simd.splat_f32s(1.0 / cap));
+    for score in S::as_mut_simd_f32s(scores).0 {
+        let capped = simd.mul_f32s(tanh(simd, simd.mul_f32s(*score, inverse)), cap);
+        *score = simd.mul_add_f32s(*score, simd.splat_f32s(0.0), capped);
+    }
+}
+
+/// Scores of the visible keys become weights that are not divided by their sum yet, those of keys before them 0; the sum, NaN when a
+/// score is not finite.
+#[inline(always)]
+fn weigh<S: Simd, const UNITS: usize>(simd: S, row: &mut [f32], visible: Range<usize>) -> f32 {
+    let Range { start, end } = visible;
+    let row = &mut row[..end.next_multiple_of(SUMS)];
     // No other maximum, nothing else that is not finite.
-    let first = row[0];
-    row[visible..].fill(first);
+    let seen = row[start];
+    row[..start].fill(seen);
+    row[end..].fill(seen);
     let mut largest = [simd.splat_f32s(f32::NEG_INFINITY); UNITS];
     let mut nothing = [simd.splat_f32s(0.0); UNITS];
     for scores in S::as_simd_f32s(row).0.chunks_exact(UNITS) {
@@ -427,7 +471,8 @@ fn weigh<S: Simd, const UNITS: usize>(simd: S, row: &mut [f32], visible: usize) 
     let largest = parts::<S, UNITS>(largest)
         .into_iter()
         .fold(f32::NEG_INFINITY, f32::max);
-    row[visible..].fill(f32::NEG_INFINITY);
+    row[..start].fill(f32::NEG_INFINITY);
+    row[end..].fill(f32::NEG_INFINITY);
     let maximum = simd.splat_f32s(largest);
     let mut sums = nothing;
     for scores in S::as_mut_simd_f32s(row).0.chunks_exact_mut(UNITS) {
@@ -555,7 +600,6 @@ mod tests {
     use crate::simd::{InstructionSet, choose, instruction_set};
     use crate::tests::noise;
     use crate::threads::pool;
-    use std::ops::Range;
 
     fn numbers(count: usize, seed: u64, size: f64) -> Vec<f32> {
         noise(count, seed)
@@ -630,10 +674,14 @@ mod tests {
                 heads,
                 key_value_heads,
                 head_size,
+                window,
+                scale,
+                cap,
             } = self.shape;
             let context = self.context();
             let unit = 2f64.powi(-24);
-            let scale = 1.0 / (head_size as f64).sqrt();
+            let scale = scale as f64;
+            let capped = |s: f64| cap.map_or(s, |cap| cap as f64 * (s / cap as f64).tanh());
             for (at, rows) in context.chunks_exact(head_size).enumerate() {
                 let (token, head) = (at / heads, at % heads);
                 let query = &self.query[at * head_size..][..head_size];
@@ -641,19 +689,23 @@ mod tests {
                 let of_key = |token: usize| {
                     (token * key_value_heads + head / (heads / key_value_heads)) * head_size
                 };
-                let visible: Vec<usize> = (start..=token).map(of_key).collect();
+                let first = window.map_or(start, |window| {
+                    start.max((token + 1).saturating_sub(window))
+                });
+                let visible: Vec<usize> = (first..=token).map(of_key).collect();
                 let terms = |from: usize| {
                     let key = &self.key[from..][..head_size];
                     query.iter().zip(key).map(|(&q, &k)| q as f64 * k as f64)
                 };
                 let scores: Vec<f64> = visible
                     .iter()
-                    .map(|&from| terms(from).sum::<f64>() * scale)
+                    .map(|&from| capped(terms(from).sum::<f64>() * scale))
                     .collect();
                 let sizes = visible
                     .iter()
                     .map(|&from| terms(from).map(f64::abs).sum::<f64>());
-                let of_score = (head_size + 2) as f64 * unit * scale * sizes.fold(0.0, f64::max);
+                let of_score = (head_size + 2) as f64 * unit * scale * sizes.fold(0.0, f64::max)
+                    + 6.0 * unit * cap.unwrap_or(0.0) as f64;
                 let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
                 let weights: Vec<f64> = scores.iter().map(|s| (s - largest).exp()).collect();
                 let sum: f64 = weights.iter().sum();
@@ -691,6 +743,24 @@ mod tests {
             heads,
             key_value_heads,
             head_size,
+            window: None,
+            scale: usual_scale(head_size),
+            cap: None,
+        }
+    }
+
+    fn windowed(shape: Shape, window: usize) -> Shape {
+        Shape {
+            window: Some(window),
+            ..shape
+        }
+    }
+
+    fn capped(shape: Shape, cap: f32) -> Shape {
+        Shape {
+            cap: Some(cap),
+            scale: 0.3,
+            ..shape
         }
     }
 
@@ -705,6 +775,12 @@ mod tests {
             (2, shape(130, 4, 2, 128)),
             (1, shape(48, 2, 2, 200)),
             (1, shape(LONG_SEQUENCE + 60, 1, 1, 16)),
+            (2, windowed(shape(130, 4, 2, 32), 1)),
+            (2, windowed(shape(130, 4, 2, 32), 24)),
+            (1, windowed(shape(300, 2, 1, 20), 97)),
+            (1, windowed(shape(LONG_SEQUENCE + 60, 1, 1, 16), 500)),
+            (2, capped(shape(97, 4, 2, 20), 2.0)),
+            (1, capped(windowed(shape(200, 2, 2, 24), 60), 50.0)),
         ]
         .map(|(sequences, shape)| Inputs::new(sequences, shape))
         .into()
@@ -713,6 +789,24 @@ mod tests {
     #[test]
     fn is_softmax_attention_whatever_the_shape() {
         all_inputs().iter().for_each(Inputs::check);
+    }
+
+    #[test]
+    fn a_window_that_holds_the_sequence_changes_no_bit() {
+        for inputs in all_inputs() {
+            let wide = Inputs {
+                shape: windowed(inputs.shape, inputs.shape.sequence_length),
+                ..inputs.clone()
+            };
+            let without = Inputs {
+                shape: Shape {
+                    window: None,
+                    ..inputs.shape
+                },
+                ..inputs
+            };
+            assert!(wide.bytes() == without.bytes());
+        }
     }
 
     #[test]

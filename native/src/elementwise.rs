@@ -6,6 +6,7 @@ use crate::exponential::exp_of_negative;
 use crate::simd::dispatch;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
+use std::marker::PhantomData;
 
 /// Numbers of a task: enough to be worth a thread, few enough to stay in the second-level cache.
 const TASK: usize = 1 << 15;
@@ -175,17 +176,56 @@ pub fn sum_of_squares(row: &[f32]) -> f64 {
 
 /// `silu(gate) · up` in the place of `gate`, with silu(x) = x / (1 + exp(-x)) (Shazeer 2020, SwiGLU).
 pub fn gated_silu(gate: &mut [f32], up: &[f32]) {
+    gated::<Silu>(gate, up);
+}
+
+/// `gelu(gate) · up` in the place of `gate` (Shazeer 2020, GEGLU), with the tanh approximation of [`gelu_tanh`].
+pub fn gated_gelu_tanh(gate: &mut [f32], up: &[f32]) {
+    gated::<GeluOfGate>(gate, up);
+}
+
+/// What is applied to a gate.
+trait Activation: Sync {
+    fn of<S: Simd>(simd: S, x: S::f32s) -> S::f32s;
+}
+
+struct Silu;
+
+impl Activation for Silu {
+    #[inline(always)]
+    fn of<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+        silu(simd, x)
+    }
+}
+
+struct GeluOfGate;
+
+impl Activation for GeluOfGate {
+    #[inline(always)]
+    fn of<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+        gelu(simd, x)
+    }
+}
+
+fn gated<A: Activation>(gate: &mut [f32], up: &[f32]) {
     assert_eq!(gate.len(), up.len());
     let parts = gate.par_chunks_mut(TASK).zip(up.par_chunks(TASK));
-    parts.for_each(|(gate, up)| dispatch(GatedSilu { gate, up }));
+    parts.for_each(|(gate, up)| {
+        dispatch(Gated::<A> {
+            gate,
+            up,
+            activation: PhantomData,
+        })
+    });
 }
 
-struct GatedSilu<'a> {
+struct Gated<'a, A> {
     gate: &'a mut [f32],
     up: &'a [f32],
+    activation: PhantomData<A>,
 }
 
-impl WithSimd for GatedSilu<'_> {
+impl<A: Activation> WithSimd for Gated<'_, A> {
     type Output = ();
 
     #[inline(always)]
@@ -193,10 +233,10 @@ impl WithSimd for GatedSilu<'_> {
         let (gates, last_gates) = S::as_mut_simd_f32s(self.gate);
         let (ups, last_ups) = S::as_simd_f32s(self.up);
         for (gate, up) in gates.iter_mut().zip(ups) {
-            *gate = simd.mul_f32s(silu(simd, *gate), *up);
+            *gate = simd.mul_f32s(A::of(simd, *gate), *up);
         }
         if !last_gates.is_empty() {
-            let gate = silu(simd, simd.partial_load_f32s(last_gates));
+            let gate = A::of(simd, simd.partial_load_f32s(last_gates));
             let product = simd.mul_f32s(gate, simd.partial_load_f32s(last_ups));
             simd.partial_store_f32s(last_gates, product);
         }
@@ -474,6 +514,22 @@ mod tests {
         };
         close(&found, expected, 8.0);
         assert!(found[0].abs() < 1e-36 && found[1] == 200.0 * up[1]);
+    }
+
+    #[test]
+    fn products_gated_by_gelus_are_those_of_both() {
+        let mut gate = floats(40_003, 5, 12.0);
+        let up = floats(gate.len(), 6, 3.0);
+        gate[..2].copy_from_slice(&[-200.0, 200.0]);
+        let found = everywhere(|| {
+            let mut product = gate.clone();
+            gated_gelu_tanh(&mut product, &up);
+            product
+        });
+        gelu_tanh(&mut gate);
+        for ((&found, &gelu), &up) in found.iter().zip(&gate).zip(&up) {
+            assert_eq!(found.to_bits(), (gelu * up).to_bits());
+        }
     }
 
     #[test]

@@ -76,7 +76,7 @@ describe('models of every architecture', () => {
   });
 });
 
-describe('the workflow quantizeModel on GPT-2', () => {
+describe('the workflow quantizeModel on other architectures', () => {
   let stack: JobStack;
 
   beforeAll(async () => {
@@ -88,6 +88,9 @@ describe('the workflow quantizeModel on GPT-2', () => {
   it.each([
     ['gpt2-tied', { recipe: { bits: 3, groupSize: 32, mismatch: 0.5 } }],
     ['gpt2-tied', { averageBits: 3.5, order: 'independent' }],
+    ['gemma2-grouped', { recipe: { bits: 3, groupSize: 32, mismatch: 0.5 } }],
+    ['gemma3-grouped', { order: 'layer', evaluation: { text: 'demo', context: CONTEXT } }],
+    ['mistral-window', { calibration: { source: 'demo', samples: 8, sequenceLength: 64, sliceTokens: 128 } }],
     ['gpt2-bare', { overrides: [{ match: '*.1.mlp.c_proj', skip: true }], keepHead: false, solveParts: 2 }],
   ] as const)(
     'writes the bytes that the engine alone writes: %s, %j',

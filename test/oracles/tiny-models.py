@@ -16,13 +16,14 @@ import json, pathlib, sys
 import torch
 from safetensors.torch import save_file
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from transformers import (GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM,
+from transformers import (Gemma2Config, Gemma2ForCausalLM, Gemma3ForCausalLM, Gemma3TextConfig, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM,
                           Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM)
 
 NO_SPECIAL = dict(bos_token_id=None, eos_token_id=None, pad_token_id=None)
 LLAMA = dict(hidden_size=32, intermediate_size=80, num_hidden_layers=2, num_attention_heads=4, vocab_size=96,
              max_position_embeddings=1024, rms_norm_eps=1e-5, **NO_SPECIAL)
 OTHERS = {**LLAMA, "intermediate_size": 64, "vocab_size": 320}
+GEMMA = {**OTHERS, "hidden_size": 32}
 GPT2 = dict(n_embd=32, n_layer=2, n_head=4, vocab_size=320, layer_norm_epsilon=1e-5, **NO_SPECIAL)
 LLAMA3 = dict(rope_type="llama3", rope_theta=500.0, factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0,
               original_max_position_embeddings=32)
@@ -53,6 +54,21 @@ MODELS = {
                            rope_parameters=dict(rope_type="default", rope_theta=1e6))),
     "qwen3-plain": (Qwen3Config, Qwen3ForCausalLM, OTHERS,
                     dict(num_key_value_heads=4, head_dim=8, tie_word_embeddings=False, attention_bias=True)),
+    "gemma2-grouped": (Gemma2Config, Gemma2ForCausalLM, GEMMA,
+                       dict(num_hidden_layers=3, num_key_value_heads=2, head_dim=16, sliding_window=16, query_pre_attn_scalar=24,
+                            attn_logit_softcapping=5.0, final_logit_softcapping=3.0,
+                            rope_parameters=dict(rope_type="default", rope_theta=500.0))),
+    "gemma2-plain": (Gemma2Config, Gemma2ForCausalLM, GEMMA,
+                     dict(num_key_value_heads=4, head_dim=8, sliding_window=200, tie_word_embeddings=False, attention_bias=True,
+                          query_pre_attn_scalar=8, attn_logit_softcapping=None, final_logit_softcapping=None)),
+    "gemma3-grouped": (Gemma3TextConfig, Gemma3ForCausalLM, GEMMA,
+                       dict(num_hidden_layers=3, num_key_value_heads=2, head_dim=16, sliding_window=16, query_pre_attn_scalar=24,
+                            layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+                            rope_parameters=dict(full_attention=dict(rope_type="linear", factor=8.0, rope_theta=1e6),
+                                                 sliding_attention=dict(rope_type="default", rope_theta=500.0)))),
+    "gemma3-plain": (Gemma3TextConfig, Gemma3ForCausalLM, GEMMA,
+                     dict(num_key_value_heads=4, head_dim=8, sliding_window=100, tie_word_embeddings=False, query_pre_attn_scalar=8,
+                          final_logit_softcapping=4.0, sliding_window_pattern=2)),
     "gpt2-tied": (GPT2Config, GPT2LMHeadModel, GPT2, dict(n_positions=640)),
     "gpt2-bare": (GPT2Config, GPT2LMHeadModel, GPT2, dict(n_positions=64, n_inner=96, tie_word_embeddings=False)),
 }
@@ -65,7 +81,9 @@ def randomized(config, model_class):
     conv = {f"{name}.weight" for name, module in model.named_modules() if type(module).__name__ == "Conv1D"}
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if name.endswith(("norm.weight", "ln_1.weight", "ln_2.weight", "ln_f.weight")):
+            if name.endswith("norm.weight") and "Gemma" in type(model).__name__:  # as they are stored: less 1
+                parameter.copy_(0.2 * torch.randn_like(parameter))
+            elif name.endswith(("norm.weight", "ln_1.weight", "ln_2.weight", "ln_f.weight")):
                 parameter.copy_(1 + 0.2 * torch.randn_like(parameter))
             elif name.endswith("bias"):
                 parameter.copy_(0.3 * torch.randn_like(parameter))
@@ -102,7 +120,8 @@ def golden(model, vocabulary, longest):
         floats["long_logits"] = model(long_tokens, use_cache=False).logits[0, positions]
         integers |= dict(long_tokens=long_tokens, long_positions=positions)
     if not gpt2:
-        floats["inverse_frequencies"] = model.model.rotary_emb.inv_freq
+        rotary = model.model.rotary_emb
+        floats["inverse_frequencies"] = getattr(rotary, "full_attention_inv_freq", getattr(rotary, "inv_freq", None))
     return {**floats, **{name: value.int() for name, value in integers.items()}}
 
 
@@ -137,8 +156,10 @@ def main(out, names):
         config = config_class(**{**shared, **overrides})
         directory = out / name
         directory.mkdir(parents=True, exist_ok=True)
+        if name.startswith("gemma"):
+            config._attn_implementation = "eager"  # others leave soft caps out
         model = randomized(config, model_class)
-        longest = overrides.get("n_positions") or (None if name.startswith("qwen2") else overrides.get("sliding_window")) or 1024
+        longest = overrides.get("n_positions") or 1024
         with torch.no_grad():
             values = golden(model, config.vocab_size, longest)
         weights = {key: value for key, value in model.state_dict().items()
@@ -155,6 +176,10 @@ def main(out, names):
         save_file({key: value.contiguous() for key, value in values.items()}, directory / "golden.safetensors")
         saved = {"architectures": [model_class.__name__], **config.to_diff_dict(), "model_type": config.model_type}
         described = {**saved, **{k: getattr(config, k) for k in shared}}
+        if name == "gemma3-plain":  # as it was written before transformers 5
+            described |= dict(rope_theta=1e6, rope_local_base_freq=1e4, sliding_window_pattern=2)
+            for field in ("rope_parameters", "layer_types"):
+                described.pop(field, None)
         if name == "mistral-window":  # as it was written before transformers 5
             described["rope_theta"] = described.pop("rope_parameters")["rope_theta"]
         (directory / "config.json").write_text(json.dumps(described, indent=1, sort_keys=True) + "\n")

@@ -8,7 +8,16 @@ import { openCheckpoint } from '../open-checkpoint';
 import { exportOnnx } from './export-onnx';
 
 /** The other tiny models have heads that onnxruntime refuses. */
-const MODELS = ['grouped', 'mistral-grouped', 'qwen2-grouped', 'qwen3-grouped', 'gpt2-tied', 'gpt2-bare'] as const;
+const MODELS = [
+  'grouped',
+  'mistral-grouped',
+  'qwen2-grouped',
+  'qwen3-grouped',
+  'gemma2-grouped',
+  'gemma3-grouped',
+  'gpt2-tied',
+  'gpt2-bare',
+] as const;
 
 describe('ONNX of every architecture', () => {
   let scratch: string;

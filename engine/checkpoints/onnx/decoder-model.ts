@@ -1,8 +1,9 @@
 import { GraphBuilder } from '../../graphs/graph-builder';
 import { rotaryTable } from '../../graphs/rotary-table';
 import { stageBody } from '../../graphs/stage-bodies';
+import { softCapped } from '../../graphs/windowed-attention';
 import { architectureOf } from '../../models';
-import type { Block, LinearShape, ModelShape } from '../../models/architecture';
+import type { Block, LinearShape, ModelShape, RotaryScaling } from '../../models/architecture';
 import { QuantloomError } from '../../spec';
 import type { ExternalData } from './external-data';
 import { ModelWeights } from './model-weights';
@@ -15,8 +16,10 @@ const IR_VERSION = 10;
 
 const ROTARY_HEAD_STEP = 16;
 
-/** Constants that no tensor of the source stands behind. */
-export const ROTARY_CACHES: readonly string[] = ['cos_cache', 'sin_cache'];
+/** Whether no tensor of the source stands behind a constant of this name. */
+export function isRotaryCache(name: string): boolean {
+  return /^(cos|sin)_cache(_\d+)?$/.test(name);
+}
 
 export interface DecoderModelOptions {
   readonly source: OnnxSource;
@@ -46,10 +49,12 @@ export async function decoderModel({ source, data, accuracyLevel, signal }: Deco
 
   const ids = builder.input('input_ids', ['batch_size', 'sequence_length'], 'int64');
   const mask = builder.input('attention_mask', ['batch_size', 'total_sequence_length'], 'int64');
-  const attention = { ...sequenceLengths(builder, mask), rotary: await rotaryCaches(weights, shape) };
+  const attention = { ...sequenceLengths(builder, mask), rotaryCaches: await rotaryCaches(weights, shape) };
   const operators = new OnnxOperators({ builder, weights, shape, norm: architecture.norm, attention });
 
-  const tokens = await embedded(weights, builder, architecture.embedding, ids);
+  const rows = await embedded(weights, builder, architecture.embedding, ids);
+  const { embeddingScale, gainOffset, logitCap } = shape;
+  const tokens = embeddingScale === undefined ? rows : builder.node('Mul', [rows, builder.scalar(embeddingScale)]);
   const hidden =
     architecture.positions === null
       ? tokens
@@ -64,7 +69,7 @@ export async function decoderModel({ source, data, accuracyLevel, signal }: Deco
     for (const stage of block.stages) {
       signal?.throwIfAborted();
       for (const linear of stage.applies) await weights.loadLinear(linear);
-      for (const parameter of Object.values(stage.parameters)) await weights.loadVector(parameter);
+      for (const parameter of Object.values(stage.parameters)) await weights.loadVector(parameter, gainOffset);
       operators.enter(stage);
       const body = stageBody(architecture.name, stage.name)(operators);
       operators.leave(body.changes);
@@ -73,7 +78,7 @@ export async function decoderModel({ source, data, accuracyLevel, signal }: Deco
   }
   const head = headOf(blocks);
   await weights.loadLinear(head, shape.tiedHead ? architecture.embedding : architecture.head);
-  const logits = weights.product(head.name, captured);
+  const logits = softCapped(builder, weights.product(head.name, captured), logitCap ?? null);
   builder.output('logits', logits, ['batch_size', 'sequence_length', shape.vocabularySize]);
   for (const name of operators.present) {
     builder.output(name, name, ['batch_size', shape.keyValueHeads, 'total_sequence_length', shape.headSize]);
@@ -117,19 +122,27 @@ function sequenceLengths(builder: GraphBuilder, mask: string): Pick<AttentionInp
   return { lastPositions, totalTokens };
 }
 
-/** For every position that the model has. */
+/** For every position that the model has, and every kind of layer. */
 async function rotaryCaches(
   weights: ModelWeights,
-  { rotary, headSize, maxPositions }: ModelShape,
-): Promise<AttentionInputs['rotary']> {
-  if (rotary === null) return null;
-  const { cos, sin } = rotaryTable(rotary, headSize, maxPositions);
-  const shape = [maxPositions, headSize / 2];
-  const [cosName, sinName] = ROTARY_CACHES as [string, string];
-  return {
-    cos: await weights.loadFloats(cosName, shape, cos),
-    sin: await weights.loadFloats(sinName, shape, sin),
-  };
+  { rotary, attention, headSize, maxPositions }: ModelShape,
+): Promise<AttentionInputs['rotaryCaches']> {
+  const caches = new Map<string, { readonly cos: string; readonly sin: string }>();
+  for (const scaling of [rotary, ...(attention ?? []).map((layer) => layer.rotary)]) {
+    if (scaling === null || caches.has(keyOf(scaling))) continue;
+    const { cos, sin } = rotaryTable(scaling, headSize, maxPositions);
+    const shape = [maxPositions, headSize / 2];
+    const suffix = caches.size === 0 ? '' : `_${caches.size}`;
+    caches.set(keyOf(scaling), {
+      cos: await weights.loadFloats(`cos_cache${suffix}`, shape, cos),
+      sin: await weights.loadFloats(`sin_cache${suffix}`, shape, sin),
+    });
+  }
+  return (scaling) => caches.get(keyOf(scaling)) as { cos: string; sin: string };
+}
+
+function keyOf(rotary: RotaryScaling): string {
+  return JSON.stringify(rotary);
 }
 
 function headOf(blocks: readonly Block[]): LinearShape {

@@ -60,11 +60,16 @@ export class ModelWeights {
     return { stored: name, shape };
   }
 
-  /** A norm's gain or a bias: small enough to stand in float32 whatever it was. @throws QuantloomError InvalidCheckpoint when there is none. */
-  async loadVector(name: string): Promise<void> {
+  /**
+   * A norm's gain or a bias, and an offset that is added to it: small enough to stand in float32 whatever it was.
+   *
+   * @throws QuantloomError InvalidCheckpoint when there is none.
+   */
+  async loadVector(name: string, offset = 0): Promise<void> {
     if (this.#constants.has(name)) return;
     const tensor = await this.#options.source.stored(name);
-    await this.loadFloats(name, tensor.shape, decodeFloats(tensor));
+    const values = decodeFloats(tensor);
+    await this.loadFloats(name, tensor.shape, offset === 0 ? values : values.map((value) => value + offset));
   }
 
   /** Values that are computed here: `[...shape]` in float32. */

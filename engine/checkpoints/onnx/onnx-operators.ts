@@ -1,6 +1,7 @@
+import { attentionOf } from '../../graphs/attention-of';
 import type { DecoderOperators } from '../../graphs/decoder-operators';
 import type { GraphBuilder } from '../../graphs/graph-builder';
-import type { LinearRole, ModelShape, NormKind, Stage } from '../../models/architecture';
+import type { LinearRole, ModelShape, NormKind, RotaryScaling, Stage } from '../../models/architecture';
 import type { ModelWeights } from './model-weights';
 
 export interface OnnxOperatorsOptions {
@@ -18,8 +19,8 @@ export interface AttentionInputs {
   readonly lastPositions: string;
   /** int32, a scalar: the largest of them plus one. */
   readonly totalTokens: string;
-  /** `[positions, headSize / 2]` each; null: positions are not turned in. */
-  readonly rotary: { readonly cos: string; readonly sin: string } | null;
+  /** `[positions, headSize / 2]` each. */
+  rotaryCaches(rotary: RotaryScaling): { readonly cos: string; readonly sin: string };
 }
 
 /** What a layer keeps of every token. */
@@ -85,16 +86,22 @@ export class OnnxOperators implements DecoderOperators<string> {
     return normed;
   }
 
+  branchNorm(x: string): string {
+    const gain = this.#parameter('branch-norm');
+    return gain === undefined ? x : this.#rootMeanSquareNorm(x, gain);
+  }
+
   add(a: string, b: string): string {
     const sum = this.#name('sum');
     this.#sums.set(sum, [this.#written(a), this.#written(b)]);
     return sum;
   }
 
-  gatedProduct(x: string): string {
+  gatedProduct(x: string, activation: 'silu' | 'gelu-tanh'): string {
     const { builder } = this.#options;
     const gate = this.linear('gate', x);
-    const activated = builder.node('Mul', [gate, builder.node('Sigmoid', [gate])]);
+    const activated =
+      activation === 'silu' ? builder.node('Mul', [gate, builder.node('Sigmoid', [gate])]) : this.gelu(gate);
     return builder.node('Mul', [activated, this.linear('up', x)]);
   }
 
@@ -104,22 +111,26 @@ export class OnnxOperators implements DecoderOperators<string> {
 
   selfAttention(x: string): string {
     const { builder, shape, attention } = this.#options;
-    const { heads, keyValueHeads, headSize } = shape;
+    const { heads, keyValueHeads, headSize, scoreScale, scoreCap } = shape;
+    const { window, rotary } = attentionOf(this.#stage as Stage, shape);
+    const caches = rotary && attention.rotaryCaches(rotary);
     const layer = this.#present.length / CACHE.length;
     const pastShape = ['batch_size', keyValueHeads, 'past_sequence_length', headSize];
     const past = CACHE.map((what) => builder.input(`past_key_values.${layer}.${what}`, pastShape));
     const present = CACHE.map((what) => `present.${layer}.${what}`);
-    const { lastPositions, totalTokens, rotary } = attention;
+    const { lastPositions, totalTokens } = attention;
     const context = this.#name('context');
     builder.nodes(
       'com.microsoft.GroupQueryAttention',
-      [...this.#queryKeyValue(x), ...past, lastPositions, totalTokens, ...(rotary ? [rotary.cos, rotary.sin] : [])],
+      [...this.#queryKeyValue(x), ...past, lastPositions, totalTokens, ...(caches ? [caches.cos, caches.sin] : [])],
       {
         num_heads: BigInt(heads),
         kv_num_heads: BigInt(keyValueHeads),
-        scale: 1 / Math.sqrt(headSize),
+        scale: scoreScale ?? 1 / Math.sqrt(headSize),
         do_rotary: rotary ? 1n : 0n,
         rotary_interleaved: 0n,
+        ...(window !== null && { local_window_size: BigInt(window) }),
+        ...(scoreCap !== undefined && { softcap: scoreCap }),
       },
       [context, ...present],
     );

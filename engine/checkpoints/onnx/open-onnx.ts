@@ -7,7 +7,7 @@ import { readJsonObject } from '../../sources/read-json-object';
 import { type DType, elementCount, QuantloomError, type Tensor } from '../../spec';
 import { openBytes } from '../verification/byte-source';
 import type { StoredLinears, StoredModel } from '../weight-container';
-import { ROTARY_CACHES } from './decoder-model';
+import { isRotaryCache } from './decoder-model';
 import { isModelFile, MODEL_DIRECTORY, modelFilesOf } from './model-files';
 import { CODES, COLUMN_ORDER, int64Tensor, SHAPE, ZERO_POINTS } from './nbits-tensors';
 import type { StoredBits } from './nbits-weight';
@@ -38,7 +38,7 @@ export async function openOnnx(directory: string): Promise<StoredModel> {
   const graph = await readGraph(path);
   const places = new Map<string, Place>();
   for (const tensor of graph.initializer) {
-    if (tensor.externalData.length === 0 || ROTARY_CACHES.includes(tensor.name)) continue;
+    if (tensor.externalData.length === 0 || isRotaryCache(tensor.name)) continue;
     places.set(tensor.name, placeOf(tensor, path));
   }
   const small = new Map<string, Tensor>();
