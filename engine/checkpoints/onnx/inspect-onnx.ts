@@ -12,7 +12,7 @@ const TYPES: Readonly<Record<number, readonly [dtype: string, bytes: number]>> =
 };
 
 /** Tables of cosines and sines, which follow from config.json. */
-const TABLES = ['cos_cache', 'sin_cache'];
+const TABLE = /^(cos|sin)_cache(_\d+)?$/;
 
 interface Found extends StoredTensor {
   read(): Promise<Buffer>;
@@ -35,7 +35,7 @@ export async function inspectOnnx(directory: string): Promise<InspectedModel> {
     for (const [name, constant] of graph.constants) {
       const source = opened.get(constant.location);
       const type = TYPES[constant.type];
-      if (!source || !type || TABLES.includes(name)) continue;
+      if (!source || !type || TABLE.test(name)) continue;
       const { dims, offset, length } = constant;
       tensors.set(name, { dtype: type[0], shape: dims, read: () => source.read(offset, offset + length) });
     }
