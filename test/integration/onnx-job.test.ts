@@ -5,7 +5,6 @@ import { encodeDocuments, loadTokenizer } from '../../engine/calibration';
 import { openCheckpoint, verifyCheckpoint } from '../../engine/checkpoints';
 import { exportOnnx } from '../../engine/checkpoints/onnx';
 import { generate, perplexity, readEvaluationText } from '../../engine/evaluation';
-import { bytesOf } from '../../engine/numbers';
 import type { QuantizationSpecInput } from '../../engine/spec';
 import { type JobStack, startJobStack } from '../support/job-stack';
 import { openOnnxDecoder } from '../support/onnx-decoder';
@@ -55,8 +54,14 @@ describe('a job that writes ONNX', () => {
     const [ours, theirs] = [await openCheckpoint(gptq), await openCheckpoint(onnx)];
     expect(theirs.names()).toEqual(ours.names());
     for (const name of ours.names()) {
-      const [a, b] = [await theirs.float(name), await ours.float(name)];
-      expect([name, a.shape, Buffer.compare(bytesOf(a.data), bytesOf(b.data))]).toEqual([name, b.shape, 0]);
+      const [found, expected] = [await theirs.float(name), await ours.float(name)];
+      // What is kept is float16 here and bfloat16 there: float16 has steps of 2^-24 at its lower end.
+      const error = ours.quantized(name) ? 0 : 2 ** -25;
+      const worst = expected.data.reduce((most, value, at) => {
+        const difference = Math.abs((found.data[at] as number) - value);
+        return Math.max(most, Math.abs(value) < 2 ** -17 ? Math.max(0, difference - error) : difference);
+      }, 0);
+      expect([name, found.shape, worst]).toEqual([name, expected.shape, 0]);
     }
     // What the engine makes of the finished GPTQ checkpoint is the same model.
     const exported = join(output, 'exported');
@@ -126,7 +131,7 @@ describe('a job that writes ONNX', () => {
       await writeFile(path, bytes);
     }
     expect((await verifyCheckpoint(directory)).passed).toBe(true);
-  }, 60_000);
+  }, 180_000);
 
   it('is refused before it starts where a grid is none of the operator', async () => {
     await expect(quantizeDirect(spec(stack.output('refused'), { recipe: { method: 'nf4' } }))).rejects.toThrow(
