@@ -18,6 +18,8 @@ export const TINY_MODELS = [
   'gemma2-plain',
   'gemma3-grouped',
   'gemma3-plain',
+  'phi3-grouped',
+  'phi3-partial',
   'gpt2-tied',
   'gpt2-bare',
 ] as const;

@@ -108,8 +108,7 @@ function decodeKey(architecture: string, shape: ModelShape, stages: readonly Sta
   const roles = stages.flatMap(({ applies }) =>
     applies.map(({ role, rows, columns, bias }) => [role, rows, columns, bias]),
   );
-  const { window } = layerAttention(stages, shape);
-  const scores = [shape.scoreScale, shape.scoreCap, window];
+  const scores = [shape.scoreScale, shape.scoreCap, layerAttention(stages, shape)];
   return JSON.stringify(['decode', architecture, roles, heads, keyValueHeads, headSize, normEpsilon, scores]);
 }
 

@@ -2,6 +2,7 @@ import type { GramPrecision } from '../kernels';
 import type { LayerAttention, LinearRole, LinearShape, ModelShape, NormKind } from '../models/architecture';
 import type { DecoderOperators } from './decoder-operators';
 import { GraphBuilder } from './graph-builder';
+import { rotaryPairs } from './rotary-table';
 import { windowedAttention } from './windowed-attention';
 
 /** Query rows that are scored at once: halves the work of causal attention and bounds its memory. */
@@ -88,10 +89,15 @@ export class DecoderGraph implements DecoderOperators<string> {
   }
 
   gatedProduct(x: string, activation: 'silu' | 'gelu-tanh'): string {
-    const gate = this.linear('gate', x);
+    const [gate, up] = this.#gateAndUp(x) as [string, string];
     const activated =
       activation === 'silu' ? this.builder.node('Mul', [gate, this.builder.node('Sigmoid', [gate])]) : this.gelu(gate);
-    return this.builder.node('Mul', [activated, this.linear('up', x)]);
+    return this.builder.node('Mul', [activated, up]);
+  }
+
+  #gateAndUp(x: string): readonly string[] {
+    if (!this.applies('gate-up')) return [this.linear('gate', x), this.linear('up', x)];
+    return this.builder.nodes('Split', [this.linear('gate-up', x)], { axis: 1n, num_outputs: 2n }, 2);
   }
 
   gelu(x: string): string {
@@ -204,14 +210,14 @@ export class DecoderGraph implements DecoderOperators<string> {
   }
 
   #rotate(x: string): string {
-    if (this.#attends.rotary === null) return x;
-    const pairs = this.shape.headSize / 2;
+    const { rotary } = this.#attends;
+    if (rotary === null) return x;
+    const pairs = rotaryPairs(rotary, this.shape.headSize);
     const tables = ['cos', 'sin'].map((name) => this.#input(name, ['positions', pairs]));
-    return this.builder.node('RotaryEmbedding', [
-      x,
-      ...tables,
-      this.#input('positionIds', ['batch', 'sequence'], 'int64'),
-    ]);
+    const ids = this.#input('positionIds', ['batch', 'sequence'], 'int64');
+    const { rotated } = rotary;
+    const attributes = { ...(rotated !== undefined && { rotary_embedding_dim: BigInt(rotated) }) };
+    return this.builder.node('RotaryEmbedding', [x, ...tables, ids], attributes);
   }
 
   #positions(x: string, first: number, end: number): string {

@@ -3,7 +3,7 @@ import { architectureNamed, type LinearRole, type ModelShape, type NormKind, typ
 import { attentionOf } from './attention-of';
 import type { DecoderOperators } from './decoder-operators';
 import { packedWeight } from './packed-weights';
-import { type RotaryTable, rotaryTable } from './rotary-table';
+import { type RotaryTable, rotaryPairs, rotaryTable } from './rotary-table';
 import { ScratchFloats } from './scratch-floats';
 import { stageBody } from './stage-bodies';
 import { linearFeeds, parameterFeeds } from './stage-feeds';
@@ -178,7 +178,8 @@ class NativeDecoder implements DecoderOperators<Float32Array> {
     const { rotary } = attentionOf(this.options.stage, this.options.shape);
     if (rotary === null) return;
     const { sequenceLength } = this;
-    this.native.rotate(x, { ...this.#rotaryTable(rotary), sequenceLength, heads, headSize }, this.#threads);
+    const rotated = 2 * rotaryPairs(rotary, headSize);
+    this.native.rotate(x, { ...this.#rotaryTable(rotary), sequenceLength, heads, headSize, rotated }, this.#threads);
   }
 
   #rotaryTable(rotary: RotaryScaling): RotaryTable {
@@ -190,9 +191,23 @@ class NativeDecoder implements DecoderOperators<Float32Array> {
   }
 }
 
-/** The linears that a weight is, with their rows: q, k and v where they are one matrix. */
-function partsOf(role: LinearRole, rows: number, { heads, keyValueHeads, headSize }: ModelShape) {
-  if (role !== 'qkv') return [[role, 0, rows]] as const;
+/** The linears that a weight is, with their rows: q, k and v where they are one matrix, gate and up. */
+function partsOf(
+  role: LinearRole,
+  rows: number,
+  { heads, keyValueHeads, headSize, intermediateSize }: ModelShape,
+): readonly (readonly [part: LinearRole, first: number, rows: number])[] {
+  if (role === 'gate-up') {
+    return [
+      ['gate', 0, intermediateSize],
+      ['up', intermediateSize, intermediateSize],
+    ];
+  }
+  if (role !== 'qkv') return [[role, 0, rows]];
   const [queries, keys] = [heads * headSize, keyValueHeads * headSize];
-  return [['q', 0, queries] as const, ['k', queries, keys] as const, ['v', queries + keys, keys] as const];
+  return [
+    ['q', 0, queries],
+    ['k', queries, keys],
+    ['v', queries + keys, keys],
+  ];
 }

@@ -1,10 +1,15 @@
 import type { RotaryScaling } from '../models/architecture';
 
 export interface RotaryTable {
-  /** `[positions, headSize / 2]`. */
+  /** `[positions, pairs]`. */
   readonly cos: Float32Array;
-  /** `[positions, headSize / 2]`. */
+  /** `[positions, pairs]`. */
   readonly sin: Float32Array;
+}
+
+/** Pairs of features of a head that are turned: half of its features, where not only a part of them is. */
+export function rotaryPairs({ rotated }: RotaryScaling, headSize: number): number {
+  return (rotated ?? headSize) / 2;
 }
 
 /**
@@ -15,30 +20,32 @@ export interface RotaryTable {
  * at position 8000 a float64 angle differs by 5e-4 from theirs.
  */
 export function rotaryTable(scaling: RotaryScaling, headSize: number, positions: number): RotaryTable {
-  const pairs = headSize / 2;
+  const pairs = rotaryPairs(scaling, headSize);
+  const { amplitude = 1 } = scaling;
   const frequencies = inverseFrequencies(scaling, headSize);
   const cos = new Float32Array(positions * pairs);
   const sin = new Float32Array(positions * pairs);
   for (let p = 0; p < positions; p++) {
     for (let i = 0; i < pairs; i++) {
       const angle = Math.fround(p * (frequencies[i] as number));
-      cos[p * pairs + i] = Math.cos(angle);
-      sin[p * pairs + i] = Math.sin(angle);
+      cos[p * pairs + i] = amplitude * Math.cos(angle);
+      sin[p * pairs + i] = amplitude * Math.sin(angle);
     }
   }
   return { cos, sin };
 }
 
 /**
- * Radians per position of each pair, `[headSize / 2]`. Llama 3.1 divides those of long wavelength by `factor` and interpolates
+ * Radians per position of each pair. Llama 3.1 divides those of long wavelength by `factor` and interpolates
  * between (`rope_type: llama3`; reference: apply_scaling in Meta's llama-models).
  */
 export function inverseFrequencies(scaling: RotaryScaling, headSize: number): Float32Array {
-  const frequencies = Float32Array.from(
-    { length: headSize / 2 },
-    (_, i) => 1 / Math.fround(scaling.theta ** Math.fround((2 * i) / headSize)),
-  );
-  const { linear } = scaling;
+  const pairs = rotaryPairs(scaling, headSize);
+  const { linear, factors } = scaling;
+  const frequencies = Float32Array.from({ length: pairs }, (_, i) => {
+    const period = Math.fround(scaling.theta ** Math.fround(i / pairs));
+    return 1 / (factors ? Math.fround(Math.fround(factors[i] as number) * period) : period);
+  });
   if (linear !== undefined) return frequencies.map((frequency) => frequency / linear);
   if (scaling.llama3 === null) return frequencies;
   const { factor, lowFrequencyFactor, highFrequencyFactor, originalMaxPositions } = scaling.llama3;

@@ -2,7 +2,7 @@ import { Tensor } from 'onnxruntime-node';
 import type { LinearShape, ModelShape, RotaryScaling, Stage } from '../models/architecture';
 import { type FloatTensor, QuantloomError } from '../spec';
 import { activationFeatures, parameterSize } from './decoder-graph';
-import { rotaryTable } from './rotary-table';
+import { rotaryPairs, rotaryTable } from './rotary-table';
 
 export type Feeds = Record<string, Tensor>;
 export type FloatTensors = ReadonlyMap<string, FloatTensor>;
@@ -63,7 +63,7 @@ export function parameterFeeds(stage: Stage, weights: FloatTensors, shape: Model
 export function rotaryFeeds(rotary: RotaryScaling | null, headSize: number, positions: number): Feeds {
   if (rotary === null) return {};
   const { cos, sin } = rotaryTable(rotary, headSize, positions);
-  const dimensions = [positions, headSize / 2];
+  const dimensions = [positions, rotaryPairs(rotary, headSize)];
   return { cos: floatFeed(cos, dimensions), sin: floatFeed(sin, dimensions) };
 }
 

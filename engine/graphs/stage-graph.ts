@@ -78,7 +78,7 @@ export function stageGraphKey(options: StageGraphOptions): string {
     shape.normEpsilon,
     gram,
     precision,
-    stage.name === 'attention' ? [sequenceLength, attentionOf(stage, shape).window] : null,
+    stage.name === 'attention' ? [sequenceLength, attentionOf(stage, shape)] : null,
     shape.scoreScale,
     shape.scoreCap,
     Object.keys(stage.parameters),

@@ -18,8 +18,9 @@ export interface WindowedAttention {
 }
 
 /**
- * Causal attention in standard operators: `softmax(scale · q Kᵀ) V` with a window, which the operator Attention-23 does not have, and capped scores. `query` `[batch, heads, queries, headSize]`; `key` and `value` `[batch, keyValueHeads, keys, headSize]`, the last keys being those of
- * the queries.
+ * Causal attention in standard operators: `softmax(scale · q Kᵀ) V` with a window, which the operator Attention-23 does not have, and capped
+ * scores. `query` `[batch, heads, queries, headSize]`; `key` and `value` `[batch, keyValueHeads, keys, headSize]`, the last keys being those of the
+ * queries.
  *
  * @returns `[batch, heads, queries, headSize]`.
  */

@@ -136,13 +136,15 @@ export type GramPrecision = 'float32' | 'bfloat16';
 export type HalfFormat = 'float16' | 'bfloat16';
 
 /** A linear whose product is wanted; see {@link NativeAddon.multiplyLinear}. */
-/** `cos`, `sin`: `[positions, headSize / 2]`, at least as many positions as a sequence has tokens. */
+/** `cos`, `sin`: `[positions, rotated / 2]`, at least as many positions as a sequence has tokens. */
 export interface NativeRotary {
   readonly cos: Float32Array;
   readonly sin: Float32Array;
   readonly sequenceLength: number;
   readonly heads: number;
   readonly headSize: number;
+  /** The first features of a head that are turned. Default: all. */
+  readonly rotated?: number;
 }
 
 export interface NativeProduct {

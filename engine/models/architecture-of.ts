@@ -5,11 +5,12 @@ import { gemma3 } from './gemma3';
 import { gpt2 } from './gpt2';
 import { llama } from './llama';
 import { mistral } from './mistral';
+import { phi3 } from './phi3';
 import { qwen2 } from './qwen2';
 import { qwen3 } from './qwen3';
 
 /** Every architecture that Quantloom can run. Adding one: a table beside `llama.ts`, and a line here. */
-export const ARCHITECTURES: readonly Architecture[] = [llama, mistral, qwen2, qwen3, gpt2, gemma2, gemma3];
+export const ARCHITECTURES: readonly Architecture[] = [llama, mistral, qwen2, qwen3, gpt2, gemma2, gemma3, phi3];
 
 /**
  * The architecture that a config.json describes, with the names that the files use.

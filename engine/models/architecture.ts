@@ -54,10 +54,16 @@ export interface RotaryScaling {
   } | null;
   /** All inverse frequencies are divided by it (Chen et al. 2023, arXiv 2306.15595, eq. 3). Absent: 1. */
   readonly linear?: number;
+  /** Each inverse frequency is divided by its own (LongRoPE, arXiv 2402.13753). Absent: by 1. */
+  readonly factors?: readonly number[];
+  /** Cosines and sines are multiplied by it. Absent: 1. */
+  readonly amplitude?: number;
+  /** The first features of a head that are turned; the others stay. Absent: all. */
+  readonly rotated?: number;
 }
 
-/** What a linear does in its layer: `qkv` is q, k and v in one matrix, their rows one after the other. */
-export type LinearRole = 'q' | 'k' | 'v' | 'qkv' | 'o' | 'gate' | 'up' | 'down' | 'head';
+/** What a linear does in its layer: `qkv` is q, k and v in one matrix, their rows one after the other; `gate-up` is gate and up. */
+export type LinearRole = 'q' | 'k' | 'v' | 'qkv' | 'o' | 'gate' | 'up' | 'gate-up' | 'down' | 'head';
 
 /** A weight that is a matrix product in the forward pass: `y = x Wᵀ + b`, W `[rows, columns]`. */
 export interface LinearShape {

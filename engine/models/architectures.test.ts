@@ -5,6 +5,7 @@ import { gemma2 } from './gemma2';
 import { gemma3 } from './gemma3';
 import { gpt2 } from './gpt2';
 import { mistral } from './mistral';
+import { phi3 } from './phi3';
 import { qwen2 } from './qwen2';
 import { qwen3 } from './qwen3';
 
@@ -30,7 +31,7 @@ describe('the registry', () => {
 
   it('refuses a name that it does not have', () => {
     expect(() => architectureNamed('mamba')).toThrow(
-      /no architecture "mamba".*llama, mistral, qwen2, qwen3, gpt2, gemma2, gemma3/,
+      /no architecture "mamba".*llama, mistral, qwen2, qwen3, gpt2, gemma2, gemma3, phi3/,
     );
   });
 
@@ -152,6 +153,7 @@ describe('what is not computed is refused by name', () => {
     [gemma3, { use_bidirectional_attention: true }, /attention in both directions/],
     [gemma3, { rope_scaling: { rope_type: 'yarn', factor: 4 } }, /rope type "yarn".*Supported: default, linear/],
     [mistral, { rope_scaling: { rope_type: 'linear', factor: 4 } }, /rope type "linear".*Supported: default, llama3/],
+    [phi3, { rope_scaling: { type: 'linear', factor: 4 } }, /rope type "linear".*Supported: default, longrope/],
     [gpt2, { activation_function: 'relu' }, /activation_function = "relu".*Supported: .*gelu_new/],
     [gpt2, { scale_attn_weights: false }, /scale_attn_weights = false/],
     [gpt2, { scale_attn_by_inverse_layer_idx: true }, /scale_attn_by_inverse_layer_idx = true/],
@@ -164,6 +166,38 @@ describe('what is not computed is refused by name', () => {
 
   it('and fields that do not fit together', () => {
     expect(() => gpt2.shape({ n_head: 5 })).toThrow(/n_head is 5; expected a divisor of 768/);
+  });
+});
+
+describe('Phi-3', () => {
+  // As Phi-3-mini-128k and Phi-4-mini have it.
+  const long = { type: 'su', short_factor: [1, 1.5, 2], long_factor: [4, 5, 6] };
+  const config = {
+    ...SIZES,
+    max_position_embeddings: 131072,
+    original_max_position_embeddings: 4096,
+    partial_rotary_factor: 0.375,
+    rope_scaling: long,
+  };
+
+  it('turns a part of a head, with the short factors, as far as these hold', () => {
+    const { rotary, sequenceLimit } = phi3.shape(config);
+    // sqrt(1 + ln 32 / ln 4096), LongRoPE's attention factor.
+    const amplitude = expect.closeTo(1.1902380714238083, 12);
+    expect(rotary).toEqual({ theta: 10000, llama3: null, rotated: 6, factors: [1, 1.5, 2], amplitude });
+    expect(sequenceLimit).toEqual({ tokens: 4096, field: 'original_max_position_embeddings' });
+  });
+
+  it('without factors takes sequences of any length', () => {
+    const { rotary, sequenceLimit } = phi3.shape({ ...SIZES, sliding_window: null });
+    expect([rotary, sequenceLimit]).toEqual([{ theta: 10000, llama3: null }, undefined]);
+  });
+
+  it.each([
+    [{ partial_rotary_factor: 0.3125 }, /partial_rotary_factor is 0.3125; expected an even number of the 16 features/],
+    [{ rope_scaling: { ...long, short_factor: [1, 2] } }, /rope_scaling.short_factor is \[1,2\]; expected 3 positive/],
+  ])('is refused where its fields do not fit together: %#', (fields, message) => {
+    expect(() => phi3.shape({ ...config, ...fields })).toThrow(message);
   });
 });
 

@@ -197,6 +197,7 @@ function linearSize(role: LinearRole, shape: ModelShape): readonly [rows: number
     o: [hiddenSize, queries],
     gate: [intermediateSize, hiddenSize],
     up: [intermediateSize, hiddenSize],
+    'gate-up': [2 * intermediateSize, hiddenSize],
     down: [hiddenSize, intermediateSize],
     head: [vocabularySize, hiddenSize],
   } as const;

@@ -10,7 +10,8 @@ export interface OuterNames {
 /**
  * The rotations of a decoder with RMS norms (SpinQuant, arXiv 2405.16406, section 3.1): R1 turns the hidden state, R2 what every attention head
  * hands from v to o. Both vanish in the product of neighbouring weights, so nothing is computed at run time. Rotary embedding
- * stands between q and k, and the activation function before down: these inner spaces stay as they are.
+ * stands between q and k, and the activation function before down: these inner spaces stay as they are; so does that from v to o where q, k and v
+ * are one matrix.
  */
 export function decoderRotations(
   shape: ModelShape,
@@ -25,6 +26,7 @@ export function decoderRotations(
   ]);
   blocks.slice(0, -1).forEach(({ stages }, layer) => {
     const headSpace: Basis = { size: shape.headSize, seed: layer + 1 };
+    const isFused = stages.some(({ captures }) => captures.some(({ role }) => role === 'qkv'));
     const set = ({ name, bias }: LinearShape, weight: TensorRotation, biasRotation: TensorRotation | null) => {
       rotations.set(`${name}.weight`, weight);
       if (bias && biasRotation) rotations.set(`${name}.bias`, biasRotation);
@@ -34,7 +36,7 @@ export function decoderRotations(
       for (const linear of captures) {
         switch (linear.role) {
           case 'o':
-            set(linear, { columns: headSpace, rows: hidden }, { rows: hidden });
+            set(linear, { ...(!isFused && { columns: headSpace }), rows: hidden }, { rows: hidden });
             break;
           case 'down':
             set(linear, { rows: hidden }, { rows: hidden });

@@ -24,15 +24,15 @@ export interface ShapeTable {
   /** `tie_word_embeddings` where it is missing. */
   readonly tiedHead: boolean;
   readonly rotary: boolean;
-  /** The longest sequence that there are positions for. Absent: any. */
-  sequenceLimit?(config: Config, shape: Pick<ModelShape, 'maxPositions'>): SequenceLimit;
+  /** The longest sequence that there are positions for. Absent or null: any. */
+  sequenceLimit?(config: Config, shape: Pick<ModelShape, 'maxPositions'>): SequenceLimit | null;
   /** How the layers attend. Absent or null: to every token before, with the same rotary positions. */
   attention?(
     config: Config,
     shape: Pick<ModelShape, 'layers' | 'maxPositions' | 'rotary'>,
   ): readonly LayerAttention[] | null;
   /** Rotary positions, where they are not where Llama has them. */
-  rotaryOf?(config: Config, maxPositions: number): RotaryScaling;
+  rotaryOf?(config: Config, shape: Pick<ModelShape, 'maxPositions' | 'headSize'>): RotaryScaling;
   /** What few architectures have. */
   extras?(config: Config, shape: Pick<ModelShape, 'hiddenSize'>): ShapeExtras;
   readonly refused: readonly RefusedField[];
@@ -98,7 +98,7 @@ export function decoderShape(config: Config, architecture: string, table: ShapeT
   if (layers > MOST_LAYERS) throw invalid(table.layers.field, layers, `at most ${MOST_LAYERS}`);
   const sequenceLimit = table.sequenceLimit?.(config, { maxPositions });
   const rotary = table.rotary
-    ? (table.rotaryOf?.(config, maxPositions) ?? rotaryScaling(config, maxPositions, architecture))
+    ? (table.rotaryOf?.(config, { maxPositions, headSize }) ?? rotaryScaling(config, maxPositions, architecture))
     : null;
   const attention = table.attention?.(config, { layers, maxPositions, rotary });
   return {

@@ -22,7 +22,7 @@ export const gemma3 = decoderArchitecture({
     keyValueHeads: { field: 'num_key_value_heads', otherwise: 4 },
     maxPositions: { field: 'max_position_embeddings', otherwise: 131072 },
     refused: GEMMA_REFUSED,
-    rotaryOf: (config, maxPositions) => rotaryOfLayers(config, 'full_attention', maxPositions),
+    rotaryOf: (config, { maxPositions }) => rotaryOfLayers(config, 'full_attention', maxPositions),
     attention(config, { layers, maxPositions, rotary }) {
       const window = slidingWindow(config, 4096);
       const every = positive(config, 'sliding_window_pattern', 6);

@@ -19,6 +19,7 @@ export { gemma3 } from './gemma3';
 export { gpt2 } from './gpt2';
 export { llama } from './llama';
 export { mistral } from './mistral';
+export { phi3 } from './phi3';
 export { qwen2 } from './qwen2';
 export { qwen3 } from './qwen3';
 export { type ResidualEnd, residualEnd } from './residual-end';

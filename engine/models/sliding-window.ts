@@ -4,7 +4,7 @@ import { type Config, invalid, unsupported } from './config-fields';
 type Known = Pick<ModelShape, 'layers' | 'rotary'>;
 
 /** `sliding_window`. @returns null: there is none. @throws QuantloomError InvalidModel. */
-export function slidingWindow(config: Config, otherwise: number): number | null {
+export function slidingWindow(config: Config, otherwise: number | null): number | null {
   // A field that is missing has transformers' default; null turns it off.
   const window = config.sliding_window === undefined ? otherwise : config.sliding_window;
   if (window === null) return null;

@@ -76,13 +76,15 @@ pub fn js_gated_gelu_tanh(mut gate: Float32Array, up: Float32Array, threads: u32
 /// Rotary positions, in place.
 #[napi(object, object_to_js = false)]
 pub struct RotaryOptions {
-    /// `[positions, headSize / 2]`.
+    /// `[positions, rotated / 2]`.
     pub cos: Float32Array,
-    /// `[positions, headSize / 2]`.
+    /// `[positions, rotated / 2]`.
     pub sin: Float32Array,
     pub sequence_length: u32,
     pub heads: u32,
     pub head_size: u32,
+    /// The first features of a head that are turned. Default: all.
+    pub rotated: Option<u32>,
 }
 
 /// Turns the pairs of `x` `[tokens, heads · headSize]` by the angle of the token's position in its sequence.
@@ -91,12 +93,19 @@ pub fn js_rotate(mut x: Float32Array, options: RotaryOptions, threads: u32) -> R
     let head_size = options.head_size as usize;
     let features = options.heads as usize * head_size;
     let sequence_length = options.sequence_length as usize;
+    let rotated = options.rotated.map_or(head_size, |size| size as usize);
+    if rotated > head_size {
+        return Err(Error::from_reason(
+            "more features of a head are turned than there are",
+        ));
+    }
     require_length(x.len(), x.len() / features.max(1) * features)?;
     require_length(options.cos.len(), options.sin.len())?;
-    require_length(options.cos.len(), sequence_length * (head_size / 2))?;
+    require_length(options.cos.len(), sequence_length * (rotated / 2))?;
     let heads = Heads {
         sequence_length,
         head_size,
+        rotated,
     };
     let x = unsafe { x.as_mut() };
     in_own_pool(threads, || {

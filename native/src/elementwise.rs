@@ -308,16 +308,20 @@ fn silu<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
 pub struct Heads {
     pub sequence_length: usize,
     pub head_size: usize,
+    /// The first features of a head that are turned; the others stay.
+    pub rotated: usize,
 }
 
-/// Rotary positions (Su et al. 2021, RoFormer, eq. 34, halves instead of neighbours), in place: number i and i + headSize / 2 of a head are a
-/// pair; `cos` and `sin` are `[positions, headSize / 2]`, the position is the token's in its sequence.
+/// Rotary positions (Su et al. 2021, RoFormer, eq. 34, halves instead of neighbours), in place: number i and i + rotated / 2 of a head are a
+/// pair; `cos` and `sin` are `[positions, rotated / 2]`, the position is the token's in its sequence.
 pub fn rotate(x: &mut [f32], features: usize, heads: Heads, cos: &[f32], sin: &[f32]) {
     let Heads {
         sequence_length,
         head_size,
+        rotated,
     } = heads;
-    let pairs = head_size / 2;
+    let pairs = rotated / 2;
+    assert!(rotated <= head_size, "no more is turned than there is");
     assert!(cos.len() >= sequence_length * pairs && sin.len() >= sequence_length * pairs);
     assert!(features.is_multiple_of(head_size.max(1)) && x.len().is_multiple_of(features.max(1)));
     if features == 0 || pairs == 0 {
@@ -353,12 +357,13 @@ impl WithSimd for Rotate<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let pairs = self.heads.head_size / 2;
+        let pairs = self.heads.rotated / 2;
         for (row, x) in self.x.chunks_exact_mut(self.features).enumerate() {
             let at = (self.first + row) % self.heads.sequence_length * pairs;
             let (cos, sin) = (&self.cos[at..at + pairs], &self.sin[at..at + pairs]);
             for head in x.chunks_exact_mut(self.heads.head_size) {
                 let (left, right) = head.split_at_mut(pairs);
+                let right = &mut right[..pairs];
                 for i in 0..pairs {
                     let (a, b) = (left[i], right[i]);
                     left[i] = a * cos[i] - b * sin[i];
@@ -551,9 +556,10 @@ mod tests {
     fn pairs_are_turned_by_the_angle_of_their_position() {
         let heads = Heads {
             sequence_length: 5,
-            head_size: 6,
+            head_size: 8,
+            rotated: 6,
         };
-        let features = 18;
+        let features = 24;
         let x = floats(features * 20, 7, 1.0);
         let angle = |position: usize, pair: usize| position as f64 * 0.3 + pair as f64 * 0.7;
         let table = |f: fn(f64) -> f64| -> Vec<f32> {
@@ -566,7 +572,11 @@ mod tests {
             x
         });
         for (i, &found) in found.iter().enumerate() {
-            let (token, number) = (i / features, i % 6);
+            let (token, number) = (i / features, i % 8);
+            if number >= 6 {
+                assert_eq!(found, x[i]);
+                continue;
+            }
             let (pair, head) = (number % 3, i - number);
             let turn = angle(token % 5, pair);
             let (a, b) = (x[head + pair] as f64, x[head + pair + 3] as f64);

@@ -90,6 +90,7 @@ describe('the workflow quantizeModel on other architectures', () => {
     ['gpt2-tied', { averageBits: 3.5, order: 'independent' }],
     ['gemma2-grouped', { recipe: { bits: 3, groupSize: 32, mismatch: 0.5 } }],
     ['gemma3-grouped', { order: 'layer', evaluation: { text: 'demo', context: CONTEXT } }],
+    ['phi3-grouped', { rotation: 'hadamard', keepHead: false }],
     ['mistral-window', { calibration: { source: 'demo', samples: 8, sequenceLength: 64, sliceTokens: 128 } }],
     ['gpt2-bare', { overrides: [{ match: '*.1.mlp.c_proj', skip: true }], keepHead: false, solveParts: 2 }],
   ] as const)(

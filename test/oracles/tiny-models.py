@@ -17,18 +17,20 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import (Gemma2Config, Gemma2ForCausalLM, Gemma3ForCausalLM, Gemma3TextConfig, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM,
-                          Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM)
+                          Phi3Config, Phi3ForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM)
 
 NO_SPECIAL = dict(bos_token_id=None, eos_token_id=None, pad_token_id=None)
 LLAMA = dict(hidden_size=32, intermediate_size=80, num_hidden_layers=2, num_attention_heads=4, vocab_size=96,
              max_position_embeddings=1024, rms_norm_eps=1e-5, **NO_SPECIAL)
 OTHERS = {**LLAMA, "intermediate_size": 64, "vocab_size": 320}
+PHI3 = {**OTHERS, "hidden_size": 64}
 GEMMA = {**OTHERS, "hidden_size": 32}
 GPT2 = dict(n_embd=32, n_layer=2, n_head=4, vocab_size=320, layer_norm_epsilon=1e-5, **NO_SPECIAL)
 LLAMA3 = dict(rope_type="llama3", rope_theta=500.0, factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0,
               original_max_position_embeddings=32)
 LLAMA_STAGES = {"attention-input": "self_attn.q_proj", "attention": "self_attn.o_proj", "mlp-input": "mlp.gate_proj", "mlp": "mlp.down_proj"}
 GPT2_STAGES = {"attention-input": "attn.c_attn", "attention": "attn.c_proj", "mlp-input": "mlp.c_fc", "mlp": "mlp.c_proj"}
+PHI3_STAGES = {**LLAMA_STAGES, "attention-input": "self_attn.qkv_proj", "mlp-input": "mlp.gate_up_proj"}
 LAYER = 1
 TEXT = "The quick brown fox can't count: 12345 tokens, naïve café…\n\n  def f(x):\n\treturn x  # 你好 🙂 END"
 
@@ -54,6 +56,13 @@ MODELS = {
                            rope_parameters=dict(rope_type="default", rope_theta=1e6))),
     "qwen3-plain": (Qwen3Config, Qwen3ForCausalLM, OTHERS,
                     dict(num_key_value_heads=4, head_dim=8, tie_word_embeddings=False, attention_bias=True)),
+    "phi3-grouped": (Phi3Config, Phi3ForCausalLM, PHI3,
+                     dict(num_key_value_heads=2, tie_word_embeddings=False, original_max_position_embeddings=640,
+                          rope_parameters=dict(rope_type="longrope", rope_theta=500.0, short_factor=[1 + 0.3 * i for i in range(8)],
+                                               long_factor=[2.0] * 8))),
+    "phi3-partial": (Phi3Config, Phi3ForCausalLM, PHI3,
+                     dict(num_key_value_heads=4, tie_word_embeddings=True, sliding_window=20, partial_rotary_factor=0.75,
+                          rope_parameters=dict(rope_type="default", rope_theta=500.0, partial_rotary_factor=0.75))),
     "gemma2-grouped": (Gemma2Config, Gemma2ForCausalLM, GEMMA,
                        dict(num_hidden_layers=3, num_key_value_heads=2, head_dim=16, sliding_window=16, query_pre_attn_scalar=24,
                             attn_logit_softcapping=5.0, final_logit_softcapping=3.0,
@@ -102,7 +111,8 @@ def golden(model, vocabulary, longest):
             x = inputs[0].reshape(-1, inputs[0].shape[-1]).double()
             grams[f"gram.{name}"] = (x.T @ x).float()
         handles.append(module.register_forward_pre_hook(hook))
-    for stage, path in (GPT2_STAGES if gpt2 else LLAMA_STAGES).items():
+    stages = GPT2_STAGES if gpt2 else PHI3_STAGES if "Phi3" in type(model).__name__ else LLAMA_STAGES
+    for stage, path in stages.items():
         watch(stage, layers[LAYER].get_submodule(path))
     watch("head-input", model.lm_head)
     generator = torch.Generator().manual_seed(11)

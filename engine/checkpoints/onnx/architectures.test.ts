@@ -15,6 +15,7 @@ const MODELS = [
   'qwen3-grouped',
   'gemma2-grouped',
   'gemma3-grouped',
+  'phi3-grouped',
   'gpt2-tied',
   'gpt2-bare',
 ] as const;
@@ -45,6 +46,14 @@ describe('ONNX of every architecture', () => {
     for (const token of sequences[0] as number[]) logits.push(...(await oneByOne.advance([[token]])));
     await oneByOne.close();
     expect(relativeDifference(Float32Array.from(logits), expected.slice(0, logits.length))).toBeLessThan(1e-5);
+  });
+
+  it('is refused where only a part of a head is turned', async () => {
+    const from = await openCheckpoint(tinyModelDirectory('phi3-partial'));
+    await expect(exportOnnx({ from, to: join(scratch, 'partial') })).rejects.toMatchObject({
+      code: 'UnsupportedInput',
+      message: expect.stringContaining('Positions turn 12 of the 16 features of a head'),
+    });
   });
 
   it.each(MODELS)('is continued greedily by transformers.js as by transformers: %s', async (name) => {

@@ -1,5 +1,5 @@
 import { GraphBuilder } from '../../graphs/graph-builder';
-import { rotaryTable } from '../../graphs/rotary-table';
+import { rotaryPairs, rotaryTable } from '../../graphs/rotary-table';
 import { stageBody } from '../../graphs/stage-bodies';
 import { softCapped } from '../../graphs/windowed-attention';
 import { architectureOf } from '../../models';
@@ -88,6 +88,13 @@ export async function decoderModel({ source, data, accuracyLevel, signal }: Deco
 
 /** GroupQueryAttention of onnxruntime 1.30 refuses others when the model runs. @throws QuantloomError UnsupportedInput. */
 export function requireHeadSize({ headSize, rotary }: ModelShape): void {
+  if (rotary?.rotated !== undefined) {
+    throw new QuantloomError(
+      'UnsupportedInput',
+      `Positions turn ${rotary.rotated} of the ${headSize} features of a head (config.json: partial_rotary_factor); that is not written to ONNX. Choose another format.`,
+      { details: { headSize, rotated: rotary.rotated } },
+    );
+  }
   if (rotary === null || headSize % ROTARY_HEAD_STEP === 0) return;
   throw new QuantloomError(
     'UnsupportedInput',
@@ -131,7 +138,7 @@ async function rotaryCaches(
   for (const scaling of [rotary, ...(attention ?? []).map((layer) => layer.rotary)]) {
     if (scaling === null || caches.has(keyOf(scaling))) continue;
     const { cos, sin } = rotaryTable(scaling, headSize, maxPositions);
-    const shape = [maxPositions, headSize / 2];
+    const shape = [maxPositions, rotaryPairs(scaling, headSize)];
     const suffix = caches.size === 0 ? '' : `_${caches.size}`;
     caches.set(keyOf(scaling), {
       cos: await weights.loadFloats(`cos_cache${suffix}`, shape, cos),

@@ -19,7 +19,7 @@ export interface AttentionInputs {
   readonly lastPositions: string;
   /** int32, a scalar: the largest of them plus one. */
   readonly totalTokens: string;
-  /** `[positions, headSize / 2]` each. */
+  /** `[positions, pairs]` each. */
   rotaryCaches(rotary: RotaryScaling): { readonly cos: string; readonly sin: string };
 }
 
@@ -99,10 +99,15 @@ export class OnnxOperators implements DecoderOperators<string> {
 
   gatedProduct(x: string, activation: 'silu' | 'gelu-tanh'): string {
     const { builder } = this.#options;
-    const gate = this.linear('gate', x);
+    const [gate, up] = this.#gateAndUp(x) as [string, string];
     const activated =
       activation === 'silu' ? builder.node('Mul', [gate, builder.node('Sigmoid', [gate])]) : this.gelu(gate);
-    return builder.node('Mul', [activated, this.linear('up', x)]);
+    return builder.node('Mul', [activated, up]);
+  }
+
+  #gateAndUp(x: string): readonly string[] {
+    if (!this.applies('gate-up')) return [this.linear('gate', x), this.linear('up', x)];
+    return this.#options.builder.nodes('Split', [this.linear('gate-up', x)], { axis: -1n, num_outputs: 2n }, 2);
   }
 
   gelu(x: string): string {
