@@ -1,4 +1,5 @@
 import { QuantloomError } from '../spec';
+import { awq } from './awq/awq-format';
 import { bitsandbytes } from './bitsandbytes/bitsandbytes-format';
 import { compressedTensors } from './compressed-tensors/compressed-tensors-format';
 import { dequantized, dequantizedFloat32 } from './dequantized/dequantized-format';
@@ -15,6 +16,7 @@ export const CHECKPOINT_FORMATS: Readonly<Record<FormatName, CheckpointFormat>> 
   gptq,
   gptq_v2: gptqV2,
   'compressed-tensors': compressedTensors,
+  awq,
   gguf,
   bitsandbytes,
   onnx,

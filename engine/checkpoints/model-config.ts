@@ -1,3 +1,4 @@
+import { architectureOf } from '../models';
 import type { CheckpointContext } from './format';
 
 type ConfigContext = Pick<CheckpointContext, 'sourceConfig' | 'linears'>;
@@ -19,6 +20,14 @@ export function writtenModelConfig({ sourceConfig, linears }: ConfigContext): Re
     // A head with weights of its own is no longer the embedding.
     ...(headQuantized ? { tie_word_embeddings: false } : {}),
   };
+}
+
+/** The linears of the model that are kept in 16 bit. */
+export function keptModules({ sourceConfig, linears }: ConfigContext): string[] {
+  const quantized = new Set(linears.filter(({ recipe }) => recipe).map(({ name }) => name));
+  // A head that is kept need not be among the linears.
+  const head = architectureOf(sourceConfig).head.replace(/\.weight$/, '');
+  return [...new Set([...linears.map(({ name }) => name), head])].filter((name) => !quantized.has(name));
 }
 
 /** A head is no part of a layer: its name has no number in it. */

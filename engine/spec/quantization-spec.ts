@@ -128,6 +128,7 @@ export const FORMATS = [
   'gptq',
   'gptq_v2',
   'compressed-tensors',
+  'awq',
   'gguf',
   'bitsandbytes',
   'onnx',

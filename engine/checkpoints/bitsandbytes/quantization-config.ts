@@ -1,6 +1,6 @@
-import { architectureOf } from '../../models';
 import { QuantloomError } from '../../spec';
 import type { CheckpointContext } from '../format';
+import { keptModules } from '../model-config';
 
 /** torch's names, as config.json has them. */
 const COMPUTE_DTYPES = ['float32', 'float16', 'bfloat16'];
@@ -21,15 +21,11 @@ export function quantizationConfig({ sourceConfig, linears, layout }: Checkpoint
   }
   const is4bit = layout !== 'int8';
   const dtype = sourceConfig.dtype ?? sourceConfig.torch_dtype;
-  const quantized = new Set(linears.filter((linear) => linear.recipe).map(({ name }) => name));
-  // A head that is kept need not be among the linears.
-  const head = architectureOf(sourceConfig).head.replace(/\.weight$/, '');
-  const all = [...new Set([...linears.map(({ name }) => name), head])];
   return {
     quant_method: 'bitsandbytes',
     _load_in_8bit: !is4bit,
     _load_in_4bit: is4bit,
-    llm_int8_skip_modules: all.filter((name) => !quantized.has(name)),
+    llm_int8_skip_modules: keptModules({ sourceConfig, linears }),
     llm_int8_enable_fp32_cpu_offload: false,
     llm_int8_has_fp16_weight: false,
     bnb_4bit_quant_type: is4bit ? layout : 'fp4',

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { QuantloomError } from '../../spec';
 import type { LinearSettings } from '../linear-storage';
 import { isHead } from '../model-config';
+import { skippedModules } from '../skipped-modules';
 import type { BitsandbytesLayout } from './layout';
 
 /** What of a BitsAndBytesConfig of transformers is needed to read the weights. */
@@ -16,8 +17,7 @@ const ConfigSchema = z.object({
 /**
  * How a quantization_config says that linears are stored.
  *
- * What is skipped, as transformers has it: a module whose name begins with what a pattern (an expression) matches, or ends with its text.
- * Without patterns, the head.
+ * What is skipped stands in `llm_int8_skip_modules`; without it, the head is.
  *
  * @throws QuantloomError UnsupportedInput for 4-bit codes that are not stored as bytes, InvalidCheckpoint for what makes no sense.
  */
@@ -48,16 +48,6 @@ export function readConfig(raw: Readonly<Record<string, unknown>>): {
   const settings: LinearSettings = config.load_in_8bit
     ? { bits: 8, groupSize: -1, symmetric: true, layout }
     : { bits: 4, groupSize: 0, symmetric: true, layout };
-  const skipped = config.llm_int8_skip_modules?.map(matcher);
-  const isKept = (module: string) => (skipped ? skipped.some((matches) => matches(module)) : isHead(module));
+  const isKept = config.llm_int8_skip_modules ? skippedModules(config.llm_int8_skip_modules) : isHead;
   return { layout, settingsOf: (module) => (isKept(module) ? null : settings) };
-}
-
-function matcher(pattern: string): (module: string) => boolean {
-  try {
-    const expression = new RegExp(`^(?:${pattern})`);
-    return (module) => expression.test(module) || module.endsWith(pattern);
-  } catch (cause) {
-    throw new QuantloomError('InvalidCheckpoint', `quantization_config: ${(cause as Error).message}`, { cause });
-  }
 }

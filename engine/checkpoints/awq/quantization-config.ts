@@ -1,0 +1,31 @@
+import { QuantloomError } from '../../spec';
+import type { CheckpointContext } from '../format';
+import { keptModules } from '../model-config';
+import { AWQ_BITS, GEMM } from './layout';
+
+/**
+ * The quantization_config as AutoAWQ writes it. `zero_point` is true for symmetric linears too: the file has their zero points, and vLLM's
+ * faster kernels take it with them only.
+ *
+ * @throws QuantloomError InvalidSpecification when no linear is quantized.
+ */
+export function quantizationConfig({
+  linears,
+  sourceConfig,
+}: Pick<CheckpointContext, 'linears' | 'sourceConfig'>): Record<string, unknown> {
+  const recipe = linears.find((linear) => linear.recipe)?.recipe;
+  if (!recipe) {
+    throw new QuantloomError(
+      'InvalidSpecification',
+      'Every linear is kept in 16 bit, so there is nothing to write as AWQ. Remove an override with skip.',
+    );
+  }
+  return {
+    quant_method: 'awq',
+    version: GEMM,
+    bits: AWQ_BITS,
+    group_size: recipe.groupSize,
+    zero_point: true,
+    modules_to_not_convert: keptModules({ linears, sourceConfig }),
+  };
+}
