@@ -80,10 +80,10 @@ describe('a GPTQ checkpoint', () => {
     await writeTinyCheckpoint(directory);
     const path = join(directory, 'config.json');
     const config = JSON.parse(await readFile(path, 'utf8'));
-    await writeFile(path, JSON.stringify({ ...config, quantization_config: { quant_method: 'awq' } }));
+    await writeFile(path, JSON.stringify({ ...config, quantization_config: { quant_method: 'hqq' } }));
     await expect(openCheckpoint(directory)).rejects.toMatchObject({
       code: 'UnsupportedInput',
-      message: expect.stringContaining('quant_method is "awq"'),
+      message: expect.stringContaining('quant_method is "hqq"'),
     });
   });
 

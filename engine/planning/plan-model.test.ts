@@ -107,7 +107,7 @@ describe('planModel', () => {
       ]);
       expect(await refused({ formats: ['bitsandbytes'] })).toEqual([
         'Format bitsandbytes: it cannot hold what the method gptq makes. ' +
-          'Write the format gptq, gptq_v2, compressed-tensors, gguf, onnx, dequantized or dequantized-float32; ' +
+          'Write the format gptq, gptq_v2, compressed-tensors, awq, gguf, onnx, dequantized or dequantized-float32; ' +
           'or for bitsandbytes use the method nf4, fp4 or llm-int8.',
       ]);
     });
