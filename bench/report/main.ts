@@ -1,4 +1,4 @@
-/** Writes the tables and charts of docs/performance.md and README.md anew from bench/results/*.json: `npm run bench:report`. */
+/** Writes the tables and charts of docs/performance.md anew from bench/results/*.json: `npm run bench:report`. */
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { packageRoot } from '../../engine/sources';
@@ -20,13 +20,13 @@ import type { Section } from './sections/section';
 
 const RESULTS = join(packageRoot(), 'bench', 'results');
 const DOCUMENT = join(packageRoot(), 'docs', 'performance.md');
-const README = join(packageRoot(), 'README.md');
 const IMAGES = join(packageRoot(), 'docs', 'images');
 
 const sections: Record<string, Section> = {
   compare: compareSection(readResults<CompareResults>(RESULTS, 'compare')),
   scaling: scalingSection(readResults<ScalingResults>(RESULTS, 'scaling')),
   kernels: kernelsSection(readResults<KernelResults>(RESULTS, 'kernels')),
+  methods: methodsSection(readResults<MethodResults>(RESULTS, 'methods')),
   forward: forwardSection(readResults<ForwardResults>(RESULTS, 'forward')),
 };
 const texts = Object.entries(sections).map(([name, { text }]) => [name, text || 'Not measured yet.']);
@@ -39,6 +39,3 @@ for (const { charts } of Object.values(sections)) {
   for (const [name, svg] of Object.entries(charts)) writeFileSync(join(IMAGES, `${name}.svg`), svg);
 }
 writeFileSync(DOCUMENT, document);
-
-const methods = methodsSection(readResults<MethodResults>(RESULTS, 'methods'));
-writeFileSync(README, replaceSections(readFileSync(README, 'utf8'), { methods: methods || 'Not measured yet.' }));

@@ -1,10 +1,11 @@
 import { METHOD_ROWS } from '../../methods/method-rows';
 import { markdownTable } from '../markdown-table';
 import type { MethodResults, Named } from '../result-files';
+import type { Section } from './section';
 
 /** A table of methods and widths for each model that was measured. */
-export function methodsSection(files: readonly Named<MethodResults>[]): string {
-  return files.map(oneModel).join('\n\n');
+export function methodsSection(files: readonly Named<MethodResults>[]): Section {
+  return { text: files.map(oneModel).join('\n\n'), charts: {} };
 }
 
 function oneModel({ content: { workload, runs } }: Named<MethodResults>): string {
