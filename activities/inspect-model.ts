@@ -1,5 +1,6 @@
 import { residualEnd } from '../engine/models';
 import { planModel } from '../engine/planning';
+import { needsHessian } from '../engine/quantizers';
 import { type ArtifactRef, parseQuantizationSpec, type QuantizationSpec, QuantloomError } from '../engine/spec';
 import { describeModel } from './model-view';
 import type { ActivityRuntime, Attempt } from './runtime';
@@ -77,7 +78,7 @@ export async function inspectModel(
       return {
         name: stage,
         linears: quantized.length,
-        calibrated: quantized.some((linear) => linear.recipe?.method === 'gptq'),
+        calibrated: quantized.some(({ recipe }) => recipe !== null && needsHessian(recipe)),
         ...(quantized.some((linear) => linear.recipe?.mismatch) && {
           makesUpFor: residualEnd(known, block.index, stage)?.appliedBy.stage,
         }),

@@ -1,7 +1,7 @@
 import { smallestZeroOf } from '../engine/checkpoints';
 import { weightTensor } from '../engine/models';
 import { float32View } from '../engine/numbers';
-import { prepareHessian } from '../engine/quantizers';
+import { needsHessian, prepareHessian } from '../engine/quantizers';
 import type { ArtifactRef, Recipe, StagePlan, TensorTable, WidthErrors } from '../engine/spec';
 import { measureWidths as measureLinear, openWidths, recipesToMeasure } from '../engine/widths';
 import { readDocument, viewModel } from './model-view';
@@ -36,7 +36,7 @@ const measureStep = defineStep({
       bench.attempt.progress({ linear: name });
       const { data, shape } = await readFloats(weight, bench);
       const [rows, columns] = shape as [number, number];
-      const given = recipes[0]?.method === 'gptq' ? prepared : null;
+      const given = recipes[0] && needsHessian(recipes[0]) ? prepared : null;
       const linear = { weight: data, rows, columns, hessian: given, minimumZero, name, threads, signal };
       errors.push(await measureLinear({ ...linear, recipes }));
     }

@@ -1,5 +1,6 @@
 import {
   formatOf,
+  type KeptStorage,
   recordedLinears,
   type SignedReport,
   type StoredDigests,
@@ -43,13 +44,15 @@ interface PackInput {
   readonly dtypes?: Readonly<Record<string, 'F32' | 'F16' | 'BF16'>>;
   /** By module name, for formats that store floats. */
   readonly forms?: Readonly<Record<string, WeightForm>>;
+  /** Of kept tensors that the format stores in another way than the source, by name. */
+  readonly storage?: KeptStorage;
 }
 
 const packStep = defineStep({
   name: 'pack-layer',
   version: 1,
   run: async (
-    { format: name, layout, quantized, kept, dtypes = {}, forms = {} }: PackInput,
+    { format: name, layout, quantized, kept, dtypes = {}, forms = {}, storage = {} }: PackInput,
     bench,
   ): Promise<PackedShard> => {
     const format = formatOf(name);
@@ -65,7 +68,7 @@ const packStep = defineStep({
       const tensor = await readTensor(ref, bench);
       const dtype = dtypes[name];
       const written = dtype ? { ...tensor, dtype, data: encodeFloats(decodeFloats(tensor), dtype) } : tensor;
-      tensors.set(name, format.encodeKept?.(written) ?? written);
+      tensors.set(...((await format.encodeKept?.(name, written, storage[name]?.as)) ?? ([name, written] as const)));
     }
     const shard = await bench.write('layer', serializeSafetensors(tensors));
     return Object.keys(digests).length > 0 ? { shard, digests } : { shard };
@@ -114,21 +117,26 @@ export async function packLayer(
   const shards: Record<string, ArtifactRef> = {};
   const efforts: Effort[] = [];
   for (const format of plan.spec.formats) {
-    const { layout: layoutFor, storage } = formatOf(format);
+    const { layout: layoutFor, storage: linearStorage, keptStorage } = formatOf(format);
     const layout = layoutFor(planned);
-    const forms = storage.floats && weightForms(plan, Object.keys(input.quantized));
+    const forms = linearStorage.floats && weightForms(plan, Object.keys(input.quantized));
+    const storage = storageOf(kept, keptStorage?.(plan) ?? {});
+    const ways = { ...(forms && { forms }), ...(Object.keys(storage).length > 0 && { storage }) };
     const packed = await perform(
       packStep,
-      { format, layout, quantized: input.quantized, kept, dtypes, ...(forms && { forms }) },
+      { format, layout, quantized: input.quantized, kept, dtypes, ...ways },
       runtime,
       attempt,
     );
     const { shard, digests } = packed;
     shards[format] = shard;
     reports = withStoredDigests(reports, format, digests);
-    const linears = recordedLinears(
-      reports.map((report) => ({ ...report, weightSha256: digests?.[report.name] ?? report.weightSha256 })),
-    );
+    const linears = {
+      ...recordedLinears(
+        reports.map((report) => ({ ...report, weightSha256: digests?.[report.name] ?? report.weightSha256 })),
+      ),
+      ...formatOf(format).recordKept?.(storage),
+    };
     efforts.push(packed, await verifyStoredShard({ shard, format, layout, linears }, runtime, attempt));
   }
   const report = await storeReport(input, reports, plan.blocks, runtime);
@@ -141,6 +149,11 @@ function dtypesToWrite(kept: PackInput['kept'], { tensors }: ModelPlan): PackInp
   const other = Object.entries(kept).filter(([name, { dtype }]) => dtype !== tensors[name]?.dtype);
   if (other.length === 0) return undefined;
   return Object.fromEntries(other.map(([name]) => [name, tensors[name]?.dtype as 'F32' | 'F16' | 'BF16']));
+}
+
+/** What is said of the tensors at hand. */
+function storageOf(kept: PackInput['kept'], storage: KeptStorage): KeptStorage {
+  return Object.fromEntries(Object.entries(storage).filter(([name]) => name in kept));
 }
 
 async function readReports(

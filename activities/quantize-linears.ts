@@ -6,6 +6,7 @@ import {
   joinRows,
   type LinearToQuantize,
   mergeMismatches,
+  needsHessian,
   type PartialMismatch,
   type PreparedHessian,
   parseSolvedRows,
@@ -119,7 +120,7 @@ async function toQuantize(
   bench.attempt.progress({ linear: name });
   const { data, shape } = await readFloats(weight, bench, take);
   const [rows, columns] = shape as [number, number];
-  const hessian = recipe.method === 'gptq' ? prepared : null;
+  const hessian = needsHessian(recipe) ? prepared : null;
   const { threads } = bench.runtime;
   const { signal } = bench.attempt;
   const mismatch = sums ? await mergeMismatches(partialsOf(sums, bench, take), { take }) : null;

@@ -21,7 +21,7 @@ export const SPEC_FLAGS: readonly SpecFlag[] = [
   },
   {
     flags: '--method <method>',
-    description: 'gptq (default), rtn, nf4, fp4 or llm-int8',
+    description: 'gptq (default), rtn, kquants, nf4, fp4 or llm-int8',
     path: ['recipe', 'method'],
   },
   {
@@ -77,7 +77,8 @@ export const SPEC_FLAGS: readonly SpecFlag[] = [
   { flags: '--scales <how>', description: 'minmax or search (default)', path: ['recipe', 'scales'] },
   {
     flags: '--importance <what>',
-    description: 'what weighs columns in the search of scales: diagonal or pivots (default: of the quality)',
+    description:
+      'what weighs columns in the search of scales: diagonal or pivots (default: of the quality); kquants: none needs no calibration',
     path: ['recipe', 'importance'],
   },
   {
@@ -135,7 +136,8 @@ export const SPEC_FLAGS: readonly SpecFlag[] = [
   {
     flags: '--format <list>',
     description:
-      'checkpoint formats: gptq, gptq_v2, compressed-tensors, gguf, bitsandbytes, onnx, dequantized, dequantized-float32, or several with commas',
+      'checkpoint formats: gptq, gptq_v2, compressed-tensors, awq, gguf, bitsandbytes, onnx, dequantized, dequantized-float32, or several with commas; ' +
+      'or one of gguf:q4_k_m and the other mixes of llama.cpp, with gptq or kquants',
     path: ['formats'],
     parse: commaList,
   },

@@ -2,8 +2,14 @@ import { createHash } from 'node:crypto';
 import { basename } from 'node:path';
 import type { QuantizationSpec } from '../engine/spec';
 
-/** Readable name of what a spec asks for, e.g. `gptq-4bit-g128`, `rtn-3bit-row-asym`, `gptq-3.5bit-g64`. */
-export function schemeName({ recipe, averageBits }: Pick<QuantizationSpec, 'recipe' | 'averageBits'>): string {
+/** Readable name of what a spec asks for, e.g. `gptq-4bit-g128`, `rtn-3bit-row-asym`, `gptq-3.5bit-g64`, `kquants-q4_k_m`. */
+export function schemeName({
+  recipe,
+  averageBits,
+  formats = [],
+}: Pick<QuantizationSpec, 'recipe' | 'averageBits'> & Partial<Pick<QuantizationSpec, 'formats'>>): string {
+  const mix = formats.map((format) => format.split(':')[1]).find((name) => name !== undefined);
+  if (mix !== undefined) return `${recipe.method}-${mix}`;
   const group = recipe.groupSize === -1 ? 'row' : `g${recipe.groupSize}`;
   return `${recipe.method}-${averageBits ?? recipe.bits}bit-${group}${recipe.symmetric ? '' : '-asym'}`;
 }

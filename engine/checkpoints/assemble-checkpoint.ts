@@ -1,5 +1,5 @@
 import { copyFile, readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import type { BlockReport, LinearPlan, LinearReport, ModelPlan, QuantizationSpec } from '../spec';
 import { createManifest, type ManifestInput } from './create-manifest';
 import type { CheckpointFormat, FormatName } from './format';
@@ -35,7 +35,10 @@ export async function assembleCheckpoint(directory: string, description: Checkpo
   const linears = withoutSkipped(plan, reports);
   const layout = format.layout(planned);
   const quantloom = versions.quantloom as string;
-  const context = { sourceConfig: plan.config, linears, layout, order: spec.order, version: quantloom };
+  const context = {
+    ...{ sourceConfig: plan.config, linears, layout, order: spec.order, version: quantloom },
+    calibration: calibration && { source: basename(spec.calibration.source), sequences: calibration.samples },
+  };
 
   const files = await format.container.assemble({ directory, shards, plan, context, signal });
   const config = format.config({ ...context, weightFiles: files.map(({ name }) => name) });

@@ -2,10 +2,14 @@ import type { GridKind, QuantizedLinear } from '../quantizers/quantized-linear';
 import type { LinearPlan, ModelPlan, QuantizationSpec, Tensor } from '../spec';
 import type { LinearStorage } from './linear-storage';
 import type { Manifest } from './manifest';
+import type { RecordedLinear } from './recorded-linears';
 import type { WeightContainer } from './weight-container';
 import type { WeightForm } from './weight-form';
 
 export type FormatName = QuantizationSpec['formats'][number];
+
+/** How tensors are stored that are kept, by name, and the bits of the file per weight. */
+export type KeptStorage = Readonly<Record<string, { readonly as: string; readonly bitsPerWeight: number }>>;
 
 /** What the configuration of a checkpoint is written from. */
 export interface CheckpointContext {
@@ -16,6 +20,8 @@ export interface CheckpointContext {
   /** What `layout` gave when the layers were packed, before the operator skipped any. */
   readonly layout: string;
   readonly order: QuantizationSpec['order'];
+  /** null: nothing was calibrated; absent: not known. */
+  readonly calibration?: { readonly source: string; readonly sequences: number } | null;
   /** Version of Quantloom, e.g. `0.1.0`. */
   readonly version: string;
   /** What the container wrote, relative to the directory. Absent before it has. */
@@ -48,6 +54,14 @@ export interface CheckpointFormat {
    */
   refuse(linear: LinearPlan): string | null;
 
+  /**
+   * The plan with the recipes that the format sets: where it does, it comes alone. Absent: recipes are as the specification says.
+   */
+  planRecipes?(plan: ModelPlan): ModelPlan;
+
+  /** Of the tensors that are kept, those that `encodeKept` stores in another way than the source does: how, by name. Absent: none. */
+  keptStorage?(plan: Pick<ModelPlan, 'architecture' | 'config' | 'blocks' | 'tensors' | 'remainder'>): KeptStorage;
+
   /** Why these linears, of which each can be written, cannot be in one checkpoint, and what to do; null when they can. Absent: they can. */
   refuseTogether?(linears: readonly LinearPlan[]): string | null;
 
@@ -63,8 +77,12 @@ export interface CheckpointFormat {
    */
   layout(linears: readonly LinearPlan[]): string;
 
-  /** A tensor that is not quantized as it is stored. Absent: as the source has it. */
-  encodeKept?(tensor: Tensor): Tensor;
+  /**
+   * A tensor that is not quantized as it is stored, and under which name. Absent: as the source has it.
+   *
+   * @param as what `keptStorage` says of it.
+   */
+  encodeKept?(name: string, tensor: Tensor, as?: string): Promise<readonly [name: string, tensor: Tensor]>;
 
   /**
    * SHA-256 of the weight that readers get, as `weightSha256`, where it is not to the last bit what the quantizer meant; null: it is.
@@ -83,6 +101,9 @@ export interface CheckpointFormat {
    * @throws QuantloomError UnsupportedInput when a value cannot be stored (naming the group, the value and the limit).
    */
   encodeLinear(name: string, linear: QuantizedLinear, layout: string, form?: WeightForm): Map<string, Tensor>;
+
+  /** What verification needs of tensors that `encodeKept` stored in another way, by module. Absent: nothing. */
+  recordKept?(storage: KeptStorage): Readonly<Record<string, RecordedLinear>>;
 
   /** The config.json of the checkpoint. */
   config(context: CheckpointContext): Record<string, unknown>;

@@ -4,7 +4,7 @@ import { bitsandbytes } from './bitsandbytes/bitsandbytes-format';
 import { compressedTensors } from './compressed-tensors/compressed-tensors-format';
 import { dequantized, dequantizedFloat32 } from './dequantized/dequantized-format';
 import type { CheckpointFormat, FormatName } from './format';
-import { gguf } from './gguf/gguf-format';
+import { gguf, ggufMixes } from './gguf/gguf-format';
 import { gptq, gptqV2 } from './gptq/gptq-format';
 import { settingsFor } from './linear-storage';
 import type { Manifest } from './manifest';
@@ -18,6 +18,7 @@ export const CHECKPOINT_FORMATS: Readonly<Record<FormatName, CheckpointFormat>> 
   'compressed-tensors': compressedTensors,
   awq,
   gguf,
+  ...ggufMixes,
   bitsandbytes,
   onnx,
   dequantized,

@@ -7,7 +7,7 @@ export {
 } from './assemble-checkpoint';
 export { createManifest, type ManifestInput } from './create-manifest';
 export { dequantizeLinear, weightSha256 } from './dequantize-linear';
-export type { CheckpointContext, CheckpointFormat, FormatName } from './format';
+export type { CheckpointContext, CheckpointFormat, FormatName, KeptStorage } from './format';
 export { CHECKPOINT_FORMATS, formatOf, smallestZeroOf } from './formats';
 export { MANIFEST_FILE, type Manifest, ManifestSchema, parseManifest, serializeManifest } from './manifest';
 export { meanErrors } from './mean-errors';

@@ -1,5 +1,5 @@
 import type { GridKind, QuantizedLinear } from '../quantizers/quantized-linear';
-import type { FloatTensor, Tensor } from '../spec';
+import type { FloatTensor, Recipe, Tensor } from '../spec';
 import type { RawLinear } from './verification/raw-linear';
 import type { StoredTensors } from './verification/stored-tensors';
 
@@ -12,6 +12,9 @@ export interface LinearSettings {
   /** Variant of the format, as `CheckpointFormat.layout` names it, or what this linear is stored as in it. */
   readonly layout: string;
 }
+
+/** What of a recipe says how a linear is stored. */
+export type StoredRecipe = Pick<LinearSettings, 'bits' | 'groupSize' | 'symmetric'> & Pick<Recipe, 'blockType'>;
 
 /** What is said of a checkpoint's linears. */
 export interface LinearDescription {
@@ -76,7 +79,7 @@ export interface LinearStorage {
   ): Pick<LinearDescription, 'settingsOf'> & { readonly layout: string };
 
   /** How a linear that was quantized with this recipe is stored. Default: with the settings that the recipe has. */
-  settingsFor?(recipe: Omit<LinearSettings, 'layout'>): LinearSettings;
+  settingsFor?(recipe: StoredRecipe): LinearSettings;
 
   /** `[rows, columns]` of a linear, from the shapes of its tensors by part, or from what is in them. @throws QuantloomError InvalidCheckpoint. */
   shape(
@@ -102,12 +105,9 @@ export interface LinearStorage {
 }
 
 /** How a linear of a recipe is stored in a variant of a format. */
-export function settingsFor(
-  storage: LinearStorage,
-  { bits, groupSize, symmetric }: Omit<LinearSettings, 'layout'>,
-  layout: string,
-): LinearSettings {
-  return storage.settingsFor?.({ bits, groupSize, symmetric }) ?? { bits, groupSize, symmetric, layout };
+export function settingsFor(storage: LinearStorage, recipe: StoredRecipe, layout: string): LinearSettings {
+  const { bits, groupSize, symmetric } = recipe;
+  return storage.settingsFor?.(recipe) ?? { bits, groupSize, symmetric, layout };
 }
 
 /** Modules that are stored quantized, by the names of tensors. */

@@ -82,7 +82,7 @@ function recipeTable(manifest: Manifest): string {
     const cells = recipe
       ? [
           recipe.method,
-          String(recipe.bits),
+          recipe.blockType ? `${recipe.bits} (${recipe.blockType})` : String(recipe.bits),
           recipe.groupSize === -1 ? 'whole row' : String(recipe.groupSize),
           recipe.symmetric ? 'yes' : 'no',
           recipe.method === 'gptq' ? recipe.actOrder : '-',
@@ -101,7 +101,11 @@ function recipeTable(manifest: Manifest): string {
   ].join('\n');
 }
 
-function changes({ spec }: Manifest): string {
+function changes({ spec, format }: Manifest): string {
+  const storesKept = formatOf(format).keptStorage !== undefined;
+  if (spec.rotation === 'none' && storesKept) {
+    return 'The embedding, and a head that is not among the linears, are in blocks of the type that llama.cpp chooses; norms are unchanged.';
+  }
   if (spec.rotation === 'none') return 'Embeddings and norms are unchanged.';
   return (
     'Hidden states and attention values are rotated by a randomized Hadamard matrix, which is folded into all weights: ' +

@@ -6,6 +6,7 @@ export interface RecordedLinear {
   /** Columns per group; -1: one group. */
   readonly groupSize: number;
   readonly symmetric: boolean;
+  readonly blockType?: Recipe['blockType'];
   /** null: not recorded. */
   readonly weightSha256: string | null;
 }
@@ -17,8 +18,8 @@ export function recordedLinears(
   const recorded: Record<string, RecordedLinear> = {};
   for (const { name, recipe, weightSha256 } of linears) {
     if (recipe === null) continue;
-    const { bits, groupSize, symmetric } = recipe;
-    recorded[name] = { bits, groupSize, symmetric, weightSha256 };
+    const { bits, groupSize, symmetric, blockType } = recipe;
+    recorded[name] = { bits, groupSize, symmetric, ...(blockType && { blockType }), weightSha256 };
   }
   return recorded;
 }

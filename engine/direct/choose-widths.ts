@@ -1,5 +1,5 @@
 import type { Block } from '../models/architecture';
-import { prepareHessian } from '../quantizers';
+import { prepareHessian, needsHessian as weighs } from '../quantizers';
 import type { ModelPlan, QuantizationSpec, Recipe, WidthErrors } from '../spec';
 import { chooseWidths as choose, measureWidths, openWidths, recipesToMeasure, withWidths } from '../widths';
 import type { Activations, DirectModel } from './direct-model';
@@ -26,7 +26,7 @@ export async function chooseWidths(
       activations = captured.activations;
       const prepared = captured.hessian ? await prepareHessian(captured.hessian) : null;
       for (const { name, rows, columns, recipe } of openWidths([{ stages: [stage] }], spec).groups.flat()) {
-        const hessian = recipe?.method === 'gptq' ? prepared : null;
+        const hessian = recipe && weighs(recipe) ? prepared : null;
         const weight = (await model.weight(name)).data;
         const recipes = recipesToMeasure(recipe as Recipe, spec);
         errors.push(await measureWidths({ name, rows, columns, weight, hessian, recipes, minimumZero, threads }));

@@ -9,6 +9,7 @@ import {
   prepareHessian,
   type QuantizedLinear,
   quantizeLinear,
+  needsHessian as weighs,
 } from '../quantizers';
 import type { BlockPlan, QuantizationSpec, StagePlan } from '../spec';
 import type { Activations, DirectModel, QuantizedLinears, StageWishes } from './direct-model';
@@ -101,7 +102,7 @@ export async function quantizeBlock(
     for (const { name, recipe, rows, columns } of linears) {
       if (!recipe) continue;
       const { data: weight, dtype } = await model.weight(name);
-      const given = recipe.method === 'gptq' ? prepared : null;
+      const given = weighs(recipe) ? prepared : null;
       const result = await quantizeLinear({
         weight,
         rows,
@@ -170,5 +171,5 @@ export async function quantizeBlock(
 }
 
 export function needsHessian({ linears }: StagePlan): boolean {
-  return linears.some(({ recipe }) => recipe?.method === 'gptq');
+  return linears.some(({ recipe }) => recipe !== null && weighs(recipe));
 }

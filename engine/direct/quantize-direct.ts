@@ -14,6 +14,7 @@ import {
   completeManifest,
   describeFile,
   formatOf,
+  type KeptStorage,
   publishDirectory,
   type SignedReport,
   serializeSafetensors,
@@ -177,11 +178,11 @@ async function write(
       const directory = place(staging);
       await mkdir(directory, { recursive: true });
       const layout = format.layout(plan.blocks.flatMap(({ stages }) => stages.flatMap(({ linears }) => linears)));
+      const storage = format.keptStorage?.(plan) ?? {};
       const shards = blocks.map((block) => ({
         async exportTo(path: string) {
-          const content = serializeSafetensors(
-            await tensorsOf(model, block, format, layout, weightForms(plan, block.quantized.keys())),
-          );
+          const forms = weightForms(plan, block.quantized.keys());
+          const content = serializeSafetensors(await tensorsOf(model, block, format, { layout, forms, storage }));
           await writeFile(path, content);
           return describeFile(basename(path), content);
         },
@@ -213,13 +214,19 @@ async function write(
   return outputs;
 }
 
+/** How a format stores what it is given. */
+interface Ways {
+  readonly layout: string;
+  readonly forms: Readonly<Record<string, WeightForm>>;
+  readonly storage: KeptStorage;
+}
+
 /** A block's tensors in their final format. */
 async function tensorsOf(
   model: DirectModel,
   { names, quantized }: FinishedBlock,
   format: CheckpointFormat,
-  layout: string,
-  forms: Readonly<Record<string, WeightForm>>,
+  { layout, forms, storage }: Ways,
 ): Promise<Map<string, Tensor>> {
   const tensors = new Map<string, Tensor>();
   for (const [module, linear] of quantized) {
@@ -228,7 +235,7 @@ async function tensorsOf(
   for (const name of names) {
     if (quantized.has(name.replace(/\.weight$/, ''))) continue;
     const tensor = await model.tensor(name);
-    tensors.set(name, format.encodeKept?.(tensor) ?? tensor);
+    tensors.set(...((await format.encodeKept?.(name, tensor, storage[name]?.as)) ?? ([name, tensor] as const)));
   }
   return tensors;
 }

@@ -1,5 +1,7 @@
+import type { GridDescentProblem } from './descend-on-grid';
 import type { ScaleProblem } from './find-scale';
 import type { GptqProblem } from './gptq-columns';
+import type { GridColumnsProblem } from './gptq-on-grid';
 import type { RoundingLearningProblem } from './learn-rounding';
 import type { RefinementProblem } from './refine';
 import type { RoundingProblem } from './round-to-nearest';
@@ -27,6 +29,10 @@ export interface Kernels {
   learnRounding(problem: RoundingLearningProblem): void;
   /** Closed-form scales and coordinate descent on codes. */
   refine(problem: RefinementProblem): void;
+  /** Codes with error compensation, on a grid of real numbers that is given. */
+  gptqOnGrid(problem: GridColumnsProblem): void;
+  /** Coordinate descent on codes of such a grid. */
+  descendOnGrid(problem: GridDescentProblem): void;
   /** `D H Dᵀ` per row. */
   outputEnergy(d: Float64Array, hessian: Float64Array, rows: number, columns: number): Float64Array;
 }

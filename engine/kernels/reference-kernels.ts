@@ -1,5 +1,7 @@
+import { descendOnGrid } from './descend-on-grid';
 import { findScales } from './find-scale';
 import { gptqColumns } from './gptq-columns';
+import { gptqOnGrid } from './gptq-on-grid';
 import { inverseFactor } from './inverse-factor';
 import type { Kernels } from './kernels';
 import { learnRounding } from './learn-rounding';
@@ -16,5 +18,7 @@ export const referenceKernels: Kernels = {
   gptqColumns,
   learnRounding,
   refine,
+  gptqOnGrid,
+  descendOnGrid,
   outputEnergy,
 };

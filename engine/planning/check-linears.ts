@@ -1,5 +1,5 @@
 import { CHECKPOINT_FORMATS, type CheckpointFormat, formatOf } from '../checkpoints';
-import { METHODS } from '../quantizers';
+import { gridKindOf, METHODS, refuseRecipe } from '../quantizers';
 import type { BlockPlan, LinearPlan, Override, QuantizationSpec, Recipe } from '../spec';
 import { closestNames } from './closest-names';
 import { type Findings, listed } from './findings';
@@ -41,12 +41,13 @@ export function checkLinears(linears: readonly LinearPlan[], spec: QuantizationS
   for (const linear of linears) {
     if (linear.recipe === null) continue;
     const { recipe } = linear;
-    const trouble = METHODS[recipe.method].grid === 'affine' ? groupTrouble(linear.columns, recipe.groupSize) : null;
+    const trouble = gridKindOf(recipe) === 'affine' ? groupTrouble(linear.columns, recipe.groupSize) : null;
     if (trouble !== null) note(trouble, linear.name);
-    const open = spec.averageBits !== null && leavesBitsOpen(spec, linear.name);
+    // A block type has the widths that it has.
+    const open = spec.averageBits !== null && !recipe.blockType && leavesBitsOpen(spec, linear.name);
     for (const bits of open ? spec.mixedWidths : [recipe.bits]) {
       const planned = { ...linear, recipe: open ? recipeAtWidth(recipe, bits, spec) : recipe };
-      const refusal = methodTrouble(planned.recipe);
+      const refusal = refuseRecipe(planned.recipe);
       if (refusal !== null) note(refusal, linear.name);
       for (const name of spec.formats) {
         const format = formatOf(name);
@@ -73,17 +74,19 @@ export function checkLinears(linears: readonly LinearPlan[], spec: QuantizationS
   }
 }
 
-function methodTrouble(recipe: Recipe): string | null {
-  const method = METHODS[recipe.method];
-  return 'refuse' in method ? method.refuse(recipe) : null;
-}
-
 /** A format holds some kinds of grids, and a method quantizes to one. */
-function gridTrouble({ method }: Recipe, { name, grids }: CheckpointFormat): string | null {
-  const { grid } = METHODS[method];
+function gridTrouble(recipe: Recipe, { name, grids }: CheckpointFormat): string | null {
+  const { method } = recipe;
+  const grid = gridKindOf(recipe);
   if (grids.includes(grid)) return null;
-  const formats = Object.values(CHECKPOINT_FORMATS).filter((format) => format.grids.includes(grid));
-  const methods = Object.values(METHODS).filter((other) => grids.includes(other.grid));
+  if (recipe.blockType) {
+    return `it holds no blocks of GGUF, and blockType is ${recipe.blockType}. Write the format gguf, or leave blockType out.`;
+  }
+  // Mixes are variants of a format that is named.
+  const formats = Object.values(CHECKPOINT_FORMATS).filter(
+    (format) => format.grids.includes(grid) && !format.planRecipes,
+  );
+  const methods = Object.values(METHODS).filter((other) => other.grids.some((kind) => grids.includes(kind)));
   return (
     `it cannot hold what the method ${method} makes. Write the format ${listedOr(formats)}; or for ${name} ` +
     `use the method ${listedOr(methods)}.`

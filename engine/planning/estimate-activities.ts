@@ -1,3 +1,4 @@
+import { needsHessian } from '../quantizers';
 import type { BlockPlan } from '../spec';
 import { passesOriginal, total, type WorkToDo } from './work-to-do';
 
@@ -13,7 +14,7 @@ export function activitiesOfBlock(block: BlockPlan, work: WorkToDo): number {
   const quantized = block.stages.filter(({ linears }) => linears.some(({ recipe }) => recipe !== null)).length;
   const separate = spec.order === 'independent' && plan.slices.length > 0;
   const calibrated = block.stages.filter(({ linears }) =>
-    linears.some(({ recipe }) => recipe?.method === 'gptq'),
+    linears.some(({ recipe }) => recipe !== null && needsHessian(recipe)),
   ).length;
   const passes = spec.order === 'layer' ? 2 * stages - 1 : stages;
   const original = passesOriginal(block, work) ? 1 : 0;
@@ -29,7 +30,9 @@ function activitiesOfChoosing({ plan, spec }: WorkToDo): number {
   const stages = plan.blocks.flatMap((block) => block.stages);
   const measured = stages.filter(({ linears }) => linears.some(({ recipe }) => recipe !== null)).length;
   if (spec.order === 'independent' || plan.slices.length === 0) return measured + 1;
-  const merged = stages.filter(({ linears }) => linears.some(({ recipe }) => recipe?.method === 'gptq')).length;
+  const merged = stages.filter(({ linears }) =>
+    linears.some(({ recipe }) => recipe !== null && needsHessian(recipe)),
+  ).length;
   return stages.length * plan.slices.length + merged + plan.blocks.length + measured + 1;
 }
 

@@ -19,10 +19,19 @@ export function estimateBytes(work: WorkToDo): ByteEstimate {
   const { plan, spec } = work;
   const quantized = withAverageBits(work).filter(({ recipe }) => recipe !== null);
   const replaced = new Set(quantized.map(({ name }) => `${name}.weight`));
-  const keptBytes = total(Object.values(plan.tensors).map(({ name, bytes }) => (replaced.has(name) ? 0 : bytes)));
+  const kept = Object.values(plan.tensors).filter(({ name }) => !replaced.has(name));
+  const keptBytesIn = (format: (typeof spec.formats)[number]) => {
+    const storage = formatOf(format).keptStorage?.(plan) ?? {};
+    return total(
+      kept.map(({ name, bytes, shape }) => {
+        const bits = storage[name]?.bitsPerWeight;
+        return bits === undefined ? bytes : (elementCount(shape) * bits) / 8;
+      }),
+    );
+  };
   const bytesIn = (format: (typeof spec.formats)[number]) =>
     total(quantized.map((linear) => (formatOf(format).bitsPerWeight(linear) * weights(linear)) / 8));
-  const outputBytes = Math.ceil(total(spec.formats.map((format) => keptBytes + bytesIn(format))));
+  const outputBytes = Math.ceil(total(spec.formats.map((format) => keptBytesIn(format) + bytesIn(format))));
   const [first] = spec.formats;
   const bitsPerWeight =
     quantized.length > 0 && first !== undefined

@@ -1,3 +1,4 @@
+import { needsHessian as recipeNeedsHessian } from '../quantizers';
 import type { LinearPlan } from '../spec';
 import { calibrationTokens, hasMismatch, passesOriginal, total, type WorkToDo } from './work-to-do';
 
@@ -88,5 +89,5 @@ function evaluation({ spec, plan, architecture, shape }: WorkToDo): number {
 }
 
 function needsHessian({ recipe }: LinearPlan): boolean {
-  return recipe?.method === 'gptq';
+  return recipe !== null && recipeNeedsHessian(recipe);
 }

@@ -2,6 +2,7 @@ import { planSlices } from '../calibration';
 import { formatOf } from '../checkpoints';
 import { ARCHITECTURES, architectureOf, residualEnd } from '../models';
 import type { Architecture, Block, ModelShape } from '../models/architecture';
+import { needsHessian } from '../quantizers';
 import { openModelDirectory, resolveModelDirectory, type SourceDirectory } from '../sources';
 import type { BlockPlan, LinearPlan, ModelPlan, PlanEstimate, QuantizationSpec, Recipe } from '../spec';
 import { checkLinears, checkOverrides, warnOfUnequalFused } from './check-linears';
@@ -41,7 +42,7 @@ export async function planModel(
   const findings = new Findings();
   const isDense = !refuseQuantizedInput(source.config, source.tensors, findings);
   const understood = await findings.attempt('model', () => understand(source));
-  const plan = makePlan(spec, source, understood);
+  const plan = withRecipesOfFormat(spec, makePlan(spec, source, understood), findings);
   const calibrated = plan.slices.length > 0;
   await checkTexts({ spec, directory: source.directory, shape: understood?.shape ?? null, calibrated }, findings);
   if (understood !== null) {
@@ -62,6 +63,31 @@ export async function planModel(
   const { architecture, parameters, sourceBytes } = plan;
   const counts = { blocks: plan.blocks.length, linears: quantizedLinears(plan).length, bytesToRead: sourceBytes };
   return { plan, estimate: { architecture, parameters, ...counts, ...costs, diskFreeBytes, refusals, warnings } };
+}
+
+/** A format that sets the recipes of all linears comes alone. */
+function withRecipesOfFormat(
+  { formats, averageBits }: QuantizationSpec,
+  plan: ModelPlan,
+  findings: Findings,
+): ModelPlan {
+  const format = formats.map(formatOf).find(({ planRecipes }) => planRecipes);
+  if (!format?.planRecipes) return plan;
+  if (formats.length > 1) {
+    findings.refuse(
+      'PlanRefused',
+      'formats',
+      `The format ${format.name} sets what every linear is quantized to, so it comes alone. Run a job for each of ${formats.join(', ')}.`,
+    );
+  }
+  if (averageBits !== null) {
+    findings.refuse(
+      'PlanRefused',
+      'averageBits',
+      `The format ${format.name} chooses the types of all linears, so there are no widths to choose. Leave averageBits out, or write gptq.`,
+    );
+  }
+  return format.planRecipes(plan);
 }
 
 /** Readers of what is written look for the names that transformers writes, also where the source has others. */
@@ -90,7 +116,7 @@ function makePlan(spec: QuantizationSpec, source: SourceDirectory, understood: U
   const owned = new Set(blocks.flatMap((block) => block.tensors));
   const buffers = understood?.architecture.buffers;
   const needsCalibration = blocks.some(({ stages }) =>
-    stages.some(({ linears }) => linears.some(({ recipe }) => recipe?.method === 'gptq')),
+    stages.some(({ linears }) => linears.some(({ recipe }) => recipe !== null && needsHessian(recipe))),
   );
   const { samples, sequenceLength, sliceTokens } = spec.calibration;
   return {

@@ -8,7 +8,7 @@ import type { MethodProblem, RowMethod } from './row-block';
  */
 export const gptq: RowMethod = {
   name: 'gptq',
-  grid: 'affine',
+  grids: ['affine', 'blocks'],
   needsHessian: true,
   quantizeRows(problem: MethodProblem): void {
     const { kernels, shared, rows, weights, importance, scales, zeros } = problem;

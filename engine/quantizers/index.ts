@@ -1,12 +1,13 @@
 export { dequantize } from './dequantize';
 export type { AffineLinear } from './grids/affine-grid';
+export type { BlocksLinear } from './grids/blocks-grid';
 export { type CodebookLinear, type NestedAbsmax, resolveAbsmax } from './grids/codebook-grid';
 export type { RowReader } from './grids/grid';
 export { gridOf } from './grids/grids';
 export type { Int8RowsLinear } from './grids/int8-rows-grid';
 export { type MergeOptions, mergeHessians, type PartialHessian } from './merge-hessians';
 export { mergeMismatches, type PartialMismatch } from './merge-mismatches';
-export { METHODS, type QuantizationMethod, solvesByRows } from './methods';
+export { gridKindOf, METHODS, needsHessian, type QuantizationMethod, refuseRecipe, solvesByRows } from './methods';
 export type { Mismatch } from './mismatch-target';
 export { type PreparedHessian, prepareHessian } from './prepare-hessian';
 export {

@@ -6,7 +6,7 @@ const BITS = 8;
 /** LLM.int8 (Dettmers et al. 2022): row-wise int8; outliers of the input are split off by the runtime. */
 export const llmInt8: WholeMethod = {
   name: 'llm-int8',
-  grid: 'int8-rows',
+  grids: ['int8-rows'],
   needsHessian: false,
 
   refuse({ bits, groupSize }) {

@@ -2,8 +2,10 @@
 import fc from 'fast-check';
 import { type NativeAddon, selectKernels } from '../kernels';
 import { type Recipe, RecipeSchema } from '../spec';
+import type { AffineLinear } from './grids/affine-grid';
 import { prepareHessian } from './prepare-hessian';
 import { type LinearToQuantize, quantizeLinear } from './quantize-linear';
+import type { QuantizationResult } from './quantized-linear';
 import { serializeQuantizedLinear } from './serialize-quantized-linear';
 
 // A busy machine is no failure.
@@ -99,6 +101,9 @@ function distance(a: number | null, b: number | null): number {
   return a === b ? 0 : Math.abs(a - b) / Math.max(Math.abs(a), Math.abs(b), 1e-13);
 }
 
+/** Its recipes are of affine grids. */
+const solve = (problem: LinearToQuantize) => quantizeLinear(problem) as Promise<QuantizationResult<AffineLinear>>;
+
 function compareWithReference(addon: NativeAddon): void {
   test.each([
     ['', fc.constant({})],
@@ -109,8 +114,8 @@ function compareWithReference(addon: NativeAddon): void {
     await fc.assert(
       fc.asyncProperty(shapes, recipes, minimumZeros, more, async (shape, others, minimumZero, steps) => {
         const problem = { ...layer(shape), recipe: { ...others, ...steps }, minimumZero };
-        const expected = await quantizeLinear({ ...problem, kernels: 'typescript', threads: 0 });
-        const actual = await quantizeLinear({ ...problem, kernels: 'native' });
+        const expected = await solve({ ...problem, kernels: 'typescript', threads: 0 });
+        const actual = await solve({ ...problem, kernels: 'native' });
         codes += expected.linear.codes.length;
         const rows = new Set<number>();
         expected.linear.codes.forEach((code, at) => {

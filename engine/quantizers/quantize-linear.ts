@@ -1,7 +1,8 @@
 import type { KernelChoice } from '../kernels';
 import { type DampingRung, QuantloomError, type Recipe } from '../spec';
+import { quantizeToBlocks } from './blocks/quantize-to-blocks';
 import type { AffineLinear } from './grids/affine-grid';
-import { METHODS } from './methods';
+import { gridKindOf, METHODS, needsHessian } from './methods';
 import { type Mismatch, mismatchTarget, type TokenSum } from './mismatch-target';
 import { type PreparedHessian, prepareHessian } from './prepare-hessian';
 import { quantizeWhole } from './quantize-whole';
@@ -47,8 +48,18 @@ export interface LinearToQuantize {
  *   not finite; UnsupportedInput when a scale exceeds float16. The signal's reason when aborted.
  */
 export async function quantizeLinear(options: LinearToQuantize): Promise<QuantizationResult> {
-  const method = METHODS[options.recipe.method];
-  if (!('quantizeRows' in method)) return quantizeWhole(method, options);
+  const { recipe, rows, columns, weight } = options;
+  if (gridKindOf(recipe) === 'blocks') {
+    const name = options.name ?? 'the linear';
+    const pool = solverPool(options.threads ?? 2, options.kernels);
+    checkSize(options, name);
+    const hessian = needsHessian(recipe) ? await preparedHessianOf(options, name) : null;
+    const target = hessian ? await targetOf(options, { first: 0, count: rows }, hessian, pool) : weight;
+    const linear = { weight: target, original: weight, rows, columns, recipe, hessian, name };
+    return quantizeToBlocks({ ...linear, threads: options.threads ?? 2, signal: options.signal }, pool);
+  }
+  const method = METHODS[recipe.method];
+  if ('quantize' in method) return quantizeWhole(method, options);
   return joinRows(options, [await quantizeRowRange(options, { first: 0, count: options.rows })]);
 }
 
@@ -75,12 +86,10 @@ export async function quantizeRowRange(
   options: LinearToQuantize,
   range: { readonly first: number; readonly count: number },
 ): Promise<SolvedRows> {
-  const { weight, rows, columns, recipe, minimumZero, signal } = options;
+  const { weight, columns, recipe, minimumZero, signal } = options;
   const pool = solverPool(options.threads ?? 2, options.kernels);
   const name = options.name ?? 'the linear';
-  if (weight.length !== rows * columns) {
-    throw new RangeError(`${name}: ${weight.length} weights, expected ${rows} x ${columns}`);
-  }
+  checkSize(options, name);
   signal?.throwIfAborted();
   const prepared = await preparedHessianOf(options, name);
   const solvable = (await prepared?.solvable(recipe, pool, signal)) ?? null;
@@ -89,14 +98,14 @@ export async function quantizeRowRange(
 
   const groupSize = recipe.groupSize === -1 ? columns : recipe.groupSize;
   const problem = solvable?.problem ?? null;
-  const { needsHessian } = METHODS[recipe.method];
-  const roundToNearest = needsHessian && !problem?.factor;
+  const { needsHessian: weighs } = METHODS[recipe.method];
+  const roundToNearest = weighs && !problem?.factor;
   const shared: SharedProblem = { recipe, columns, groupSize, minimumZero, roundToNearest, solvable: problem };
   return {
     blocks: await quantizeBlocks({ ...options, weight: target }, range, shared, pool, name),
     groupOf: groupOf(columns, groupSize, problem?.outerOrder),
-    factorized: needsHessian && Boolean(problem?.factor),
-    rung: solvable?.rung ?? (needsHessian ? 'round-to-nearest' : 'not-needed'),
+    factorized: weighs && Boolean(problem?.factor),
+    rung: solvable?.rung ?? (weighs ? 'round-to-nearest' : 'not-needed'),
     damping: solvable?.damping ?? 0,
     deadColumns: prepared?.deadColumns ?? 0,
   };
@@ -148,6 +157,12 @@ export function joinRows(
   }
   if (first !== rows) throw new RangeError(`${first} rows were solved; the linear has ${rows}`);
   return { linear, report: reportOf({ rows, columns, recipe }, parts) };
+}
+
+function checkSize({ weight, rows, columns }: LinearToQuantize, name: string): void {
+  if (weight.length !== rows * columns) {
+    throw new RangeError(`${name}: ${weight.length} weights, expected ${rows} x ${columns}`);
+  }
 }
 
 async function preparedHessianOf(options: LinearToQuantize, name: string): Promise<PreparedHessian | null> {

@@ -18,15 +18,7 @@ export async function quantizeWhole(method: WholeMethod, options: LinearToQuanti
     throw new RangeError(`${name}: ${weight.length} weights, expected ${rows} x ${columns}`);
   }
   signal?.throwIfAborted();
-  const invalid = weight.findIndex((value) => !Number.isFinite(value));
-  if (invalid >= 0) {
-    const [row, column] = [Math.floor(invalid / columns), invalid % columns];
-    throw new QuantloomError(
-      'NonFiniteWeights',
-      `The weight of ${name} is ${weight[invalid]} at row ${row}, column ${column}. Check the source model.`,
-      { details: { row, at: column } },
-    );
-  }
+  requireFinite(weight, columns, name);
   const linear = await method.quantize({ weight, rows, columns, recipe, dtype, name, signal });
   return {
     linear,
@@ -43,8 +35,20 @@ export async function quantizeWhole(method: WholeMethod, options: LinearToQuanti
   };
 }
 
+/** @throws QuantloomError NonFiniteWeights naming row and column. */
+export function requireFinite(weight: Float32Array, columns: number, name: string): void {
+  const invalid = weight.findIndex((value) => !Number.isFinite(value));
+  if (invalid === -1) return;
+  const [row, column] = [Math.floor(invalid / columns), invalid % columns];
+  throw new QuantloomError(
+    'NonFiniteWeights',
+    `The weight of ${name} is ${weight[invalid]} at row ${row}, column ${column}. Check the source model.`,
+    { details: { row, at: column } },
+  );
+}
+
 /** ‖ΔW‖² / ‖W‖². */
-function relativeWeightError(weight: Float32Array, linear: QuantizedLinear): number {
+export function relativeWeightError(weight: Float32Array, linear: QuantizedLinear): number {
   const { rows, columns } = linear;
   const read = gridOf(linear).open(linear);
   const rowsAtOnce = Math.max(1, Math.floor(NUMBERS_AT_ONCE / columns));

@@ -1,5 +1,6 @@
 import type { LinearReport } from '../spec';
 import type { AffineLinear } from './grids/affine-grid';
+import type { BlocksLinear } from './grids/blocks-grid';
 import type { CodebookLinear } from './grids/codebook-grid';
 import type { Int8RowsLinear } from './grids/int8-rows-grid';
 
@@ -7,7 +8,7 @@ import type { Int8RowsLinear } from './grids/int8-rows-grid';
  * A quantized weight: codes on one of the kinds of grids (grids/grids.ts). Rows are output features, columns input features, in the order of
  * the source.
  */
-export type QuantizedLinear = AffineLinear | CodebookLinear | Int8RowsLinear;
+export type QuantizedLinear = AffineLinear | CodebookLinear | Int8RowsLinear | BlocksLinear;
 
 /** The kinds of grids that weights are quantized to. */
 export type GridKind = QuantizedLinear['kind'];

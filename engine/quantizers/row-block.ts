@@ -1,5 +1,6 @@
 import type { Kernels } from '../kernels';
 import type { Recipe } from '../spec';
+import type { GridKind } from './quantized-linear';
 
 /**
  * Rows of a linear that TypeScript quantizes together. Fixed, so that neither the number of threads nor of machines changes a bit; rows do
@@ -87,12 +88,15 @@ export interface MethodProblem {
   readonly zeros: Uint8Array;
 }
 
-/** A method that solves rows for themselves: threads and workers share a linear. The grid is affine. */
+/** A method that solves rows for themselves: threads and workers share a linear. Here its grid is affine; blocks are solved elsewhere (blocks/). */
 export interface RowMethod {
   readonly name: Recipe['method'];
-  readonly grid: 'affine';
+  /** The kinds of grids that it quantizes to; the first where a recipe does not say it. */
+  readonly grids: readonly [GridKind, ...GridKind[]];
   /** Without a Hessian it cannot run. */
   readonly needsHessian: boolean;
+  /** Why a recipe cannot be carried out, and what to do; null when it can. Absent: it can. */
+  refuse?(recipe: Recipe): string | null;
   /** Chooses scales, zero points and codes of some rows. Each row's result depends on that row alone. */
   quantizeRows(problem: MethodProblem): void;
 }

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { Piscina } from 'piscina';
 import { type KernelChoice, selectKernels } from '../kernels';
+import type { BlockRows, BlockRowsTask } from './blocks/quantize-block-rows';
 import type { Factorization, FactorizationTask } from './factorize';
 import type { MismatchTask } from './mismatch-target';
 import { nativeSolver } from './native-solver';
@@ -17,6 +18,8 @@ export interface SolverPool {
   readonly rowsPerBlock: number;
   factorize(task: FactorizationTask, signal?: AbortSignal): Promise<Factorization>;
   quantizeRows(shared: SharedProblem, block: RowBlock, signal?: AbortSignal): Promise<QuantizedRows | RowFault>;
+  /** In TypeScript, whatever the kernels. */
+  quantizeBlockRows(task: BlockRowsTask, signal?: AbortSignal): Promise<BlockRows>;
   mismatchTarget(task: MismatchTask, signal?: AbortSignal): Promise<Float32Array | null>;
 }
 
@@ -38,7 +41,11 @@ const pools = new Map<number, SolverPool>();
  */
 export function solverPool(threads: number, kernels?: KernelChoice): SolverPool {
   const { native } = selectKernels(kernels);
-  if (native) return nativeSolver(native, threads);
+  const typescript = () => typescriptPool(threads);
+  return native ? nativeSolver(native, threads, typescript) : typescript();
+}
+
+function typescriptPool(threads: number): SolverPool {
   let pool = pools.get(threads);
   if (!pool) {
     pool = threads > 0 && existsSync(WORKER_FILE) ? workerThreads(threads) : callingThread();
@@ -71,6 +78,7 @@ function workerThreads(threads: number): SolverPool {
     rowsPerBlock: ROWS_PER_BLOCK,
     factorize: (task, signal) => run('factorize', task, signal),
     quantizeRows: (shared, block, signal) => run('quantizeRows', { shared, block }, signal),
+    quantizeBlockRows: (task, signal) => run('quantizeBlockRows', task, signal),
     mismatchTarget: (task, signal) => run('mismatchTarget', task, signal),
   };
 }
@@ -87,6 +95,7 @@ function callingThread(): SolverPool {
     rowsPerBlock: ROWS_PER_BLOCK,
     factorize: (task, signal) => run(() => worker.factorize(task), signal),
     quantizeRows: (shared, block, signal) => run(() => worker.quantizeRows({ shared, block }), signal),
+    quantizeBlockRows: (task, signal) => run(() => worker.quantizeBlockRows(task), signal),
     mismatchTarget: (task, signal) => run(() => worker.mismatchTarget(task), signal),
   };
 }

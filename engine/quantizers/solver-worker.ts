@@ -1,5 +1,10 @@
 /** What runs in the threads of a SolverPool that solves in TypeScript: one exported function per kind of task. */
 import { referenceKernels } from '../kernels';
+import {
+  type BlockRows,
+  type BlockRowsTask,
+  quantizeBlockRows as quantizeBlockRowsWith,
+} from './blocks/quantize-block-rows';
 import { dampedHessian, type Factorization, type FactorizationTask, factorize as factorizeWith } from './factorize';
 import { type MismatchTask, mismatchTargetOf } from './mismatch-target';
 import { quantizeRows as quantizeRowsWith } from './quantize-rows';
@@ -15,6 +20,10 @@ export function factorize(task: FactorizationTask): Promise<Factorization> {
 
 export function mismatchTarget(task: MismatchTask): Float32Array | null {
   return mismatchTargetOf(task);
+}
+
+export function quantizeBlockRows(task: BlockRowsTask): BlockRows {
+  return quantizeBlockRowsWith(referenceKernels, task);
 }
 
 export function quantizeRows(task: { shared: SharedProblem; block: RowBlock }): QuantizedRows | RowFault {

@@ -19,7 +19,8 @@ export interface WholeLinear {
 /** A method that needs no calibration and takes a linear whole. */
 export interface WholeMethod {
   readonly name: Recipe['method'];
-  readonly grid: GridKind;
+  /** The kinds of grids that it quantizes to; the first where a recipe does not say it. */
+  readonly grids: readonly [GridKind, ...GridKind[]];
   readonly needsHessian: false;
   /** Why a recipe cannot be carried out, and what to do; null when it can. */
   refuse(recipe: Recipe): string | null;

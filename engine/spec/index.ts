@@ -1,5 +1,11 @@
 export type { ArtifactKind, ArtifactRef } from './artifact-ref';
 export {
+  GGUF_MIXES,
+  type GgufMixName,
+  QUANTIZED_BLOCK_TYPES,
+  type QuantizedBlockType,
+} from './gguf-names';
+export {
   AHEAD_TASK_QUEUE,
   type JobResult,
   layerWorkflowId,

@@ -17,6 +17,10 @@ const DEFAULTS: Partial<Record<Recipe['method'], MethodDefaults>> = {
     recipe: { bits: 8, groupSize: -1, symmetric: true, refinements: 0 },
     formats: ['bitsandbytes'],
   },
+  kquants: {
+    recipe: { importance: 'diagonal', refinements: 0 },
+    formats: ['gguf:q4_k_m'],
+  },
 };
 
 /** What a method that has one grid only sets of a spec, in place of the quality; null: the quality does. */

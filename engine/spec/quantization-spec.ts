@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { formatNamed, GGUF_MIXES, type GgufMixName, QUANTIZED_BLOCK_TYPES } from './gguf-names';
 import { defaultsOfMethod } from './method-defaults';
 import { QUALITIES, recipeOfQuality } from './quality';
 import { QuantloomError } from './quantloom-error';
@@ -6,9 +7,10 @@ import { QuantloomError } from './quantloom-error';
 const RECIPE_FIELDS = {
   /**
    * `gptq`: error compensation with the Hessian (Frantar et al. 2022). The others need no calibration. `rtn`: round-to-nearest. `nf4`, `fp4`:
-   * bitsandbytes' 4 bits (QLoRA); `groupSize` is the block of the flattened weight. `llm-int8`: row-wise int8 (LLM.int8).
+   * bitsandbytes' 4 bits (QLoRA); `groupSize` is the block of the flattened weight. `llm-int8`: row-wise int8 (LLM.int8). `kquants`: llama.cpp's
+   * way, blocks of GGUF by search under squared error weighted by `importance`; needs calibration unless that is `none`.
    */
-  method: z.enum(['rtn', 'gptq', 'nf4', 'fp4', 'llm-int8']),
+  method: z.enum(['rtn', 'gptq', 'nf4', 'fp4', 'llm-int8', 'kquants']),
   /** Bits per code. 5 and 6 are written in GPTQModel's planar layout. */
   bits: z.literal([2, 3, 4, 5, 6, 8]),
   /** Input columns that share a scale; -1: the whole row. Smaller is more accurate and larger on disk. */
@@ -23,9 +25,9 @@ const RECIPE_FIELDS = {
   scales: z.enum(['minmax', 'search']),
   /**
    * What weighs the columns in that search. `diagonal`: the Hessian's diagonal. `pivots`: what GPTQ's compensation leaves of it, 1 / U_jj²,
-   * so that the sum is the error that GPTQ adds up.
+   * so that the sum is the error that GPTQ adds up. `none`, with kquants only: all columns alike, without calibration.
    */
-  importance: z.enum(['diagonal', 'pivots']),
+  importance: z.enum(['diagonal', 'pivots', 'none']),
   /** Asymmetric zero points in that search: those of the clipped ranges, or their two neighbours as well. */
   zeros: z.enum(['range', 'neighbours']),
   /** Rounds of closed-form scales and coordinate descent on codes after GPTQ; 0: none. */
@@ -52,6 +54,11 @@ const RECIPE_FIELDS = {
   mismatch: z.number().min(0).max(1),
   /** With nf4 and fp4: quantize the scales of blocks too, which saves 0.37 bits per weight in blocks of 64. Default: true. */
   doubleQuant: z.boolean(),
+  /**
+   * The type of GGUF block that the weight is stored as, with the methods gptq and kquants; a format `gguf:<mix>` chooses it where nobody else
+   * does, and falls back to a type with smaller blocks where rows are no multiple of its own. Bits, group size and symmetry follow from it.
+   */
+  blockType: z.string().toUpperCase().pipe(z.enum(QUANTIZED_BLOCK_TYPES)),
 };
 
 /** How one linear is quantized. Every field can be overridden per module. */
@@ -73,6 +80,7 @@ export const RecipeSchema = z.strictObject({
   groupRounds: RECIPE_FIELDS.groupRounds.default(0),
   mismatch: RECIPE_FIELDS.mismatch.optional(),
   doubleQuant: RECIPE_FIELDS.doubleQuant.optional(),
+  blockType: RECIPE_FIELDS.blockType.optional(),
 });
 export type Recipe = z.infer<typeof RecipeSchema>;
 
@@ -124,17 +132,22 @@ export const EvaluationSchema = z.strictObject({
   original: z.boolean().default(true),
 });
 
+const MIXED_FORMATS = GGUF_MIXES.map((mix): `gguf:${GgufMixName}` => `gguf:${mix}`);
+
+/** `gguf:<mix>`: GGUF with the block types that llama.cpp's quantize chooses under that name. */
 export const FORMATS = [
   'gptq',
   'gptq_v2',
   'compressed-tensors',
   'awq',
   'gguf',
+  ...MIXED_FORMATS,
   'bitsandbytes',
   'onnx',
   'dequantized',
   'dequantized-float32',
 ] as const;
+const FormatSchema = z.string().transform(formatNamed).pipe(z.enum(FORMATS));
 
 /**
  * The whole input of a job: one JSON object, which can be pasted into Temporal's "Start Workflow". Only `model` and `output` are required.
@@ -173,7 +186,7 @@ export const QuantizationSpecSchema = z.strictObject({
    */
   rotation: z.enum(['none', 'hadamard']).default('none'),
   /** One checkpoint is written per format; with several, each in a subdirectory of `output` named after it. Default with zero points: `gptq_v2`. */
-  formats: z.array(z.enum(FORMATS)).min(1).default(['gptq']),
+  formats: z.array(FormatSchema).min(1).default(['gptq']),
   calibration: CalibrationSchema.prefault({}),
   evaluation: EvaluationSchema.nullable().default(null),
   /** Layers solved at the same time in `order: independent`. */

@@ -65,6 +65,16 @@ describe('a job that writes GPTQ and GGUF', () => {
   it.each<[string, Partial<QuantizationSpecInput>]>([
     ['zero points', { recipe: { bits: 4, groupSize: 64, symmetric: false }, formats: ['gptq_v2', 'gguf'] }],
     ['8 bits, the head too', { recipe: { bits: 8, groupSize: -1 }, keepHead: false, formats: ['gguf'] }],
+    [
+      'a mix with GPTQ, another type for some',
+      {
+        recipe: { method: 'gptq', refinements: 1 },
+        overrides: [{ match: '*.up_proj', blockType: 'IQ4_XS' }],
+        formats: ['gguf:Q4_K_M'],
+      },
+    ],
+    ['a mix by search, the head too', { recipe: { method: 'kquants' }, formats: ['gguf:q3_k'], keepHead: false }],
+    ['a mix without calibration', { recipe: { method: 'kquants', importance: 'none' }, formats: ['gguf:q2_k'] }],
     ['rotated, with a skip', { rotation: 'hadamard', overrides: [{ match: 'model.layers.1.*', skip: true }] }],
   ])(
     'writes the bytes that the engine alone writes, verified, and llama.cpp reads them (%s)',
@@ -73,8 +83,9 @@ describe('a job that writes GPTQ and GGUF', () => {
       const { evaluation: _, ...direct } = spec(stack.output(`direct-${id}`), changes);
       const outputs = (await stack.run(spec(stack.output(id), changes), id)).outputs;
       const directly = await quantizeDirect(direct);
-      const directory = outputs.gguf as string;
-      expect(await weightDigests(directory)).toEqual(await weightDigests(directly.gguf as string));
+      const name = Object.keys(outputs).find((format) => format.startsWith('gguf')) as string;
+      const directory = outputs[name] as string;
+      expect(await weightDigests(directory)).toEqual(await weightDigests(directly[name] as string));
       expect((await verifyCheckpoint(directory)).passed).toBe(true);
 
       const checkpoint = await openCheckpoint(directory);

@@ -5,10 +5,14 @@ import { writtenModelConfig } from '../model-config';
 import { OpenedShard } from '../opened-shard';
 import type { OutputFile } from '../output-file';
 import type { Assembly } from '../weight-container';
+import { isPlain } from './blocks/block-type';
 import { text } from './container/gguf-value';
 import type { GgufTensor } from './container/layout-gguf';
 import { writeGguf } from './container/write-gguf';
 import { BLOCKS } from './gguf-storage';
+import { importanceMetadata } from './importance-metadata';
+import type { GgufMix } from './mixes/gguf-mix';
+import { keptInMix } from './mixes/plan-mix';
 import { fileTypeOf } from './models/file-type-of';
 import { generalMetadata } from './models/general-metadata';
 import { ggufTensorsOf } from './models/gguf-tensors-of';
@@ -23,17 +27,23 @@ export const GGUF_FILE = 'model.gguf';
  * Writes the one file of a GGUF checkpoint: what the header says follows from the plan, the tensors are copied from the shards, with the
  * rows of q and k in GGUF's order. Memory is bounded by two copies of one tensor, the disk beside the file by one shard.
  *
+ * @param mix what chose the types; null: they follow from the recipes.
  * @throws QuantloomError UnsupportedInput, UnsupportedArchitecture, InvalidModel, OutputExists, OutputUnwritable; what `exportTo` throws.
  */
-export async function assembleGguf({ directory, shards, plan, context, signal }: Assembly): Promise<OutputFile[]> {
+export async function assembleGguf(
+  { directory, shards, plan, context, signal }: Assembly,
+  mix: GgufMix | null,
+): Promise<OutputFile[]> {
   const { linears, version } = context;
   const config = writtenModelConfig(context);
-  const { architecture, shape, tensors, shardOf } = ggufTensorsOf({ plan, linears, config });
+  const { architecture, shape, tensors, shardOf } = ggufTensorsOf({
+    ...{ plan, linears, config },
+    ...(mix && { kept: keptInMix(mix, plan) }),
+  });
   const { vocabularySize } = shape;
   const tokenizer = await readTokenizerSource({ ...plan, config, vocabularySize });
   const extra = architecture.extraTensors(shape);
   const planned = new Map(tensors.map((tensor) => [tensor.name, tensor]));
-  const quantized = new Set(linears.filter(({ recipe }) => recipe).map(({ name }) => `${name}.weight`));
   const opened = new OpenedShard(directory, shards);
   try {
     const file = await writeGguf({
@@ -42,22 +52,23 @@ export async function assembleGguf({ directory, shards, plan, context, signal }:
         ...generalMetadata({
           architecture: architecture.name,
           name: basename(plan.directory),
-          fileType: fileTypeOf(tensors),
+          fileType: mix?.fileType ?? fileTypeOf(tensors),
           quantizedBy: `Quantloom ${version}`,
         }),
         ['quantloom.version', text(version)],
+        ...importanceMetadata(context),
         ...architecture.metadata(shape),
         ...tokenizerMetadata(tokenizer),
       ]),
       tensors,
       async *read({ name }: GgufTensor) {
         signal?.throwIfAborted();
-        const { source, rowOrder } = planned.get(name) as GgufTensorPlan;
+        const { source, rowOrder, type } = planned.get(name) as GgufTensorPlan;
         if (source === null) {
           yield bytesOf(extra.get(name) as Float32Array);
           return;
         }
-        const stored = quantized.has(source) ? source.replace(/weight$/, BLOCKS) : source;
+        const stored = isPlain(type) ? source : source.replace(/weight$/, BLOCKS);
         const { data } = (await opened.find(shardOf.get(source) as number, stored)) as Tensor;
         yield rowOrder === null ? data : reorderRows(data, rowOrder);
       },

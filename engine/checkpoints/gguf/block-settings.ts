@@ -1,5 +1,6 @@
-import type { LinearSettings } from '../linear-storage';
-import type { BlockType } from './blocks/block-type';
+import type { Recipe } from '../../spec';
+import type { LinearSettings, StoredRecipe } from '../linear-storage';
+import type { BlockType, BlockTypeName } from './blocks/block-type';
 import { gridBlockType } from './linear-blocks';
 
 /** Types that hold a minimum beside the scale. */
@@ -15,8 +16,19 @@ export function blockSettings({ name, blockSize, blockBytes }: BlockType): Linea
   };
 }
 
+/** The fields of a recipe that follow from a block type: bits of a code, not those of the block's scales. */
+export function recipeOfBlocks({
+  blockSize,
+  name,
+  codes,
+}: BlockType): Pick<Recipe, 'bits' | 'groupSize' | 'symmetric'> {
+  const bits = Math.ceil(Math.log2(codes?.levels.length ?? 1)) as Recipe['bits'];
+  return { bits, groupSize: blockSize as Recipe['groupSize'], symmetric: !WITH_MINIMUM.test(name) };
+}
+
 /** The block type that linears of this recipe are stored as, whatever their columns. @throws Error where there is none. */
-export function blockTypeFor(recipe: Omit<LinearSettings, 'layout'>) {
+export function blockTypeFor(recipe: StoredRecipe): BlockTypeName {
+  if (recipe.blockType) return recipe.blockType;
   const found = gridBlockType({ ...recipe, bits: recipe.bits as 4, groupSize: 32 }, 32);
   if ('type' in found) return found.type;
   throw new Error(found.refusal);

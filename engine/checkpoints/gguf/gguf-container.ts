@@ -1,13 +1,16 @@
 import type { WeightContainer } from '../weight-container';
 import { assembleGguf } from './assemble-gguf';
 import { inspectGguf } from './inspect-gguf';
+import type { GgufMix } from './mixes/gguf-mix';
 import { openGguf } from './open-gguf';
 
-/** One GGUF file, whose header is written when all blocks are finished. */
-export const ggufContainer: WeightContainer = {
-  holdsWeights: (file) => /\.gguf$/i.test(file),
-  filesAreShards: false,
-  assemble: assembleGguf,
-  open: openGguf,
-  inspect: inspectGguf,
-};
+/** One GGUF file, whose header is written when all blocks are finished. @param mix what chose the types; null: none. */
+export function ggufContainer(mix: GgufMix | null): WeightContainer {
+  return {
+    holdsWeights: (file) => /\.gguf$/i.test(file),
+    filesAreShards: false,
+    assemble: (assembly) => assembleGguf(assembly, mix),
+    open: openGguf,
+    inspect: inspectGguf,
+  };
+}

@@ -2,6 +2,7 @@ import type { LinearDescription } from '../linear-storage';
 import { halfFloat } from '../verification/raw-floats';
 import type { RawLinear } from '../verification/raw-linear';
 import type { StoredTensors } from '../verification/stored-tensors';
+import { RAW_SUPER_BLOCKS, type RawBlockLayout } from './raw-super-blocks';
 
 /** A block of 32 weights as ggml-common.h lays it out, in bytes from its start. */
 interface RawBlockType {
@@ -88,6 +89,49 @@ class RawBlocks implements RawLinear {
   }
 }
 
+/** The same of super-blocks and of blocks with uneven levels, weight after weight. */
+class RawSuperBlocks implements RawLinear {
+  readonly columns: number;
+  readonly scales: RawLinear['scales'];
+  readonly zeros = null;
+  readonly groups: RawLinear['groups'];
+
+  constructor(
+    private readonly layout: RawBlockLayout,
+    readonly rows: number,
+    private readonly blocks: Buffer,
+  ) {
+    const { weights, bytes, halvesAt, groupSize } = layout;
+    const count = blocks.length / bytes;
+    const blocksOfRow = count / rows;
+    this.columns = blocksOfRow * weights;
+    const values = Float32Array.from({ length: count * halvesAt.length }, (_, i) => {
+      const at = halvesAt[i % halvesAt.length] as number;
+      return halfFloat(blocks.readUInt16LE(Math.floor(i / halvesAt.length) * bytes + at));
+    });
+    this.scales = {
+      ...{ part: 'blocks', dtype: 'F16', signed: true, values },
+      where: (index) => {
+        const block = Math.floor(index / halvesAt.length);
+        return `block ${block % blocksOfRow}, row ${Math.floor(block / blocksOfRow)}`;
+      },
+    };
+    const ofColumn = Int32Array.from({ length: this.columns }, (_, column) => Math.floor(column / groupSize));
+    this.groups = { part: 'blocks', ofColumn, count: Math.ceil(this.columns / groupSize) };
+  }
+
+  weights(first: number, count: number, weights = new Float32Array(count * this.columns)): Float32Array {
+    const { weights: size, bytes } = this.layout;
+    const firstBlock = (first * this.columns) / size;
+    for (let i = 0; i < weights.length; i += size) {
+      const begin = (firstBlock + i / size) * bytes;
+      const block = this.blocks.subarray(begin, begin + bytes);
+      for (let j = 0; j < size; j++) weights[i + j] = this.layout.weight(block, j);
+    }
+    return weights;
+  }
+}
+
 /** The blocks of one linear. @returns null for a type that only others write. @throws Error saying what does not fit. */
 export async function readRawBlocks(
   module: string,
@@ -97,11 +141,14 @@ export async function readRawBlocks(
   const settings = settingsOf(module);
   if (!settings) throw new Error(`stored in blocks, but ${describedBy} that it is not`);
   const type = RAW_BLOCK_TYPES[settings.layout];
-  if (!type) return null;
+  const layout = RAW_SUPER_BLOCKS[settings.layout];
+  const blockBytes = (type ?? layout)?.bytes;
+  if (blockBytes === undefined) return null;
   const name = `${module}.blocks`;
   const [rows = 0, bytes = 0] = stored.tensors.get(name)?.shape ?? [];
-  if (rows === 0 || bytes % type.bytes !== 0) {
-    throw new Error(`rows have ${bytes} bytes, ${describedBy} blocks of ${settings.layout}, which take ${type.bytes}`);
+  if (rows === 0 || bytes % blockBytes !== 0) {
+    throw new Error(`rows have ${bytes} bytes, ${describedBy} blocks of ${settings.layout}, which take ${blockBytes}`);
   }
-  return new RawBlocks(type, rows, await stored.read(name));
+  const blocks = await stored.read(name);
+  return type ? new RawBlocks(type, rows, blocks) : new RawSuperBlocks(layout as RawBlockLayout, rows, blocks);
 }

@@ -12,7 +12,7 @@ export const fp4: WholeMethod = codebookMethod('fp4');
 function codebookMethod(name: 'nf4' | 'fp4'): WholeMethod {
   return {
     name,
-    grid: 'codebook',
+    grids: ['codebook'],
     needsHessian: false,
 
     refuse({ bits, groupSize }) {

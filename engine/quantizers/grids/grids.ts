@@ -1,5 +1,6 @@
 import type { GridKind, QuantizedLinear } from '../quantized-linear';
 import { affineGrid } from './affine-grid';
+import { blocksGrid } from './blocks-grid';
 import { codebookGrid } from './codebook-grid';
 import type { Grid } from './grid';
 import { int8RowsGrid } from './int8-rows-grid';
@@ -9,6 +10,7 @@ export const GRIDS: { readonly [Kind in GridKind]: Grid<Extract<QuantizedLinear,
   affine: affineGrid,
   codebook: codebookGrid,
   'int8-rows': int8RowsGrid,
+  blocks: blocksGrid,
 };
 
 /** The grid that a linear is quantized to. */

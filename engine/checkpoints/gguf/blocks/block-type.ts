@@ -1,25 +1,27 @@
+import { QUANTIZED_BLOCK_TYPES } from '../../../spec/gguf-names';
+
 /** Block types of GGUF that can be read and written, by their names in ggml. */
-export const BLOCK_TYPE_NAMES = [
-  'F32',
-  'F16',
-  'BF16',
-  'Q4_0',
-  'Q4_1',
-  'Q5_0',
-  'Q5_1',
-  'Q8_0',
-  'Q2_K',
-  'Q3_K',
-  'Q4_K',
-  'Q5_K',
-  'Q6_K',
-  'IQ4_NL',
-  'IQ4_XS',
-  'TQ1_0',
-  'TQ2_0',
-  'MXFP4',
-] as const;
+export const BLOCK_TYPE_NAMES = ['F32', 'F16', 'BF16', ...QUANTIZED_BLOCK_TYPES] as const;
 export type BlockTypeName = (typeof BLOCK_TYPE_NAMES)[number];
+
+/** Whether weights of this type are plain floats. */
+export function isPlain(type: BlockTypeName): type is 'F32' | 'F16' | 'BF16' {
+  return type === 'F32' || type === 'F16' || type === 'BF16';
+}
+
+/** How codes lie in the blocks of a type: `x = scale · levels[code] + offset`, scale and offset of a group of weights. */
+export interface BlockCodes {
+  /** Rising. */
+  readonly levels: ArrayLike<number>;
+  /** Weights that share scale and offset. */
+  readonly groupSize: number;
+  /**
+   * Replaces the codes of the block at `at`, and leaves its scales.
+   *
+   * @param codes `[blockSize]`: places in `levels`.
+   */
+  pack(codes: Uint8Array, blocks: Uint8Array, at: number): void;
+}
 
 /** An entry of the registry: how consecutive weights of a row are stored in bytes (ggml-common.h, `block_*`). */
 export interface BlockType {
@@ -31,6 +33,8 @@ export interface BlockType {
   readonly blockBytes: number;
   /** Largest |weight| that is sure to be stored as a finite number. */
   readonly largestMagnitude: number;
+  /** Absent: there are no codes, as in F16. */
+  readonly codes?: BlockCodes;
   /**
    * Blocks to float32, bit for bit as gguf-py's `dequantize`.
    *

@@ -18,6 +18,7 @@ export const iq4_nl: BlockType = {
   blockSize: SIZE,
   blockBytes: BYTES,
   largestMagnitude: FLOAT16_MAX,
+  codes: { levels: IQ4_VALUES, groupSize: SIZE, pack: packNibbles },
 
   decode(blocks, values) {
     for (let at = 0, first = 0; first < values.length; at += BYTES, first += SIZE) {

@@ -8,6 +8,7 @@ const SIZE = 256;
 const BYTES = 136;
 const LOW_AT = 4;
 const CODES_AT = 8;
+const codes = new Uint8Array(SIZE);
 
 /** 8 sub-blocks of 32, `x = d·scale·value(q)`: d, 16 high bits and 4 bytes of low halves of 6-bit scales, 128 bytes of codes. */
 export const iq4_xs: BlockType = {
@@ -16,6 +17,7 @@ export const iq4_xs: BlockType = {
   blockSize: SIZE,
   blockBytes: BYTES,
   largestMagnitude: FLOAT16_MAX,
+  codes: { levels: IQ4_VALUES, groupSize: 32, pack: packCodes },
 
   decode(blocks, values) {
     for (let at = 0, first = 0; first < values.length; at += BYTES, first += SIZE) {
@@ -48,14 +50,14 @@ function pack(block: ScaledSuperBlock, blocks: Uint8Array, at: number): void {
     const high = at + 2 + (part >>> 2);
     blocks[low] = (blocks[low] as number) | ((scale & 15) << (4 * (part & 1)));
     blocks[high] = (blocks[high] as number) | ((scale >>> 4) << (2 * (part & 3)));
-    for (let j = 0; j < 16; j++) {
-      const first = codeOf(block, 32 * part + j);
-      const second = codeOf(block, 32 * part + 16 + j);
-      blocks[at + CODES_AT + 16 * part + j] = first | (second << 4);
-    }
   }
+  for (let i = 0; i < SIZE; i++) codes[i] = IQ4_LEVELS.codes[(block.assigned[i] as number) + 128] as number;
+  packCodes(codes, blocks, at);
 }
 
-function codeOf(block: ScaledSuperBlock, element: number): number {
-  return IQ4_LEVELS.codes[(block.assigned[element] as number) + 128] as number;
+function packCodes(codes: Uint8Array, blocks: Uint8Array, at: number): void {
+  for (let byte = 0; byte < 128; byte++) {
+    const first = 2 * byte - (byte & 15);
+    blocks[at + CODES_AT + byte] = (codes[first] as number) | ((codes[first + 16] as number) << 4);
+  }
 }

@@ -1,3 +1,8 @@
+/** The integers from `lowest` on, so many. */
+export function integersFrom(lowest: number, count: number): readonly number[] {
+  return Array.from({ length: count }, (_, code) => lowest + code);
+}
+
 /** The values that a code can stand for, before its scale: integers from -128 to 127, rising. */
 export interface Levels {
   readonly count: number;

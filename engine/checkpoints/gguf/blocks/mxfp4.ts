@@ -5,6 +5,8 @@ const SIZE = 32;
 const BYTES = 17;
 /** E2M1 values, doubled (OCP Microscaling Formats 1.0, 5.3.3). */
 const DOUBLED = Int8Array.of(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
+/** Codes by rising value; 8 is -0. */
+const RISING = [15, 14, 13, 12, 11, 10, 9, 0, 1, 2, 3, 4, 5, 6, 7] as const;
 /** Between neighbouring magnitudes; what lies on a border takes the smaller one. */
 const BORDERS = [0.5, 1.5, 2.5, 3.5, 5, 7, 10] as const;
 
@@ -15,6 +17,14 @@ export const mxfp4: BlockType = {
   blockSize: SIZE,
   blockBytes: BYTES,
   largestMagnitude: 2 ** 127,
+  codes: {
+    levels: RISING.map((code) => DOUBLED[code] as number),
+    groupSize: SIZE,
+    pack(codes, blocks, at) {
+      const code = (j: number) => RISING[codes[j] as number] as number;
+      for (let j = 0; j < 16; j++) blocks[at + 1 + j] = code(j) | (code(j + 16) << 4);
+    },
+  },
 
   decode(blocks, values) {
     for (let at = 0, first = 0; first < values.length; at += BYTES, first += SIZE) {

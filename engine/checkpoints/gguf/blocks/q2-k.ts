@@ -1,6 +1,7 @@
 import { FLOAT16_MAX } from '../../../numbers';
 import type { BlockType } from './block-type';
 import { readHalf, writeHalf } from './half-bytes';
+import { integersFrom } from './levels';
 import { type ShiftedSuperBlock, searchShiftedSuperBlocks } from './search-shifted-super-blocks';
 import { crumbStart, packCrumbs } from './two-bit-codes';
 
@@ -15,6 +16,7 @@ export const q2_k: BlockType = {
   blockSize: SIZE,
   blockBytes: BYTES,
   largestMagnitude: FLOAT16_MAX,
+  codes: { levels: integersFrom(0, 4), groupSize: 16, pack: packCodes },
 
   decode(blocks, values) {
     for (let at = 0, first = 0; first < values.length; at += BYTES, first += SIZE) {
@@ -38,9 +40,13 @@ export const q2_k: BlockType = {
   },
 };
 
+function packCodes(codes: Uint8Array, blocks: Uint8Array, at: number): void {
+  packCrumbs(codes, blocks, at + CODES_AT);
+}
+
 function pack(block: ShiftedSuperBlock, blocks: Uint8Array, at: number): void {
   for (let j = 0; j < 16; j++) blocks[at + j] = (block.scales[j] as number) | ((block.mins[j] as number) << 4);
-  packCrumbs(block.codes, blocks, at + CODES_AT);
+  packCodes(block.codes, blocks, at);
   writeHalf(blocks, at + 80, block.d);
   writeHalf(blocks, at + 82, block.dmin);
 }

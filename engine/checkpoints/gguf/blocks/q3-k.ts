@@ -1,7 +1,7 @@
 import { FLOAT16_MAX } from '../../../numbers';
 import type { BlockType } from './block-type';
 import { readHalf, writeHalf } from './half-bytes';
-import { uniformLevels } from './levels';
+import { integersFrom, uniformLevels } from './levels';
 import { type ScaledSuperBlock, searchScaledSuperBlocks } from './search-scaled-super-blocks';
 import { crumbStart, packCrumbs } from './two-bit-codes';
 
@@ -20,6 +20,7 @@ export const q3_k: BlockType = {
   blockSize: SIZE,
   blockBytes: BYTES,
   largestMagnitude: FLOAT16_MAX,
+  codes: { levels: integersFrom(-4, 8), groupSize: 16, pack: packCodes },
 
   decode(blocks, values) {
     for (let at = 0, first = 0; first < values.length; at += BYTES, first += SIZE) {
@@ -48,15 +49,19 @@ export const q3_k: BlockType = {
   },
 };
 
-function pack(block: ScaledSuperBlock, blocks: Uint8Array, at: number): void {
-  blocks.fill(0, at, at + BYTES);
+function packCodes(codes: Uint8Array, blocks: Uint8Array, at: number): void {
+  blocks.fill(0, at, at + CODES_AT);
   for (let element = 0; element < SIZE; element++) {
-    const code = (block.assigned[element] as number) + 4;
-    codes[element] = code;
     const byte = at + (element & 31);
-    blocks[byte] = (blocks[byte] as number) | ((code >>> 2) << (element >>> 5));
+    blocks[byte] = (blocks[byte] as number) | (((codes[element] as number) >>> 2) << (element >>> 5));
   }
   packCrumbs(codes, blocks, at + CODES_AT);
+}
+
+function pack(block: ScaledSuperBlock, blocks: Uint8Array, at: number): void {
+  for (let element = 0; element < SIZE; element++) codes[element] = (block.assigned[element] as number) + 4;
+  packCodes(codes, blocks, at);
+  blocks.fill(0, at + SCALES_AT, at + BYTES);
   for (let j = 0; j < 16; j++) {
     const scale = (block.scales[j] as number) + 32;
     const low = at + SCALES_AT + (j & 7);

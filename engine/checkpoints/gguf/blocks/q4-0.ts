@@ -1,7 +1,7 @@
 import { FLOAT16_MAX } from '../../../numbers';
 import type { BlockType } from './block-type';
 import { readHalf, writeHalf } from './half-bytes';
-import { uniformLevels } from './levels';
+import { integersFrom, uniformLevels } from './levels';
 import { largestSigned } from './ranges';
 import { searchScaledBlocks } from './search-scaled-blocks';
 
@@ -17,6 +17,7 @@ export const q4_0: BlockType = {
   blockSize: SIZE,
   blockBytes: BYTES,
   largestMagnitude: FLOAT16_MAX,
+  codes: { levels: integersFrom(-8, 16), groupSize: SIZE, pack: packNibbles },
 
   decode(blocks, values) {
     for (let at = 0, first = 0; first < values.length; at += BYTES, first += SIZE) {

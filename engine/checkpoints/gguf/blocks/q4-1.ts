@@ -1,6 +1,7 @@
 import { FLOAT16_MAX } from '../../../numbers';
 import type { BlockType } from './block-type';
 import { readHalf, writeHalf } from './half-bytes';
+import { integersFrom } from './levels';
 import { largest, smallest } from './ranges';
 import { searchShiftedBlocks } from './search-shifted-blocks';
 
@@ -16,6 +17,7 @@ export const q4_1: BlockType = {
   blockBytes: BYTES,
   // The span of a block is twice as large at most, and d is a fifteenth of it.
   largestMagnitude: FLOAT16_MAX,
+  codes: { levels: integersFrom(0, 16), groupSize: SIZE, pack },
 
   decode(blocks, values) {
     for (let at = 0, first = 0; first < values.length; at += BYTES, first += SIZE) {

@@ -1,6 +1,7 @@
 import { FLOAT16_MAX } from '../../../numbers';
 import type { BlockType } from './block-type';
 import { readHalf, writeHalf } from './half-bytes';
+import { integersFrom } from './levels';
 import { type ShiftedSuperBlock, searchShiftedSuperBlocks } from './search-shifted-super-blocks';
 import { packSixBitPairs, unpackSixBitPairs } from './six-bit-pairs';
 
@@ -17,6 +18,7 @@ export const q4_k: BlockType = {
   blockSize: SIZE,
   blockBytes: BYTES,
   largestMagnitude: FLOAT16_MAX,
+  codes: { levels: integersFrom(0, 16), groupSize: 32, pack: packCodes },
 
   decode(blocks, values) {
     for (let at = 0, first = 0; first < values.length; at += BYTES, first += SIZE) {
@@ -41,11 +43,15 @@ export const q4_k: BlockType = {
   },
 };
 
+function packCodes(codes: Uint8Array, blocks: Uint8Array, at: number): void {
+  packLowHalves(codes, blocks, at + CODES_AT);
+}
+
 function pack(block: ShiftedSuperBlock, blocks: Uint8Array, at: number): void {
   writeHalf(blocks, at, block.d);
   writeHalf(blocks, at + 2, block.dmin);
   packSixBitPairs(block.scales, block.mins, blocks, at + 4);
-  packLowHalves(block.codes, blocks, at + CODES_AT);
+  packCodes(block.codes, blocks, at);
 }
 
 /** The low four bits of 256 codes in 128 bytes: of each 64 codes the first 32 in low halves, the others above them. */

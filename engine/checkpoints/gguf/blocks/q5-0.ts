@@ -2,7 +2,7 @@ import { FLOAT16_MAX } from '../../../numbers';
 import type { BlockType } from './block-type';
 import { fifthBits, packFiveBits } from './five-bits';
 import { readHalf, writeHalf } from './half-bytes';
-import { uniformLevels } from './levels';
+import { integersFrom, uniformLevels } from './levels';
 import { largestSigned } from './ranges';
 import { searchScaledBlocks } from './search-scaled-blocks';
 
@@ -19,6 +19,7 @@ export const q5_0: BlockType = {
   blockSize: SIZE,
   blockBytes: BYTES,
   largestMagnitude: FLOAT16_MAX,
+  codes: { levels: integersFrom(-16, 32), groupSize: SIZE, pack },
 
   decode(blocks, values) {
     for (let at = 0, first = 0; first < values.length; at += BYTES, first += SIZE) {
@@ -34,7 +35,6 @@ export const q5_0: BlockType = {
 
   encode(values, blocks, importance) {
     if (importance !== undefined) {
-      const pack = (found: Uint8Array, target: Uint8Array, at: number) => packFiveBits(found, target, at + 2);
       searchScaledBlocks({ values, blocks, importance, levels: LEVELS, blockBytes: BYTES, pack });
       return;
     }
@@ -46,7 +46,11 @@ export const q5_0: BlockType = {
         const scaled = float32((values[first + j] as number) * inverse);
         codes[j] = Math.min(31, float32(scaled + 16.5) & 255);
       }
-      packFiveBits(codes, blocks, at + 2);
+      pack(codes, blocks, at);
     }
   },
 };
+
+function pack(found: Uint8Array, blocks: Uint8Array, at: number): void {
+  packFiveBits(found, blocks, at + 2);
+}

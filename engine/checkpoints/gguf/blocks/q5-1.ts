@@ -2,6 +2,7 @@ import { FLOAT16_MAX } from '../../../numbers';
 import type { BlockType } from './block-type';
 import { fifthBits, packFiveBits } from './five-bits';
 import { readHalf, writeHalf } from './half-bytes';
+import { integersFrom } from './levels';
 import { shiftedCode } from './q4-1';
 import { largest, smallest } from './ranges';
 import { searchShiftedBlocks } from './search-shifted-blocks';
@@ -18,6 +19,7 @@ export const q5_1: BlockType = {
   blockSize: SIZE,
   blockBytes: BYTES,
   largestMagnitude: FLOAT16_MAX,
+  codes: { levels: integersFrom(0, 32), groupSize: SIZE, pack },
 
   decode(blocks, values) {
     for (let at = 0, first = 0; first < values.length; at += BYTES, first += SIZE) {
@@ -34,7 +36,6 @@ export const q5_1: BlockType = {
 
   encode(values, blocks, importance) {
     if (importance !== undefined) {
-      const pack = (found: Uint8Array, target: Uint8Array, at: number) => packFiveBits(found, target, at + 4);
       searchShiftedBlocks({ values, blocks, importance, highest: 31, blockBytes: BYTES, pack });
       return;
     }
@@ -45,7 +46,11 @@ export const q5_1: BlockType = {
       writeHalf(blocks, at, d);
       writeHalf(blocks, at + 2, m);
       for (let j = 0; j < SIZE; j++) codes[j] = shiftedCode(values[first + j] as number, m, inverse, 31);
-      packFiveBits(codes, blocks, at + 4);
+      pack(codes, blocks, at);
     }
   },
 };
+
+function pack(found: Uint8Array, blocks: Uint8Array, at: number): void {
+  packFiveBits(found, blocks, at + 4);
+}

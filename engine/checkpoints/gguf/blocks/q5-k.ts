@@ -1,6 +1,7 @@
 import { FLOAT16_MAX } from '../../../numbers';
 import type { BlockType } from './block-type';
 import { readHalf, writeHalf } from './half-bytes';
+import { integersFrom } from './levels';
 import { packLowHalves } from './q4-k';
 import { type ShiftedSuperBlock, searchShiftedSuperBlocks } from './search-shifted-super-blocks';
 import { packSixBitPairs, unpackSixBitPairs } from './six-bit-pairs';
@@ -19,6 +20,7 @@ export const q5_k: BlockType = {
   blockSize: SIZE,
   blockBytes: BYTES,
   largestMagnitude: FLOAT16_MAX,
+  codes: { levels: integersFrom(0, 32), groupSize: 32, pack: packCodes },
 
   decode(blocks, values) {
     for (let at = 0, first = 0; first < values.length; at += BYTES, first += SIZE) {
@@ -49,10 +51,14 @@ function pack(block: ShiftedSuperBlock, blocks: Uint8Array, at: number): void {
   writeHalf(blocks, at, block.d);
   writeHalf(blocks, at + 2, block.dmin);
   packSixBitPairs(block.scales, block.mins, blocks, at + 4);
+  packCodes(block.codes, blocks, at);
+}
+
+function packCodes(codes: Uint8Array, blocks: Uint8Array, at: number): void {
   for (let j = 0; j < 32; j++) {
     let byte = 0;
-    for (let part = 0; part < 8; part++) byte |= ((block.codes[32 * part + j] as number) >>> 4) << part;
+    for (let part = 0; part < 8; part++) byte |= ((codes[32 * part + j] as number) >>> 4) << part;
     blocks[at + HIGH_AT + j] = byte;
   }
-  packLowHalves(block.codes, blocks, at + CODES_AT);
+  packLowHalves(codes, blocks, at + CODES_AT);
 }

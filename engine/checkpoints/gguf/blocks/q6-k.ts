@@ -1,7 +1,7 @@
 import { FLOAT16_MAX } from '../../../numbers';
 import type { BlockType } from './block-type';
 import { readHalf, writeHalf } from './half-bytes';
-import { uniformLevels } from './levels';
+import { integersFrom, uniformLevels } from './levels';
 import { type ScaledSuperBlock, searchScaledSuperBlocks } from './search-scaled-super-blocks';
 
 const SIZE = 256;
@@ -10,6 +10,7 @@ const HIGH_AT = 128;
 const SCALES_AT = 192;
 const D_AT = 208;
 const LEVELS = uniformLevels(64);
+const codes = new Uint8Array(SIZE);
 
 /** 16 sub-blocks of 16, `x = d·scale·(q - 32)`: 128 bytes of low halves, 64 bytes of high bits, 16 signed scales, d. */
 export const q6_k: BlockType = {
@@ -18,6 +19,7 @@ export const q6_k: BlockType = {
   blockSize: SIZE,
   blockBytes: BYTES,
   largestMagnitude: FLOAT16_MAX,
+  codes: { levels: integersFrom(-32, 64), groupSize: 16, pack: packCodes },
 
   decode(blocks, values) {
     for (let at = 0, first = 0; first < values.length; at += BYTES, first += SIZE) {
@@ -37,15 +39,20 @@ export const q6_k: BlockType = {
   },
 };
 
-function pack(block: ScaledSuperBlock, blocks: Uint8Array, at: number): void {
+function packCodes(codes: Uint8Array, blocks: Uint8Array, at: number): void {
   blocks.fill(0, at, at + SCALES_AT);
   for (let element = 0; element < SIZE; element++) {
-    const code = (block.assigned[element] as number) + 32;
+    const code = codes[element] as number;
     const low = at + lowByte(element);
     const high = at + HIGH_AT + highByte(element);
     blocks[low] = (blocks[low] as number) | ((code & 15) << lowShift(element));
     blocks[high] = (blocks[high] as number) | ((code >>> 4) << highShift(element));
   }
+}
+
+function pack(block: ScaledSuperBlock, blocks: Uint8Array, at: number): void {
+  for (let element = 0; element < SIZE; element++) codes[element] = (block.assigned[element] as number) + 32;
+  packCodes(codes, blocks, at);
   for (let part = 0; part < 16; part++) blocks[at + SCALES_AT + part] = block.scales[part] as number;
   writeHalf(blocks, at + D_AT, block.d);
 }

@@ -1,6 +1,7 @@
 import { FLOAT16_MAX, roundHalfAway } from '../../../numbers';
 import type { BlockType } from './block-type';
 import { readHalf, writeHalf } from './half-bytes';
+import { integersFrom } from './levels';
 import { largestSigned } from './ranges';
 
 const SIZE = 32;
@@ -14,6 +15,14 @@ export const q8_0: BlockType = {
   blockSize: SIZE,
   blockBytes: BYTES,
   largestMagnitude: FLOAT16_MAX,
+  // Not -128, which ggml's own encoder never writes.
+  codes: {
+    levels: integersFrom(-127, 255),
+    groupSize: SIZE,
+    pack(codes, blocks, at) {
+      for (let j = 0; j < SIZE; j++) blocks[at + 2 + j] = (codes[j] as number) - 127;
+    },
+  },
 
   decode(blocks, values) {
     for (let at = 0, first = 0; first < values.length; at += BYTES, first += SIZE) {

@@ -1,6 +1,7 @@
 import { FLOAT16_MAX } from '../../../numbers';
 import type { BlockType } from './block-type';
 import { readHalf, writeHalf } from './half-bytes';
+import { integersFrom } from './levels';
 import { ternaryCodes } from './ternary-codes';
 
 const SIZE = 256;
@@ -23,6 +24,7 @@ export const tq1_0: BlockType = {
   blockSize: SIZE,
   blockBytes: BYTES,
   largestMagnitude: FLOAT16_MAX,
+  codes: { levels: integersFrom(-1, 3), groupSize: SIZE, pack },
 
   decode(blocks, values) {
     for (let at = 0, start = 0; start < values.length; at += BYTES, start += SIZE) {
@@ -42,16 +44,20 @@ export const tq1_0: BlockType = {
   encode(values, blocks) {
     for (let at = 0, start = 0; start < values.length; at += BYTES, start += SIZE) {
       writeHalf(blocks, at + SCALE_AT, ternaryCodes(values, start, codes));
-      for (const run of RUNS) {
-        for (let k = 0; k < run.bytes; k++) {
-          let value = 0;
-          for (let n = 0; n < 5; n++) {
-            const trit = n < run.trits ? (codes[run.first + k + run.bytes * n] as number) : 0;
-            value = value * 3 + trit;
-          }
-          blocks[at + run.at + k] = Math.floor((value * 256 + 242) / 243);
-        }
-      }
+      pack(codes, blocks, at);
     }
   },
 };
+
+function pack(codes: Uint8Array, blocks: Uint8Array, at: number): void {
+  for (const run of RUNS) {
+    for (let k = 0; k < run.bytes; k++) {
+      let value = 0;
+      for (let n = 0; n < 5; n++) {
+        const trit = n < run.trits ? (codes[run.first + k + run.bytes * n] as number) : 0;
+        value = value * 3 + trit;
+      }
+      blocks[at + run.at + k] = Math.floor((value * 256 + 242) / 243);
+    }
+  }
+}

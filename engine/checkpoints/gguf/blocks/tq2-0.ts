@@ -1,6 +1,7 @@
 import { FLOAT16_MAX } from '../../../numbers';
 import type { BlockType } from './block-type';
 import { readHalf, writeHalf } from './half-bytes';
+import { integersFrom } from './levels';
 import { ternaryCodes } from './ternary-codes';
 import { crumbStart, packCrumbs } from './two-bit-codes';
 
@@ -16,6 +17,7 @@ export const tq2_0: BlockType = {
   blockSize: SIZE,
   blockBytes: BYTES,
   largestMagnitude: FLOAT16_MAX,
+  codes: { levels: integersFrom(-1, 3), groupSize: SIZE, pack: packCrumbs },
 
   decode(blocks, values) {
     for (let at = 0, first = 0; first < values.length; at += BYTES, first += SIZE) {

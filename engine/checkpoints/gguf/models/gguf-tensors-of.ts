@@ -1,5 +1,6 @@
 import { architectureOf, type ModelShape } from '../../../models';
 import { type LinearPlan, type ModelPlan, QuantloomError, type SourceTensor } from '../../../spec';
+import type { KeptStorage } from '../../format';
 import { shardOfTensors } from '../../opened-shard';
 import type { BlockTypeName } from '../blocks/block-type';
 import { gridBlockType } from '../linear-blocks';
@@ -30,10 +31,13 @@ export function ggufTensorsOf({
   plan,
   linears,
   config,
+  kept = {},
 }: {
   readonly plan: Pick<ModelPlan, 'blocks' | 'remainder' | 'tensors'>;
   readonly linears: readonly LinearPlan[];
   readonly config: Readonly<Record<string, unknown>>;
+  /** Of kept matrices that become blocks. */
+  readonly kept?: KeptStorage;
 }): GgufTensors {
   const model = architectureOf(config, (name) => name in plan.tensors);
   const shape = model.shape(config);
@@ -53,13 +57,15 @@ export function ggufTensorsOf({
       architecture,
       shape,
       tensors: [...shardOf.keys()].map((name) => ({ name, shape: shapeOf(name) })),
-      typeOf: (name) => typeOf(name, quantized.get(name), plan.tensors[name]?.dtype),
+      typeOf: (name) =>
+        (kept[name]?.as as BlockTypeName | undefined) ?? typeOf(name, quantized.get(name), plan.tensors[name]?.dtype),
     }),
   };
 }
 
 function typeOf(name: string, linear: LinearPlan | undefined, dtype: string | undefined): BlockTypeName {
   if (linear?.recipe) {
+    if (linear.recipe.blockType) return linear.recipe.blockType;
     const found = gridBlockType(linear.recipe, linear.columns);
     if ('type' in found) return found.type;
     throw new QuantloomError('UnsupportedInput', `${name} cannot be stored in GGUF: ${found.refusal}.`);
