@@ -13,6 +13,12 @@ describe('merged mismatches', () => {
     expect(squares).toMatchObject({ sum: Float32Array.of(12, 3, 3, 36), tokens: 12 });
   });
 
+  it('go to other threads', async () => {
+    const parts = [{ sum: Float32Array.of(3, 9), gram: Float32Array.of(2), tokens: [3, 0] as const }];
+    const merged = await mergeMismatches(parts, { take: (bytes) => new SharedArrayBuffer(bytes) });
+    expect(structuredClone(merged)).toStrictEqual(merged);
+  });
+
   it('have no squares of their own where slices have none', async () => {
     const parts = [{ sum: Float32Array.of(3, 9, 0, 0), gram: null, tokens: [3, 0] as const }];
     expect((await mergeMismatches(parts)).squares).toBeNull();

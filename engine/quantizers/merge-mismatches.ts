@@ -40,10 +40,12 @@ export async function mergeMismatches(
     if (gram) await squares.add(gram, tokens[0] + tokens[1]);
     slice += 1;
   }
-  return { missing: halves, squares: squares.sum.length > 0 ? squares : null };
+  const [one, other] = halves;
+  // Plain data: it goes to other threads.
+  return { missing: [one.total(), other.total()], squares: squares.sum.length > 0 ? squares.total() : null };
 }
 
-class GrowingSum implements TokenSum {
+class GrowingSum {
   sum = new Float32Array(0);
   tokens = 0;
 
@@ -62,5 +64,9 @@ class GrowingSum implements TokenSum {
       for (let i = start; i < stop; i++) sum[i] = (sum[i] as number) + (part[i] as number);
       await setImmediate();
     }
+  }
+
+  total(): TokenSum {
+    return { sum: this.sum, tokens: this.tokens };
   }
 }

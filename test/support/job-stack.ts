@@ -38,9 +38,12 @@ export interface JobStack {
 export async function startJobStack({
   serverArguments = [],
   workers: queues = ['control', 'cpu', 'gpu'],
+  environment: workerEnvironment = {},
 }: {
   readonly serverArguments?: readonly string[];
   readonly workers?: readonly QueueName[];
+  /** Of the workers. */
+  readonly environment?: Readonly<Record<string, string>>;
 } = {}): Promise<JobStack> {
   const path = process.env.QUANTLOOM_TEMPORAL_CLI;
   if (!path) throw new Error('no Temporal CLI: see the message of the global set-up above');
@@ -66,6 +69,7 @@ export async function startJobStack({
         QUANTLOOM_HOME: directory,
         QUANTLOOM_STORE: storeDirectory,
         QUANTLOOM_THREADS: '2',
+        ...workerEnvironment,
       },
     });
     workers.push(worker);
