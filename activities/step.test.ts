@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { openFileStore } from '../engine/store';
 import { computationKey } from './identity';
 import type { ActivityRuntime, Attempt } from './runtime';
-import { defineStep, perform, together } from './step';
+import { defineStep, perform, readingBench, together } from './step';
 
 const attempt: Attempt = { signal: new AbortController().signal, progress: () => undefined };
 const square = defineStep({ name: 'square', version: 1, run: async (n: number) => ({ result: n * n }) });
@@ -33,6 +33,34 @@ describe('a step', () => {
     await runtime.store.record(computationKey('square', 1, 7), record);
     const found = await perform(square, 7, runtime, attempt);
     expect(found).toEqual({ result: 49, cached: true, seconds: 0, secondsSaved: 0 });
+  });
+
+  describe('whose result is lost before it is read', () => {
+    const letters = defineStep({
+      name: 'letters',
+      version: 1,
+      run: async (text: string, bench) => ({ stored: await bench.write('activation', Buffer.from(text)) }),
+    });
+    /** Reads the artifact, which is dropped so many times just before. */
+    const readAfterLosses = async (losses: number) => {
+      const { stored } = await perform(letters, 'abc', runtime, attempt);
+      let left = losses;
+      const read = async () => {
+        if (left-- > 0) await runtime.store.recycle(stored.sha256);
+        return runtime.store.get(stored.sha256);
+      };
+      const found = await readingBench(runtime, attempt).withArtifacts([stored], read);
+      return Buffer.from(found).toString();
+    };
+
+    it('is computed again, and once more when another layer drops it meanwhile', async () => {
+      expect(await readAfterLosses(1)).toBe('abc');
+      expect(await readAfterLosses(3)).toBe('abc');
+    });
+
+    it('is left to another attempt when that goes on', async () => {
+      await expect(readAfterLosses(100)).rejects.toMatchObject({ code: 'ArtifactMissing', retryable: true });
+    });
   });
 
   it('counts with others as cached only when all of them were', () => {

@@ -183,15 +183,17 @@ function benchFor(key: string, runtime: ActivityRuntime, attempt: Attempt, parts
       parts[part] = (parts[part] ?? 0) + seconds;
     },
     withArtifacts: async (refs, use) => {
-      for (const recomputed = new Set<ArtifactRef>(); ; ) {
+      for (const times = new Map<ArtifactRef, number>(); ; ) {
         try {
           return await use();
         } catch (error) {
           const lost = lostArtifact(error);
           const ref = refs.find(({ sha256 }) => sha256 === lost);
-          if (!ref || recomputed.has(ref)) throw error;
+          if (!ref) throw error;
+          const recomputed = times.get(ref) ?? 0;
+          if (recomputed === MOST_LOSSES) throw lostAgain(ref, error);
           await recompute(ref, runtime, attempt, error);
-          recomputed.add(ref);
+          times.set(ref, recomputed + 1);
         }
       }
     },
@@ -222,14 +224,29 @@ function lostArtifact(error: unknown): unknown {
   return null;
 }
 
+/**
+ * How often an artifact may be lost while somebody waits for it. Another layer may drop it just when it is there again: activations of the
+ * original model are the same whoever computes them, to choose widths or to make up for mismatches.
+ */
+const MOST_LOSSES = 5;
+
+function lostAgain({ sha256, kind }: ArtifactRef, cause: unknown): QuantloomError {
+  return new QuantloomError(
+    'ArtifactMissing',
+    `Artifact ${sha256} (${kind}) was computed again ${MOST_LOSSES} times, and lost every time before it could be read. ` +
+      'Check that nobody else clears the store, and that its disk is sound.',
+    { cause, retryable: true, details: { sha256 } },
+  );
+}
+
 /** Runs the computation again that produced a lost artifact; its inputs, if they are lost too, come back in the same way. */
 async function recompute(ref: ArtifactRef, runtime: ActivityRuntime, attempt: Attempt, loss: unknown): Promise<void> {
   const record = ref.from ? ((await runtime.store.recall(ref.from)) as ComputationRecord | null) : null;
   const step = record ? lineage.get(record.step) : undefined;
   if (!ref.from || !record || !step || step.version !== record.version) throw loss;
   runtime.log('recomputing', { step: record.step, key: ref.from, lost: ref.sha256, reason: String(loss) });
-  await step.run(record.input as never, benchFor(ref.from, runtime, attempt));
-  if (await runtime.store.has(ref.sha256)) return;
+  const output = await step.run(record.input as never, benchFor(ref.from, runtime, attempt));
+  if (JSON.stringify(output).includes(ref.sha256)) return;
   throw new QuantloomError(
     'ArtifactMissing',
     `Artifact ${ref.sha256} (${ref.kind}) was lost, and computing it again with ${record.step} gave other bytes: ` +

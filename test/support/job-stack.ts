@@ -4,9 +4,17 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Client, WorkflowHandleWithFirstExecutionRunId } from '@temporalio/client';
 import { TestWorkflowEnvironment } from '@temporalio/testing';
-import { type JobResult, type QuantizationSpecInput, type QueueName, TASK_QUEUES } from '../../engine/spec';
+import {
+  type JobResult,
+  PROGRESS_QUERY,
+  type Progress,
+  type QuantizationSpecInput,
+  type QueueName,
+  TASK_QUEUES,
+} from '../../engine/spec';
 
 const WORKER_MAIN = join(__dirname, '..', '..', 'dist', 'workers', 'main.js');
 
@@ -30,6 +38,7 @@ export interface JobStack {
   /** A path for an output. */
   output(name: string): string;
   start(spec: QuantizationSpecInput, id: string): Promise<WorkflowHandleWithFirstExecutionRunId>;
+  /** @throws Error when the job waits for an operator: nobody would come. */
   run(spec: QuantizationSpecInput, id: string): Promise<JobResult>;
   startWorker(queue: QueueName): Promise<ChildProcess>;
   stop(): Promise<void>;
@@ -92,7 +101,7 @@ export async function startJobStack({
     log,
     output: (name) => join(directory, name),
     start,
-    run: async (spec, id) => (await start(spec, id)).result() as Promise<JobResult>,
+    run: async (spec, id) => resultOrReview(await start(spec, id)),
     startWorker,
     async stop() {
       await Promise.all(workers.map(endWorker));
@@ -100,6 +109,24 @@ export async function startJobStack({
       await rm(directory, { recursive: true, force: true });
     },
   };
+}
+
+async function resultOrReview(job: WorkflowHandleWithFirstExecutionRunId): Promise<JobResult> {
+  const watching = new AbortController();
+  try {
+    return await Promise.race([job.result() as Promise<JobResult>, reviewOf(job, watching.signal)]);
+  } finally {
+    watching.abort();
+  }
+}
+
+/** Fails when the job needs a review, or its end has come otherwise. */
+async function reviewOf(job: WorkflowHandleWithFirstExecutionRunId, signal: AbortSignal): Promise<never> {
+  for (;;) {
+    await delay(2000, undefined, { signal });
+    const progress = await job.query<Progress>(PROGRESS_QUERY).catch(() => null);
+    if (progress?.needsReview) throw new Error(`${job.workflowId}: ${JSON.stringify(progress.needsReview)}`);
+  }
 }
 
 async function endWorker(worker: ChildProcess): Promise<void> {
