@@ -17,6 +17,7 @@ import { publishCheckpoints } from './publish-checkpoints';
 import { quantizeLinears, quantizeRows } from './quantize-linears';
 import { rotateBlock } from './rotate-block';
 import type { ActivityRuntime } from './runtime';
+import { scaleBlock } from './scale-block';
 import { tokenizeCalibration } from './tokenize-calibration';
 import { verifyCheckpoints } from './verify-checkpoints';
 
@@ -41,6 +42,7 @@ export function createActivities(runtime: ActivityRuntime) {
     quantizeLinears: asActivity(runtime, quantizeLinears),
     quantizeRows: asActivity(runtime, quantizeRows),
     rotateBlock: asActivity(runtime, rotateBlock),
+    scaleBlock: asActivity(runtime, scaleBlock),
     tokenizeCalibration: asActivity(runtime, tokenizeCalibration),
     verifyCheckpoints: asActivity(runtime, verifyCheckpoints),
   };

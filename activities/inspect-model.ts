@@ -1,6 +1,8 @@
 import { residualEnd } from '../engine/models';
+import type { Block } from '../engine/models/architecture';
 import { planModel } from '../engine/planning';
 import { needsHessian } from '../engine/quantizers';
+import { plannedGroups, scalingGroups } from '../engine/scaling';
 import { type ArtifactRef, parseQuantizationSpec, type QuantizationSpec, QuantloomError } from '../engine/spec';
 import { describeModel } from './model-view';
 import type { ActivityRuntime, Attempt } from './runtime';
@@ -16,6 +18,8 @@ export interface BlockOutline {
     readonly linears: number;
     /** Whether a Hessian is needed for them. */
     readonly calibrated: boolean;
+    /** Set where the linears' input channels are scaled. */
+    readonly scaled?: true;
     /** Set where a linear is to make up for what has gone wrong upstream: the stage, of this block or the next, whose `hidden` is behind it. */
     readonly makesUpFor?: string;
   }[];
@@ -31,6 +35,8 @@ export interface InspectedModel {
   readonly blocks: readonly BlockOutline[];
   /** Slices of the calibration set; 0 when no linear needs calibration. */
   readonly slices: number;
+  /** Set when nothing but the scaling of channels needs them. */
+  readonly calibratesForScalingOnly?: true;
   readonly calibrationTokens: number;
   readonly parameters: number;
   readonly sourceBytes: number;
@@ -69,22 +75,28 @@ export async function inspectModel(
         `set; a job can have ${MOST_SLICES}. Make it ${sliceTokens} or more, or ask for fewer samples.`,
     );
   }
-  const { blocks: known } = describeModel({ ...plan, spec });
-  const blocks = plan.blocks.map((block) => ({
-    index: block.index,
-    name: block.name,
-    stages: block.stages.map(({ stage, linears }) => {
+  const { blocks: known, architecture, shape } = describeModel({ ...plan, spec });
+  const scaledStages = (index: number, block: Block): readonly string[] =>
+    spec.scaling === 'none'
+      ? []
+      : plannedGroups(plan, index, scalingGroups(architecture, shape, block)).map(({ stage }) => stage);
+  const blocks = plan.blocks.map((block) => {
+    const scaled = scaledStages(block.index, known[block.index] as Block);
+    const stages = block.stages.map(({ stage, linears }) => {
       const quantized = linears.filter((linear) => linear.recipe !== null);
       return {
         name: stage,
         linears: quantized.length,
-        calibrated: quantized.some(({ recipe }) => recipe !== null && needsHessian(recipe)),
+        calibrated: quantized.some(needsHessian),
+        ...(scaled.includes(stage) && { scaled: true as const }),
         ...(quantized.some((linear) => linear.recipe?.mismatch) && {
           makesUpFor: residualEnd(known, block.index, stage)?.appliedBy.stage,
         }),
       };
-    }),
-  }));
+    });
+    return { index: block.index, name: block.name, stages };
+  });
+  const calibrated = blocks.some(({ stages }) => stages.some((stage) => stage.calibrated));
   return {
     spec,
     plan: (await perform(keepPlan, { ...plan, spec }, runtime, attempt)).plan,
@@ -92,13 +104,15 @@ export async function inspectModel(
     scheme: schemeOf(spec),
     blocks,
     slices: plan.slices.length,
+    ...(plan.slices.length > 0 && !calibrated && { calibratesForScalingOnly: true as const }),
     calibrationTokens: estimate.calibrationTokens,
     parameters: plan.parameters,
     sourceBytes: plan.sourceBytes,
   };
 }
 
-function schemeOf({ recipe, averageBits }: QuantizationSpec): string {
+function schemeOf({ recipe, averageBits, scaling }: QuantizationSpec): string {
   const group = recipe.groupSize === -1 ? 'per channel' : `g${recipe.groupSize}`;
-  return `${recipe.method} ${averageBits ?? recipe.bits} bit ${group}${recipe.symmetric ? '' : ' asymmetric'}`;
+  const scaled = scaling === 'awq' && recipe.method !== 'awq' ? 'awq-scaled ' : '';
+  return `${scaled}${recipe.method} ${averageBits ?? recipe.bits} bit ${group}${recipe.symmetric ? '' : ' asymmetric'}`;
 }

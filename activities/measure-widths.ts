@@ -36,7 +36,7 @@ const measureStep = defineStep({
       bench.attempt.progress({ linear: name });
       const { data, shape } = await readFloats(weight, bench);
       const [rows, columns] = shape as [number, number];
-      const given = recipes[0] && needsHessian(recipes[0]) ? prepared : null;
+      const given = needsHessian({ recipe: recipes[0] ?? null }) ? prepared : null;
       const linear = { weight: data, rows, columns, hessian: given, minimumZero, name, threads, signal };
       errors.push(await measureLinear({ ...linear, recipes }));
     }

@@ -15,9 +15,10 @@ import { parseQuantizedLinear, type QuantizedLinear } from '../engine/quantizers
 import type { ArtifactRef, BlockReport, ModelPlan, QuantizationSpec, Tensor, TensorTable } from '../engine/spec';
 import { dropActivations } from './drop-activations';
 import { readDocument, viewModel } from './model-view';
+import { readTensor } from './read-tensor';
 import type { ActivityRuntime, Attempt } from './runtime';
 import { asStored } from './source-tensor';
-import { type Bench, defineStep, type Effort, perform, readingBench, together } from './step';
+import { defineStep, type Effort, perform, readingBench, together } from './step';
 import { verifyStoredShard } from './verify-shard';
 
 export interface PackedLayer extends Effort {
@@ -74,10 +75,6 @@ const packStep = defineStep({
     return Object.keys(digests).length > 0 ? { shard, digests } : { shard };
   },
 });
-
-async function readTensor(ref: ArtifactRef, bench: Bench): Promise<Tensor> {
-  return { dtype: ref.dtype as Tensor['dtype'], shape: ref.shape as readonly number[], data: await bench.read(ref) };
-}
 
 /** What the workflow knows of a block's history, for its report. */
 export type BlockHistory = Omit<BlockReport, 'linears' | 'index' | 'name'>;

@@ -3,6 +3,7 @@ import { weightTensor } from '../engine/models';
 import { float32View } from '../engine/numbers';
 import {
   factorizeAhead,
+  factorizes,
   joinRows,
   type LinearToQuantize,
   mergeMismatches,
@@ -105,7 +106,7 @@ async function prepareAhead(
   take: TakeMemory,
 ): Promise<PreparedHessian> {
   const prepared = await prepareHessian(hessian, { memory: take(2 * hessian.byteLength) });
-  const recipe = linears.find(({ recipe }) => recipe.method === 'gptq')?.recipe;
+  const recipe = linears.find(({ recipe }) => factorizes(recipe))?.recipe;
   if (recipe) await factorizeAhead(prepared, { recipe, threads, signal });
   return prepared;
 }
@@ -120,7 +121,7 @@ async function toQuantize(
   bench.attempt.progress({ linear: name });
   const { data, shape } = await readFloats(weight, bench, take);
   const [rows, columns] = shape as [number, number];
-  const hessian = needsHessian(recipe) ? prepared : null;
+  const hessian = needsHessian({ recipe }) ? prepared : null;
   const { threads } = bench.runtime;
   const { signal } = bench.attempt;
   const mismatch = sums ? await mergeMismatches(partialsOf(sums, bench, take), { take }) : null;

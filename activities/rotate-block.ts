@@ -1,9 +1,10 @@
 import type { TensorRotation } from '../engine/models';
 import { rotatedDtype, rotateTensor } from '../engine/rotation';
-import type { ArtifactRef, DType, Tensor, TensorTable } from '../engine/spec';
+import type { ArtifactRef, TensorTable } from '../engine/spec';
 import { readDocument, viewModel } from './model-view';
+import { readTensor } from './read-tensor';
 import type { ActivityRuntime, Attempt } from './runtime';
-import { type Bench, defineStep, type Effort, perform, together } from './step';
+import { defineStep, type Effort, perform, together } from './step';
 
 export interface RotatedBlock extends Effort {
   /** Document: TensorTable of the block's tensors in the rotated model. */
@@ -31,10 +32,6 @@ const rotateStep = defineStep({
     return { rotated: await bench.write('weight', rotated.data, { dtype, shape: rotated.shape }) };
   },
 });
-
-async function readTensor(ref: ArtifactRef, bench: Bench): Promise<Tensor> {
-  return { dtype: ref.dtype as DType, shape: ref.shape as readonly number[], data: await bench.read(ref) };
-}
 
 const listStep = defineStep({
   name: 'rotated-tensors',

@@ -21,7 +21,7 @@ export const SPEC_FLAGS: readonly SpecFlag[] = [
   },
   {
     flags: '--method <method>',
-    description: 'gptq (default), rtn, kquants, nf4, fp4 or llm-int8',
+    description: 'gptq (default), awq, rtn, kquants, nf4, fp4 or llm-int8',
     path: ['recipe', 'method'],
   },
   {
@@ -132,6 +132,11 @@ export const SPEC_FLAGS: readonly SpecFlag[] = [
     flags: '--rotation <how>',
     description: 'none (default), or hadamard: a rotation folded into the weights first',
     path: ['rotation'],
+  },
+  {
+    flags: '--scaling <how>',
+    description: 'none (default), or awq: input channels scaled before rounding, folded into the norm or linear before',
+    path: ['scaling'],
   },
   {
     flags: '--format <list>',

@@ -72,6 +72,8 @@ describe('spec from flags', () => {
         'layer',
         '--rotation',
         'hadamard',
+        '--scaling',
+        'awq',
         '--format',
         'gptq,gptq_v2',
         '--no-keep-head',
@@ -122,6 +124,7 @@ describe('spec from flags', () => {
       keepHead: false,
       order: 'layer',
       rotation: 'hadamard',
+      scaling: 'awq',
       formats: ['gptq', 'gptq_v2'],
       calibration: {
         source: '/srv/texts/c4.jsonl',

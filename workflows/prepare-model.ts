@@ -20,6 +20,8 @@ export interface PreparedModel extends InspectedModel {
   readonly calibration: { readonly tokens: ArtifactRef; readonly textSha256: string } | null;
   /** The widths that stand in `plan`; null when none are chosen, or not yet. */
   readonly widths: JobResult['widths'];
+  /** `table` has the tensors of the scaled model. */
+  readonly scaled?: true;
 }
 
 /** From one JSON object to a fetched model: what is wrong with it is said here, before any layer is touched. */

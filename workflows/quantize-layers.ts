@@ -12,6 +12,7 @@ import type { QuantizedRefs } from './layer-hands';
 import { OriginalsAhead } from './originals-ahead';
 import type { PreparedModel } from './prepare-model';
 import { type LayerInput, type LayerResult, quantizeLayer } from './quantize-layer';
+import type { ScaledSoFar } from './scale-model';
 
 /** Where the chain of layers stands. */
 export interface LayersSoFar {
@@ -23,6 +24,8 @@ export interface LayersSoFar {
   /** SHA-256 of what the last layer started from: kept for one layer more, then dropped. */
   readonly retired: readonly string[];
   readonly finished: readonly FinishedLayer[];
+  /** While channels are being scaled. */
+  readonly scaling?: ScaledSoFar;
   /** While widths are being chosen. */
   readonly measured?: MeasuredSoFar;
   /** By block, when layers are independent and have been calibrated to choose widths. */
@@ -49,7 +52,7 @@ export function quantizeLayers(
   carryOn: CarryOn,
 ): Promise<readonly FinishedLayer[]> {
   job.board.entered('quantizing');
-  const chained = model.slices > 0 && model.spec.order !== 'independent';
+  const chained = model.slices > 0 && !model.calibratesForScalingOnly && model.spec.order !== 'independent';
   return (chained ? oneAfterAnother : manyAtOnce)(model, start, job, carryOn);
 }
 

@@ -6,6 +6,7 @@ import { runJob } from './job';
 import type { StandingOrders } from './operator';
 import { embedSlices, type PreparedModel, prepareModel } from './prepare-model';
 import { type LayersSoFar, quantizeLayers } from './quantize-layers';
+import { scaleModel } from './scale-model';
 
 /** What a job that continues as new takes along. */
 export interface CarriedJob {
@@ -17,8 +18,8 @@ export interface CarriedJob {
 }
 
 /**
- * Turns a model into quantized checkpoints: inspect it, fetch it, tokenize and embed the calibration text, quantize layer after
- * layer, assemble, verify, evaluate, publish.
+ * Turns a model into quantized checkpoints: inspect it, fetch it, tokenize and embed the calibration text, scale channels and
+ * choose widths where that is asked for, quantize layer after layer, assemble, verify, evaluate, publish.
  */
 export async function quantizeModel(spec: QuantizationSpecInput, carried?: CarriedJob): Promise<JobResult> {
   const startedAt = carried?.startedAt ?? Date.now();
@@ -33,7 +34,8 @@ export async function quantizeModel(spec: QuantizationSpecInput, carried?: Carri
       return continueAsNew<typeof quantizeModel>(spec, { model, layers: soFar, progress, orders, startedAt });
     };
 
-    const { model, start } = await chooseWidths(prepared, embedded, job, carryOn(prepared));
+    const scaled = await scaleModel(prepared, embedded, job, carryOn(prepared));
+    const { model, start } = await chooseWidths(scaled.model, scaled.start, job, carryOn(scaled.model));
     const layers = await quantizeLayers(model, start, job, carryOn(model));
 
     const checkpoints = await assemble(model, layers, job);

@@ -102,15 +102,26 @@ function recipeTable(manifest: Manifest): string {
 }
 
 function changes({ spec, format }: Manifest): string {
-  const storesKept = formatOf(format).keptStorage !== undefined;
-  if (spec.rotation === 'none' && storesKept) {
-    return 'The embedding, and a head that is not among the linears, are in blocks of the type that llama.cpp chooses; norms are unchanged.';
-  }
-  if (spec.rotation === 'none') return 'Embeddings and norms are unchanged.';
-  return (
+  const changed = [...rotated(spec), ...scaled(spec)];
+  if (changed.length > 0) return changed.join(' ');
+  if (formatOf(format).keptStorage === undefined) return 'Embeddings and norms are unchanged.';
+  return 'The embedding, and a head that is not among the linears, are in blocks of the type that llama.cpp chooses; norms are unchanged.';
+}
+
+function scaled({ scaling }: Manifest['spec']): string[] {
+  if (scaling === 'none') return [];
+  return [
+    'Input channels of linears are scaled (AWQ), and the inverse is folded into the norm or the linear before: norms, biases and weights differ ' +
+      'from the source by these factors; embedding and head are unchanged by them.',
+  ];
+}
+
+function rotated({ rotation }: Manifest['spec']): string[] {
+  if (rotation === 'none') return [];
+  return [
     'Hidden states and attention values are rotated by a randomized Hadamard matrix, which is folded into all weights: ' +
-    'norms are one, embedding and head are two tensors.'
-  );
+      'norms are one, embedding and head are two tensors.',
+  ];
 }
 
 function calibration({ calibration, spec }: Manifest): string[] {

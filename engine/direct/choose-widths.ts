@@ -1,9 +1,9 @@
 import type { Block } from '../models/architecture';
-import { prepareHessian, needsHessian as weighs } from '../quantizers';
+import { needsHessian, prepareHessian } from '../quantizers';
 import type { ModelPlan, QuantizationSpec, Recipe, WidthErrors } from '../spec';
 import { chooseWidths as choose, measureWidths, openWidths, recipesToMeasure, withWidths } from '../widths';
 import type { Activations, DirectModel } from './direct-model';
-import { needsHessian, runSlices } from './quantize-block';
+import { runSlices } from './quantize-block';
 
 /** The plan with the widths that the spec's average leads to: the same pass over the original model as the workflow's. */
 export async function chooseWidths(
@@ -21,12 +21,12 @@ export async function chooseWidths(
     for (const [position, stage] of stages.entries()) {
       const captured = await runSlices(model, block.stages[position] as Block['stages'][number], activations, {
         quantized: new Map(),
-        gram: activations.length > 0 && needsHessian(stage),
+        gram: activations.length > 0 && stage.linears.some(needsHessian),
       });
       activations = captured.activations;
       const prepared = captured.hessian ? await prepareHessian(captured.hessian) : null;
       for (const { name, rows, columns, recipe } of openWidths([{ stages: [stage] }], spec).groups.flat()) {
-        const hessian = recipe && weighs(recipe) ? prepared : null;
+        const hessian = needsHessian({ recipe }) ? prepared : null;
         const weight = (await model.weight(name)).data;
         const recipes = recipesToMeasure(recipe as Recipe, spec);
         errors.push(await measureWidths({ name, rows, columns, weight, hessian, recipes, minimumZero, threads }));

@@ -5,11 +5,11 @@ import {
   type Mismatch,
   mergeHessians,
   mergeMismatches,
+  needsHessian,
   type PartialMismatch,
   prepareHessian,
   type QuantizedLinear,
   quantizeLinear,
-  needsHessian as weighs,
 } from '../quantizers';
 import type { BlockPlan, QuantizationSpec, StagePlan } from '../spec';
 import type { Activations, DirectModel, QuantizedLinears, StageWishes } from './direct-model';
@@ -102,7 +102,7 @@ export async function quantizeBlock(
     for (const { name, recipe, rows, columns } of linears) {
       if (!recipe) continue;
       const { data: weight, dtype } = await model.weight(name);
-      const given = weighs(recipe) ? prepared : null;
+      const given = needsHessian({ recipe }) ? prepared : null;
       const result = await quantizeLinear({
         weight,
         rows,
@@ -139,7 +139,7 @@ export async function quantizeBlock(
       const end = makesUp(stagePlan) ? residualEnd(model.blocks, plan.index, stage.name) : null;
       const captured = await run(stage, activations, {
         quantized: applied,
-        gram: needsHessian(stagePlan),
+        gram: stagePlan.linears.some(needsHessian),
         original: end && original ? { end, slices: original } : null,
       });
       activations = captured.activations;
@@ -151,7 +151,7 @@ export async function quantizeBlock(
     for (const [position, stage] of stages.entries()) {
       const captured = await run(stage, original, {
         quantized: position === 0 ? applied : new Map(),
-        gram: needsHessian(plan.stages[position] as StagePlan),
+        gram: (plan.stages[position] as StagePlan).linears.some(needsHessian),
       });
       original = captured.activations;
       if (position === 0) activations = original;
@@ -168,8 +168,4 @@ export async function quantizeBlock(
     }
   }
   return { activations, applied, ...(original && { original }), quantized, reports, calibrationTokens };
-}
-
-export function needsHessian({ linears }: StagePlan): boolean {
-  return linears.some(({ recipe }) => recipe !== null && weighs(recipe));
 }

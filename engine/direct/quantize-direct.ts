@@ -59,7 +59,7 @@ interface FinishedBlock {
  * bytes as those of the workflow `quantizeModel` with the same spec. Memory: the activations of all slices, and the quantized model.
  *
  * @returns the directories of the checkpoints, by format.
- * @throws QuantloomError InvalidSpecification, PlanRefused, and whatever its input deserves; then no output is written.
+ * @throws QuantloomError InvalidSpecification, PlanRefused, UnsupportedInput for scaled channels, and whatever its input deserves; then no output is written.
  */
 export async function quantizeDirect(
   input: QuantizationSpecInput,
@@ -71,6 +71,12 @@ export async function quantizeDirect(
     throw new QuantloomError(
       'PlanRefused',
       estimate.refusals.map(({ where, message }) => `${where}: ${message}`).join('\n'),
+    );
+  }
+  if (spec.scaling !== 'none') {
+    throw new QuantloomError(
+      'UnsupportedInput',
+      'scaling: quantizeDirect does not scale channels. Run it as a job (quantloom quantize), or set scaling to none.',
     );
   }
   const sourceFiles = await fingerprintModel(planned);

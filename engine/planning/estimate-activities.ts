@@ -1,6 +1,6 @@
 import { needsHessian } from '../quantizers';
 import type { BlockPlan } from '../spec';
-import { passesOriginal, total, type WorkToDo } from './work-to-do';
+import { passesOriginal, scaledGroups, total, type WorkToDo } from './work-to-do';
 
 /**
  * Activities of a layer: `calibrate-slice` per stage and slice (order `layer`: once more for every stage but the first),
@@ -13,9 +13,7 @@ export function activitiesOfBlock(block: BlockPlan, work: WorkToDo): number {
   const stages = block.stages.length;
   const quantized = block.stages.filter(({ linears }) => linears.some(({ recipe }) => recipe !== null)).length;
   const separate = spec.order === 'independent' && plan.slices.length > 0;
-  const calibrated = block.stages.filter(({ linears }) =>
-    linears.some(({ recipe }) => recipe !== null && needsHessian(recipe)),
-  ).length;
+  const calibrated = block.stages.filter(({ linears }) => linears.some(needsHessian)).length;
   const passes = spec.order === 'layer' ? 2 * stages - 1 : stages;
   const original = passesOriginal(block, work) ? 1 : 0;
   return (passes + original) * plan.slices.length + (separate ? calibrated + 1 : 0) + quantized + 1;
@@ -30,15 +28,22 @@ function activitiesOfChoosing({ plan, spec }: WorkToDo): number {
   const stages = plan.blocks.flatMap((block) => block.stages);
   const measured = stages.filter(({ linears }) => linears.some(({ recipe }) => recipe !== null)).length;
   if (spec.order === 'independent' || plan.slices.length === 0) return measured + 1;
-  const merged = stages.filter(({ linears }) =>
-    linears.some(({ recipe }) => recipe !== null && needsHessian(recipe)),
-  ).length;
+  const merged = stages.filter(({ linears }) => linears.some(needsHessian)).length;
   return stages.length * plan.slices.length + merged + plan.blocks.length + measured + 1;
+}
+
+function activitiesOfScaling(work: WorkToDo): number {
+  const { plan, spec } = work;
+  if (spec.scaling === 'none') return 0;
+  const stages = total(plan.blocks.map((block) => block.stages.length));
+  const merged = total(scaledGroups(work).map((groups) => groups.length));
+  return stages * plan.slices.length + merged + 2 * plan.blocks.length + 1;
 }
 
 /**
  * Of the whole job; what happens once included: inspect, fetch, tokenize, pack the remainder, assemble, verify, publish. A rotation
- * adds `rotate-block` per block and for the remainder, and `join-tables`.
+ * adds `rotate-block` per block and for the remainder, and `join-tables`; scaling a calibration of the original, as choosing widths does, with
+ * `scale-block` per block, and `join-tables`.
  */
 export function activitiesOfJob(work: WorkToDo): number {
   const { plan, spec } = work;
@@ -46,5 +51,7 @@ export function activitiesOfJob(work: WorkToDo): number {
   const calibration = plan.slices.length > 0 ? 1 + plan.slices.length : 0;
   const evaluations = spec.evaluation === null ? 0 : spec.evaluation.original ? 2 : 1;
   const rotations = spec.rotation === 'none' ? 0 : plan.blocks.length + 2;
-  return 2 + rotations + calibration + activitiesOfChoosing(work) + blocks + 1 + 3 + evaluations;
+  return (
+    activitiesOfScaling(work) + 2 + rotations + calibration + activitiesOfChoosing(work) + blocks + 1 + 3 + evaluations
+  );
 }

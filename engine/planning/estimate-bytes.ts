@@ -1,8 +1,9 @@
 import { formatOf } from '../checkpoints';
 import { rotatedDtype } from '../rotation';
+import { scaledTensors } from '../scaling';
 import { DTYPE_BITS, elementCount, type LinearPlan, type ModelPlan, type Recipe } from '../spec';
 import { averageOfOpen, openWidths } from '../widths';
-import { activationWidth, calibrationTokens, largest, total, type WorkToDo } from './work-to-do';
+import { activationWidth, calibrationTokens, largest, scaledGroups, total, type WorkToDo } from './work-to-do';
 
 const FLOAT_BYTES = 4;
 
@@ -38,7 +39,11 @@ export function estimateBytes(work: WorkToDo): ByteEstimate {
       ? (bytesIn(first) * 8) / total(quantized.map(weights))
       : (plan.sourceBytes * 8) / plan.parameters;
   const storeBytes = Math.ceil(
-    outputBytes + total(quantized.map(quantizedLinearBytes)) + rotatedBytes(work) + calibrationBytes(work),
+    outputBytes +
+      total(quantized.map(quantizedLinearBytes)) +
+      rotatedBytes(work) +
+      scaledBytes(work) +
+      calibrationBytes(work),
   );
   return { outputBytes, storeBytes, bitsPerWeight };
 }
@@ -50,6 +55,21 @@ function rotatedBytes({ plan, spec }: WorkToDo): number {
     Object.values(plan.tensors).map(
       ({ name, shape }) => (elementCount(shape) * DTYPE_BITS[rotatedDtype(plan, name)]) / 8,
     ),
+  );
+}
+
+/** Tensors of scaled groups are kept in the store, and the Hessians that their scales were searched with. */
+function scaledBytes(work: WorkToDo): number {
+  const { plan } = work;
+  return total(
+    scaledGroups(work).map((groups) => {
+      const hessians = total(groups.map(({ linears }) => FLOAT_BYTES * (linears[0]?.columns ?? 0) ** 2));
+      const tensors = groups.flatMap((group) => scaledTensors(plan, group));
+      return (
+        hessians +
+        total(tensors.map(({ name, dtype }) => (elementCount(plan.tensors[name]?.shape ?? []) * DTYPE_BITS[dtype]) / 8))
+      );
+    }),
   );
 }
 

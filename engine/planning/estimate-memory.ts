@@ -2,7 +2,7 @@ import { stageBatchSequences, stageTemporaryBytesPerSequence } from '../graphs';
 import type { Stage } from '../models/architecture';
 import { elementCount, type LinearPlan, type PlanEstimate } from '../spec';
 import { quantizedLinearBytes } from './estimate-bytes';
-import { activationWidth, hasMismatch, largest, total, type WorkToDo } from './work-to-do';
+import { activationWidth, hasMismatch, largest, scaledGroups, total, type WorkToDo } from './work-to-do';
 
 const FLOAT_BYTES = 4;
 /** Of a weight in bfloat16. */
@@ -29,11 +29,12 @@ export function estimateMemory(work: WorkToDo): PlanEstimate['peakMemoryBytes'] 
   return {
     'fetch-model': STREAM_BYTES,
     ...(spec.rotation === 'none' ? {} : { 'rotate-block': rotateBlock(work) }),
+    ...(spec.scaling === 'none' ? {} : { 'scale-block': scaleBlock(work) }),
     ...(calibrated
       ? {
           'embed-slice': embedSlice(work),
           'calibrate-slice': most(work, (stage) => calibrateSlice(stage, work)) + sumMismatch(mismatches, work),
-          ...(spec.order === 'independent' ? { 'merge-hessian': mergeHessian } : {}),
+          ...(spec.order === 'independent' || spec.scaling !== 'none' ? { 'merge-hessian': mergeHessian } : {}),
         }
       : {}),
     'quantize-linears': Math.max(mergeHessian, quantize + solveMismatch + largest(damped)),
@@ -48,6 +49,17 @@ function rotateBlock({ plan }: WorkToDo): number {
     (tensor) => tensor.bytes + 2 * FLOAT_BYTES * elementCount(tensor.shape),
   );
   return largest(bytes);
+}
+
+/** The Hessian as read, scaled, and in float64; all weights of a group as read and as float32, and the rows that are searched three times more at most. */
+function scaleBlock(work: WorkToDo): number {
+  const groups = scaledGroups(work).flat();
+  return largest(
+    groups.map(({ linears }) => {
+      const weights = total(linears.map(({ rows, columns }) => rows * columns));
+      return (2 * FLOAT_BYTES + 8) * (linears[0]?.columns ?? 0) ** 2 + weights * 5 * FLOAT_BYTES;
+    }),
+  );
 }
 
 /** The table as it lies in the file, all tokens, the hidden states and, at most as large, the rows that they are decoded from. */

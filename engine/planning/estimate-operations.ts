@@ -1,6 +1,6 @@
-import { needsHessian as recipeNeedsHessian } from '../quantizers';
+import { factorizes, needsHessian } from '../quantizers';
 import type { LinearPlan } from '../spec';
-import { calibrationTokens, hasMismatch, passesOriginal, total, type WorkToDo } from './work-to-do';
+import { calibrationTokens, hasMismatch, passesOriginal, scaledGroups, total, type WorkToDo } from './work-to-do';
 
 /**
  * Floating-point operations of the whole job (an addition and a multiplication are two), evaluation included:
@@ -12,10 +12,11 @@ import { calibrationTokens, hasMismatch, passesOriginal, total, type WorkToDo } 
  * - factorization: 4/3 · columns³ (Cholesky, inverse, Cholesky) per Hessian;
  * - GPTQ: rows · columns² per linear (Frantar et al. 2022, section 3.3); each refinement 2 · rows · columns²; learned rounding as much, and
  *   again for every 100 steps, in which a code moves about once;
+ * - scaling channels: the calibration of the original, and for each of 40 candidates rows · columns² for at most some 512 rows of a group;
  * - choosing widths: GPTQ at each of them, and the calibration of the original model, but in order `independent`.
  */
 export function estimateOperations(work: WorkToDo): number {
-  return calibration(work) + solving(work) + evaluation(work);
+  return calibration(work) + scaling(work) + solving(work) + evaluation(work);
 }
 
 function calibration(work: WorkToDo): number {
@@ -24,8 +25,9 @@ function calibration(work: WorkToDo): number {
   if (tokens === 0) return 0;
   const { originalShare } = spec.calibration;
   const again = spec.order === 'layer' ? 1 : 0;
-  // To choose widths, everything once more.
-  const measured = spec.averageBits !== null && spec.order !== 'independent' ? 1 : 0;
+  // To choose widths, and to scale channels, everything once more.
+  const measured =
+    (spec.averageBits !== null && spec.order !== 'independent' ? 1 : 0) + (spec.scaling === 'none' ? 0 : 1);
   const stages = blocks.flatMap((block, b) =>
     block.stages.map((stage, s) => ({
       stage,
@@ -53,10 +55,21 @@ function calibration(work: WorkToDo): number {
   return total(forward) + total(grams) + total(mismatches);
 }
 
+function scaling(work: WorkToDo): number {
+  return total(
+    scaledGroups(work)
+      .flat()
+      .map(({ linears }) => {
+        const rows = Math.min(512, total(linears.map((linear) => linear.rows)));
+        return 40 * 2 * rows * (linears[0]?.columns ?? 0) ** 2;
+      }),
+  );
+}
+
 function solving({ plan, spec }: WorkToDo): number {
   const widths = spec.averageBits === null ? 0 : spec.mixedWidths.length;
   const apart = spec.calibration.originalShare < 1;
-  const stages = plan.blocks.flatMap((block) => block.stages.map(({ linears }) => linears.filter(needsHessian)));
+  const stages = plan.blocks.flatMap((block) => block.stages.map(({ linears }) => linears.filter(isSolved)));
   return total(
     stages.flatMap((linears) => [
       linears[0] === undefined
@@ -88,6 +101,6 @@ function evaluation({ spec, plan, architecture, shape }: WorkToDo): number {
   return (2 * weights + attention) * maxTokens * (original ? 2 : 1);
 }
 
-function needsHessian({ recipe }: LinearPlan): boolean {
-  return recipe !== null && recipeNeedsHessian(recipe);
+function isSolved({ recipe }: LinearPlan): boolean {
+  return recipe !== null && factorizes(recipe);
 }

@@ -103,7 +103,7 @@ describe('planModel', () => {
 
     test('refuses a format that cannot hold what the method makes, with what to do', async () => {
       expect(await refused({ recipe, formats: ['gptq'] })).toEqual([
-        'Format gptq: it cannot hold what the method nf4 makes. Write the format bitsandbytes, dequantized or dequantized-float32; or for gptq use the method rtn or gptq.',
+        'Format gptq: it cannot hold what the method nf4 makes. Write the format bitsandbytes, dequantized or dequantized-float32; or for gptq use the method rtn, gptq or awq.',
       ]);
       expect(await refused({ formats: ['bitsandbytes'] })).toEqual([
         'Format bitsandbytes: it cannot hold what the method gptq makes. ' +
@@ -669,6 +669,30 @@ describe('planModel', () => {
       expect(await refusalsOf('gemma2-plain', { calibration, formats: ['gguf'] })).toEqual([
         expect.stringContaining('gemma2 cannot be written to GGUF yet. Supported: llama'),
       ]);
+    });
+
+    test('refuse to scale channels where nothing takes the scales up, and say what stays unscaled', async () => {
+      const scaling = 'awq';
+      expect(await refusalsOf('gpt2-tied', { calibration, scaling })).toEqual([
+        expect.stringMatching(/^scaling: No linear of this gpt2 can be scaled: its weights are stored transposed/),
+      ]);
+      expect(await refusalsOf('qwen3-plain', { calibration, scaling, recipe: { method: 'nf4' } })).toEqual([
+        expect.stringMatching(/^scaling: Scales are searched for the integer grids of awq, gptq and rtn/),
+      ]);
+      const model = tinyModelDirectory('qwen3-plain');
+      const recipe = { method: 'awq', groupSize: 32 } as const;
+      const { plan: made, estimate } = await plan({
+        model,
+        recipe,
+        calibration,
+        overrides: [{ match: '*.1.mlp.up_proj', skip: true }],
+      });
+      expect(estimate.refusals).toEqual([]);
+      expect(estimate.warnings.slice(1)).toEqual([
+        'model.layers.1.mlp.gate_proj and 1 more: quantized without scaling. Nothing before takes the scales up, or a linear that shares them is kept in 16 bit.',
+      ]);
+      expect(made.slices).toHaveLength(1);
+      expect(estimate.peakMemoryBytes['scale-block']).toBeGreaterThan(0);
     });
 
     test('have the names that transformers writes, and leave masks behind', async () => {

@@ -7,6 +7,7 @@ import { openModelDirectory, resolveModelDirectory, type SourceDirectory } from 
 import type { BlockPlan, LinearPlan, ModelPlan, PlanEstimate, QuantizationSpec, Recipe } from '../spec';
 import { checkLinears, checkOverrides, warnOfUnequalFused } from './check-linears';
 import { checkPlaces } from './check-places';
+import { checkScaling } from './check-scaling';
 import { checkTensors, refuseQuantizedInput } from './check-tensors';
 import { checkTexts } from './check-texts';
 import { checkWidths } from './check-widths';
@@ -52,7 +53,10 @@ export async function planModel(
       await findings.attempt(`format ${format}`, () => formatOf(format).requireWritable?.(plan));
     }
   }
-  if (understood !== null) checkRotation(spec, plan, understood, findings);
+  if (understood !== null) {
+    checkRotation(spec, plan, understood, findings);
+    checkScaling(spec, plan, understood, findings);
+  }
   warnOfIdleMismatch(spec, findings);
   const work = understood && { ...understood, spec, plan, blocks: understood.blocks.slice(0, plan.blocks.length) };
   const costs = work === null ? NOTHING : costsOf(work);
@@ -115,9 +119,8 @@ function makePlan(spec: QuantizationSpec, source: SourceDirectory, understood: U
   const blocks = understood === null ? [] : planBlocks(spec, understood, tensors);
   const owned = new Set(blocks.flatMap((block) => block.tensors));
   const buffers = understood?.architecture.buffers;
-  const needsCalibration = blocks.some(({ stages }) =>
-    stages.some(({ linears }) => linears.some(({ recipe }) => recipe !== null && needsHessian(recipe))),
-  );
+  const needsCalibration =
+    spec.scaling !== 'none' || blocks.some(({ stages }) => stages.some(({ linears }) => linears.some(needsHessian)));
   const { samples, sequenceLength, sliceTokens } = spec.calibration;
   return {
     architecture: understood?.architecture.name ?? String(config.model_type ?? 'unknown'),

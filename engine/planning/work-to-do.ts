@@ -1,4 +1,5 @@
 import type { Architecture, Block, ModelShape } from '../models/architecture';
+import { plannedGroups, type ScalingGroup, scalingGroups } from '../scaling';
 import type { BlockPlan, ModelPlan, QuantizationSpec, StagePlan } from '../spec';
 
 /** What the estimates are made from. */
@@ -34,6 +35,15 @@ export function hasMismatch({ linears }: StagePlan): boolean {
 /** Whether the original model passes through a block beside the other: while there, or after it, a linear has a mismatch. */
 export function passesOriginal({ index }: Pick<BlockPlan, 'index'>, { plan }: Pick<WorkToDo, 'plan'>): boolean {
   return plan.blocks.slice(index).some(({ stages }) => stages.some(hasMismatch));
+}
+
+/** By planned block: the groups of linears whose input channels are scaled. */
+export function scaledGroups({ spec, plan, architecture, shape, blocks }: WorkToDo): readonly ScalingGroup[][] {
+  return plan.blocks.map(({ index }) =>
+    spec.scaling === 'none'
+      ? []
+      : plannedGroups(plan, index, scalingGroups(architecture, shape, blocks[index] as Block)),
+  );
 }
 
 export function total(values: Iterable<number>): number {

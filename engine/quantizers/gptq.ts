@@ -10,6 +10,7 @@ export const gptq: RowMethod = {
   name: 'gptq',
   grids: ['affine', 'blocks'],
   needsHessian: true,
+  factorizes: true,
   quantizeRows(problem: MethodProblem): void {
     const { kernels, shared, rows, weights, importance, scales, zeros } = problem;
     const { columns, groupSize, recipe } = shared;

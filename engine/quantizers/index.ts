@@ -7,7 +7,15 @@ export { gridOf } from './grids/grids';
 export type { Int8RowsLinear } from './grids/int8-rows-grid';
 export { type MergeOptions, mergeHessians, type PartialHessian } from './merge-hessians';
 export { mergeMismatches, type PartialMismatch } from './merge-mismatches';
-export { gridKindOf, METHODS, needsHessian, type QuantizationMethod, refuseRecipe, solvesByRows } from './methods';
+export {
+  factorizes,
+  gridKindOf,
+  METHODS,
+  needsHessian,
+  type QuantizationMethod,
+  refuseRecipe,
+  solvesByRows,
+} from './methods';
 export type { Mismatch } from './mismatch-target';
 export { type PreparedHessian, prepareHessian } from './prepare-hessian';
 export {

@@ -24,9 +24,14 @@ export function gridKindOf({ method, blockType }: Pick<Recipe, 'method' | 'block
   return blockType ? 'blocks' : METHODS[method].grids[0];
 }
 
-/** Whether a recipe cannot be carried out without calibration. */
-export function needsHessian({ method, importance }: Pick<Recipe, 'method' | 'importance'>): boolean {
-  return METHODS[method].needsHessian && importance !== 'none';
+/** Whether a linear needs the Hessian of its input; one that is kept in 16 bit does not. */
+export function needsHessian({ recipe }: { readonly recipe: Pick<Recipe, 'method' | 'importance'> | null }): boolean {
+  return recipe !== null && METHODS[recipe.method].needsHessian && recipe.importance !== 'none';
+}
+
+/** Whether a method solves with a factorized Hessian. */
+export function factorizes({ method }: Pick<Recipe, 'method'>): boolean {
+  return 'factorizes' in METHODS[method];
 }
 
 /** Why a recipe cannot be carried out, and what to do; null when it can. */

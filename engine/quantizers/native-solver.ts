@@ -1,7 +1,7 @@
 import type { NativeAddon, NativeCancellation, NativeLinear } from '../kernels';
 import { codeGridOf } from './code-grid-of';
 import { type FactorizationTask, factorize } from './factorize';
-import { METHODS } from './methods';
+import { factorizes } from './methods';
 import type { QuantizedRows, RowBlock, RowFault, SharedProblem } from './row-block';
 import type { SolverPool } from './solver-pool';
 
@@ -54,7 +54,7 @@ async function withCancellation<T>(
 
 function nativeLinear(shared: SharedProblem, { weight, rows }: RowBlock): NativeLinear {
   const { recipe, columns, groupSize, solvable, roundToNearest } = shared;
-  const rounds = roundToNearest || !METHODS[recipe.method].needsHessian;
+  const rounds = roundToNearest || !factorizes(recipe);
   const { factor, ...rest } = solvable ?? { factor: null };
   return {
     weight,

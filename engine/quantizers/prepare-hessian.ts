@@ -1,7 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
 import { QuantloomError, type Recipe } from '../spec';
 import type { Factorization } from './factorize';
-import { METHODS } from './methods';
+import { factorizes } from './methods';
 import type { SolvableHessian } from './row-block';
 import type { SolverPool } from './solver-pool';
 
@@ -67,7 +67,7 @@ export async function prepareHessian(
   const remembered = new Map<string, Promise<Solvable>>();
   const make = async (recipe: Factorized, pool: SolverPool, signal?: AbortSignal): Promise<Solvable> => {
     const problem = await ordered(values, dead, columns, recipe);
-    if (!METHODS[recipe.method].needsHessian) return { problem, rung: 'not-needed', damping: 0 };
+    if (!factorizes(recipe)) return { problem, rung: 'not-needed', damping: 0 };
     const { damping } = recipe;
     const { solveOrder, hessian: matrix } = problem;
     const task = { hessian: matrix, columns, solveOrder, dead: problem.dead, damping };
@@ -82,7 +82,7 @@ export async function prepareHessian(
     deadColumns,
     async solvable(recipe, pool, signal) {
       if (deadColumns === columns) return null;
-      const key = `${METHODS[recipe.method].needsHessian} ${recipe.actOrder} ${recipe.damping}`;
+      const key = `${factorizes(recipe)} ${recipe.actOrder} ${recipe.damping}`;
       const known = remembered.get(key);
       if (known) return known;
       const made = make(recipe, pool, signal);
@@ -139,7 +139,7 @@ async function ordered(
 ): Promise<SolvableHessian> {
   const identity = Int32Array.from({ length: columns }, (_, i) => i);
   const shared = { hessian: values, dead, outerOrder: identity, solveOrder: identity, factor: null };
-  if (recipe.actOrder === 'none' || !METHODS[recipe.method].needsHessian) return shared;
+  if (recipe.actOrder === 'none' || !factorizes(recipe)) return shared;
   const diagonal = (column: number) => (dead[column] ? 0 : (values[column * columns + column] as number));
   const falling = identity.slice().sort((a, b) => diagonal(b) - diagonal(a) || a - b);
   if (recipe.actOrder === 'static') return { ...shared, solveOrder: falling };

@@ -2,7 +2,7 @@ import type { KernelChoice } from '../kernels';
 import { type DampingRung, QuantloomError, type Recipe } from '../spec';
 import { quantizeToBlocks } from './blocks/quantize-to-blocks';
 import type { AffineLinear } from './grids/affine-grid';
-import { gridKindOf, METHODS, needsHessian } from './methods';
+import { factorizes, gridKindOf, METHODS, needsHessian } from './methods';
 import { type Mismatch, mismatchTarget, type TokenSum } from './mismatch-target';
 import { type PreparedHessian, prepareHessian } from './prepare-hessian';
 import { quantizeWhole } from './quantize-whole';
@@ -53,7 +53,7 @@ export async function quantizeLinear(options: LinearToQuantize): Promise<Quantiz
     const name = options.name ?? 'the linear';
     const pool = solverPool(options.threads ?? 2, options.kernels);
     checkSize(options, name);
-    const hessian = needsHessian(recipe) ? await preparedHessianOf(options, name) : null;
+    const hessian = needsHessian({ recipe }) ? await preparedHessianOf(options, name) : null;
     const target = hessian ? await targetOf(options, { first: 0, count: rows }, hessian, pool) : weight;
     const linear = { weight: target, original: weight, rows, columns, recipe, hessian, name };
     return quantizeToBlocks({ ...linear, threads: options.threads ?? 2, signal: options.signal }, pool);
@@ -98,14 +98,14 @@ export async function quantizeRowRange(
 
   const groupSize = recipe.groupSize === -1 ? columns : recipe.groupSize;
   const problem = solvable?.problem ?? null;
-  const { needsHessian: weighs } = METHODS[recipe.method];
-  const roundToNearest = weighs && !problem?.factor;
+  const solves = factorizes(recipe);
+  const roundToNearest = solves && !problem?.factor;
   const shared: SharedProblem = { recipe, columns, groupSize, minimumZero, roundToNearest, solvable: problem };
   return {
     blocks: await quantizeBlocks({ ...options, weight: target }, range, shared, pool, name),
     groupOf: groupOf(columns, groupSize, problem?.outerOrder),
-    factorized: weighs && Boolean(problem?.factor),
-    rung: solvable?.rung ?? (weighs ? 'round-to-nearest' : 'not-needed'),
+    factorized: solves && Boolean(problem?.factor),
+    rung: solvable?.rung ?? (solves ? 'round-to-nearest' : 'not-needed'),
     damping: solvable?.damping ?? 0,
     deadColumns: prepared?.deadColumns ?? 0,
   };

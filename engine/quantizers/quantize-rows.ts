@@ -29,7 +29,7 @@ export function quantizeRows(kernels: Kernels, shared: SharedProblem, block: Row
   if (tooLarge >= 0) return { fault: 'scale-too-large', row: Math.floor(tooLarge / groups), at: tooLarge % groups };
 
   return {
-    ...improve(kernels, shared, rows, weights, quantized, method.needsHessian),
+    ...improve(kernels, shared, rows, weights, quantized, method.factorizes === true),
     ...weightErrors(block, quantized, shared),
     ...quantized,
     codes: inSourceOrder(quantized.codes, shared),

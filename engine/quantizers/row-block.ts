@@ -97,6 +97,8 @@ export interface RowMethod {
   readonly needsHessian: boolean;
   /** Why a recipe cannot be carried out, and what to do; null when it can. Absent: it can. */
   refuse?(recipe: Recipe): string | null;
+  /** It solves with a factorized Hessian, and what it found may be improved on (improve.ts). Absent: it rounds. */
+  readonly factorizes?: true;
   /** Chooses scales, zero points and codes of some rows. Each row's result depends on that row alone. */
   quantizeRows(problem: MethodProblem): void;
 }

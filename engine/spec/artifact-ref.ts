@@ -1,7 +1,7 @@
 import type { DType } from './tensor';
 
 export type ArtifactKind =
-  | 'weight' // a tensor of the source model, read where it lies; or one that was rotated
+  | 'weight' // a tensor of the source model, read where it lies; or one that was rotated or scaled, or its scales
   | 'activation' // what one stage leaves behind for one slice; dropped two layers later
   | 'gram' // XᵀX of one slice; dropped with the layer's activations
   | 'hessian' // mean of x xᵀ over all slices

@@ -3,6 +3,7 @@ import type { QuantizationSpec, Recipe } from './quantization-spec';
 interface MethodDefaults {
   readonly recipe: Partial<Recipe>;
   readonly formats: QuantizationSpec['formats'];
+  readonly scaling?: QuantizationSpec['scaling'];
 }
 
 const FOUR_BITS: MethodDefaults = {
@@ -11,6 +12,11 @@ const FOUR_BITS: MethodDefaults = {
 };
 
 const DEFAULTS: Partial<Record<Recipe['method'], MethodDefaults>> = {
+  awq: {
+    recipe: { bits: 4, symmetric: false, actOrder: 'none', refinements: 0 },
+    formats: ['awq'],
+    scaling: 'awq',
+  },
   nf4: FOUR_BITS,
   fp4: FOUR_BITS,
   'llm-int8': {
@@ -23,7 +29,7 @@ const DEFAULTS: Partial<Record<Recipe['method'], MethodDefaults>> = {
   },
 };
 
-/** What a method that has one grid only sets of a spec, in place of the quality; null: the quality does. */
+/** What a method with settings of its own sets of a spec, in place of the quality; null: the quality does. */
 export function defaultsOfMethod(method: Recipe['method']): MethodDefaults | null {
   return DEFAULTS[method] ?? null;
 }

@@ -4,6 +4,7 @@ export type JobPhase =
   | 'tokenizing'
   | 'rotating'
   | 'embedding'
+  | 'scaling'
   | 'measuring'
   | 'quantizing'
   | 'assembling'

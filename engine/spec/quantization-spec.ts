@@ -6,11 +6,12 @@ import { QuantloomError } from './quantloom-error';
 
 const RECIPE_FIELDS = {
   /**
-   * `gptq`: error compensation with the Hessian (Frantar et al. 2022). The others need no calibration. `rtn`: round-to-nearest. `nf4`, `fp4`:
-   * bitsandbytes' 4 bits (QLoRA); `groupSize` is the block of the flattened weight. `llm-int8`: row-wise int8 (LLM.int8). `kquants`: llama.cpp's
-   * way, blocks of GGUF by search under squared error weighted by `importance`; needs calibration unless that is `none`.
+   * `gptq`: error compensation with the Hessian (Frantar et al. 2022). `awq`: round-to-nearest with clipped ranges that are searched under the
+   * Hessian; for all of AWQ (Lin et al. 2023) with `scaling: awq`, which it sets. The others need no calibration. `rtn`: round-to-nearest.
+   * `nf4`, `fp4`: bitsandbytes' 4 bits (QLoRA); `groupSize` is the block of the flattened weight. `llm-int8`: row-wise int8 (LLM.int8).
+   * `kquants`: llama.cpp's way, blocks of GGUF by search under squared error weighted by `importance`; needs calibration unless that is `none`.
    */
-  method: z.enum(['rtn', 'gptq', 'nf4', 'fp4', 'llm-int8', 'kquants']),
+  method: z.enum(['rtn', 'gptq', 'awq', 'nf4', 'fp4', 'llm-int8', 'kquants']),
   /** Bits per code. 5 and 6 are written in GPTQModel's planar layout. */
   bits: z.literal([2, 3, 4, 5, 6, 8]),
   /** Input columns that share a scale; -1: the whole row. Smaller is more accurate and larger on disk. */
@@ -185,6 +186,12 @@ export const QuantizationSpecSchema = z.strictObject({
    * embedding becomes a tensor of its own.
    */
   rotation: z.enum(['none', 'hadamard']).default('none'),
+  /**
+   * `awq`: weights of input channels that matter are scaled up before they are rounded, by scales that are searched under the error of the output
+   * and folded into the norm or linear before (docs/adr has what it gains). The result is a plain model of the same architecture. Costs one
+   * more calibration pass. Default: `none`; with the method `awq`, `awq`.
+   */
+  scaling: z.enum(['none', 'awq']).default('none'),
   /** One checkpoint is written per format; with several, each in a subdirectory of `output` named after it. Default with zero points: `gptq_v2`. */
   formats: z.array(FormatSchema).min(1).default(['gptq']),
   calibration: CalibrationSchema.prefault({}),
@@ -231,5 +238,6 @@ function withQuality(input: unknown): unknown {
   // GPTQModel reads zero points that others found in the second version of the format only.
   const format = formats ?? own?.formats ?? (recipe.symmetric === false ? ['gptq_v2'] : undefined);
   const calibration = quality === 'best' ? { calibration: { originalShare: 1, ...given.data.calibration } } : {};
-  return { ...(input as object), recipe, ...calibration, ...(format !== undefined && { formats: format }) };
+  const scaling = own?.scaling && (input as { scaling?: unknown }).scaling === undefined && { scaling: own.scaling };
+  return { ...(input as object), recipe, ...calibration, ...(format !== undefined && { formats: format }), ...scaling };
 }

@@ -7,7 +7,7 @@ import { type GgufMetadata, text, uint32 } from './container/gguf-value';
  * no file of it.
  */
 export function importanceMetadata({ linears, calibration }: CheckpointContext): GgufMetadata {
-  const weighed = linears.filter(({ recipe }) => recipe?.blockType && needsHessian(recipe));
+  const weighed = linears.filter((linear) => linear.recipe?.blockType && needsHessian(linear));
   if (!calibration || weighed.length === 0) return new Map();
   return new Map([
     ['quantize.imatrix.dataset', text(calibration.source)],

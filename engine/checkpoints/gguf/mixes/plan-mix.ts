@@ -72,7 +72,7 @@ function typesIn(
     architecture: architecture.name,
     shape,
     tiedHead: shape.tiedHead && !headQuantized,
-    calibrated: recipes.some(({ recipe }) => recipe !== null && needsHessian(recipe)),
+    calibrated: recipes.some(needsHessian),
   };
   return (name, columns) => {
     const named = ggufTensorName(architecture, name);
