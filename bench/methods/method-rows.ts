@@ -28,6 +28,14 @@ const ofBitsandbytes = (method: string, bits: number): MethodRow => ({
   flags: [],
 });
 
+const inBlocks = (method: string, mix: string, bits: string): MethodRow => ({
+  name: `${method}-${mix}`,
+  method,
+  bits,
+  format: `gguf:${mix}`,
+  flags: [],
+});
+
 export const METHOD_ROWS: readonly MethodRow[] = [
   affine('rtn', 8),
   affine('rtn', 4),
@@ -37,7 +45,14 @@ export const METHOD_ROWS: readonly MethodRow[] = [
   affine('gptq', 4),
   affine('gptq', 3),
   affine('gptq', 2, true),
+  { name: 'awq', method: 'awq', bits: '4, zero points', format: 'awq', flags: [] },
   ofBitsandbytes('nf4', 4),
   ofBitsandbytes('fp4', 4),
   ofBitsandbytes('llm-int8', 8),
+  inBlocks('kquants', 'q4_k_m', '4 to 6'),
+  inBlocks('gptq', 'q4_k_m', '4 to 6'),
+  inBlocks('kquants', 'q3_k_m', '3 to 5'),
+  inBlocks('gptq', 'q3_k_m', '3 to 5'),
+  inBlocks('kquants', 'q2_k', '2 to 4'),
+  inBlocks('gptq', 'q2_k', '2 to 4'),
 ];
