@@ -116,8 +116,9 @@ function ratiosOf(rows: readonly ComparedRow[]): string {
     const own = rows.find(({ tool, width }) => tool === 'quantloom' && width === peer.width);
     if (!own || peer.tool.startsWith('quantloom') || peer.tool.startsWith('direct-')) return [];
     if (peer.tool === 'direct') {
-      const more = 100 * ((own.wallSeconds ?? Number.NaN) / (peer.wallSeconds ?? Number.NaN) - 1);
-      return `- ${widthTitle(peer.width)}: ${more.toFixed(1)} % more wall time than its engine alone, in one process: Temporal, store, processes of their own and verification`;
+      const times = (field: 'wallSeconds' | 'cpuSeconds') =>
+        ((own[field] ?? Number.NaN) / (peer[field] ?? Number.NaN)).toFixed(2);
+      return `- ${widthTitle(peer.width)}: ${times('wallSeconds')} of the wall time of its engine alone in one process, ${times('cpuSeconds')} of its CPU time: what Temporal, store, processes of their own and verification cost`;
     }
     const ratio = (field: 'wallSeconds' | 'cpuSeconds' | 'busiestPeakBytes') =>
       ((own[field] ?? Number.NaN) / (peer[field] ?? Number.NaN)).toFixed(2);
