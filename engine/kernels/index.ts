@@ -3,6 +3,7 @@ export { type AmxState, type AmxTrial, enableAmx } from './enable-amx';
 export type { ScaleProblem } from './find-scale';
 export type { GptqProblem } from './gptq-columns';
 export { createGram, type Gram, type GramOptions } from './gram';
+export { type GridKernels, nativeGridKernels } from './grid-kernels';
 export type { Kernels } from './kernels';
 export type { RoundingLearningProblem } from './learn-rounding';
 export { LEAST_GAIN } from './least-gain';

@@ -114,6 +114,24 @@ export interface NativeAddon {
   ): void;
   /** See engine/quantizers/mismatch-target.ts. */
   mismatchTarget(task: NativeMismatch, threads: number): Promise<Float32Array | null>;
+  /** See {@link Kernels.gptqOnGrid}. This and the two that follow block the calling thread; the same bytes on any number of threads. */
+  gptqOnGrid(
+    rows: NativeGridRows,
+    solveOrder: Int32Array,
+    factor: Float64Array,
+    codes: Uint8Array,
+    threads: number,
+  ): void;
+  /** See {@link Kernels.descendOnGrid}. */
+  descendOnGrid(rows: NativeGridRows, hessian: Float64Array, rounds: number, codes: Uint8Array, threads: number): void;
+  /** `D H Dᵀ` of each row of `d` `[rows, columns]`, into `energies` `[rows]`. */
+  outputEnergies(
+    d: Float64Array,
+    hessian: Float64Array,
+    columns: number,
+    energies: Float64Array,
+    threads: number,
+  ): void;
   /** `sums += partial`, each element. */
   addPartial(sums: Float64Array, partial: Float32Array, threads: number): Promise<void>;
   /** Both halves of `[columns, columns]` become their mean, divided by `tokens`. */
@@ -128,6 +146,17 @@ export interface NativeAddon {
   packWords(codes: Uint8Array, planes: readonly NativeBitPlane[], geometry: NativeGeometry, words: Int32Array): void;
   /** `codes` is overwritten. */
   unpackWords(words: Int32Array, planes: readonly NativeBitPlane[], geometry: NativeGeometry, codes: Uint8Array): void;
+}
+
+/** `weights` `[rows, columns]` and the RealGrid they are put on. */
+export interface NativeGridRows {
+  readonly weights: Float64Array;
+  readonly rows: number;
+  readonly columns: number;
+  readonly groupSize: number;
+  readonly levels: Float64Array;
+  readonly scales: Float64Array;
+  readonly offsets: Float64Array;
 }
 
 /** What x is rounded to before it is multiplied. */

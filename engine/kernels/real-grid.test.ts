@@ -2,9 +2,11 @@ import fc from 'fast-check';
 import { descendOnGrid } from './descend-on-grid';
 import { gptqColumns } from './gptq-columns';
 import { gptqOnGrid } from './gptq-on-grid';
+import { nativeGridKernels } from './grid-kernels';
 import { inverseFactor } from './inverse-factor';
 import { outputEnergy } from './output-energy';
 import { nearestLevel, type RealGrid, valueOnGrid } from './real-grid';
+import { selectKernels } from './select-kernels';
 
 /** Numbers in (-1, 1) that look random. */
 function noise(count: number, seed: number): Float64Array {
@@ -106,4 +108,98 @@ test('descent ends where no other code of any column lowers the error', () => {
     }),
     { numRuns: 6 },
   );
+});
+
+describe('the native kernels', () => {
+  const { native } = selectKernels('native');
+  // Where native/ is not built there is nothing to compare.
+  const kernels = native ? nativeGridKernels(native) : { gptqOnGrid, descendOnGrid, outputEnergy };
+  const sizes = fc.record({
+    rows: fc.integer({ min: 1, max: 7 }),
+    columns: fc.integer({ min: 1, max: 10 }).map((n) => 16 * n),
+    levels: fc.integer({ min: 1, max: 40 }),
+    seed: seeds,
+  });
+  const gridProblem = ({
+    rows,
+    columns,
+    levels,
+    seed,
+  }: { [name: string]: number } & Record<'rows' | 'columns' | 'levels' | 'seed', number>) => {
+    const groups = columns / 16;
+    const grid: RealGrid = {
+      groupSize: 16,
+      levels: noise(levels, seed)
+        .map((x) => 8 * x)
+        .sort(),
+      scales: noise(rows * groups, seed + 1).map((x) => (Math.abs(x) < 0.1 ? 0 : x)),
+      offsets: noise(rows * groups, seed + 2),
+    };
+    const order = Int32Array.from({ length: columns }, (_, i) => (i * 7) % columns);
+    const solveOrder = new Set(order).size === columns ? order : order.map((_, i) => columns - 1 - i);
+    const hessian = positiveDefinite(columns, seed);
+    const factor = new Float64Array(columns * columns);
+    const turned = Float64Array.from(hessian, (_, at) => {
+      const [i, j] = [solveOrder[Math.floor(at / columns)] as number, solveOrder[at % columns] as number];
+      return hessian[i * columns + j] as number;
+    });
+    inverseFactor(turned, factor, columns);
+    return { rows, columns, grid, weights: noise(rows * columns, seed + 3), hessian, factor, solveOrder };
+  };
+  /** Codes may differ where two levels are as near to the last bits: what counts is the error. */
+  const expectAlike = (found: Float64Array, expected: Float64Array) => {
+    for (const [row, error] of found.entries()) expect(error).toBeCloseTo(expected[row] as number, 6);
+  };
+
+  test('have the errors of the reference', () => {
+    fc.assert(
+      fc.property(sizes, (size) => {
+        const { hessian, factor, solveOrder, ...problem } = gridProblem(size);
+        const { rows, columns, grid, weights } = problem;
+        const groups = columns / grid.groupSize;
+        const [codes, expected] = [new Uint8Array(rows * columns), new Uint8Array(rows * columns)];
+        const errorsOf = (of: Uint8Array) => {
+          const difference = weights.map((weight, at) => {
+            const group = Math.floor(at / columns) * groups + Math.floor((at % columns) / grid.groupSize);
+            return weight - valueOnGrid(grid, group, of[at] as number);
+          });
+          const energies = outputEnergy(difference, hessian, rows, columns);
+          expectAlike(kernels.outputEnergy(difference, hessian, rows, columns), energies);
+          return energies;
+        };
+        kernels.gptqOnGrid({ ...problem, factor, solveOrder, codes });
+        gptqOnGrid({ ...problem, factor, solveOrder, codes: expected });
+        expectAlike(errorsOf(codes), errorsOf(expected));
+        kernels.descendOnGrid({ ...problem, hessian, rounds: 3, codes });
+        descendOnGrid({ ...problem, hessian, rounds: 3, codes: expected });
+        expectAlike(errorsOf(codes), errorsOf(expected));
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  test('do each row for itself', () => {
+    const { hessian, factor, solveOrder, weights, grid, columns } = gridProblem({
+      rows: 7,
+      columns: 160,
+      levels: 9,
+      seed: 5,
+    });
+    const solve = (first: number, rows: number) => {
+      const groups = columns / grid.groupSize;
+      const part = <T extends Float64Array>(of: T, width: number) => of.slice(first * width, (first + rows) * width);
+      const own = { ...grid, scales: part(grid.scales, groups), offsets: part(grid.offsets, groups) };
+      const problem = {
+        rows,
+        columns,
+        grid: own,
+        weights: part(weights, columns),
+        codes: new Uint8Array(rows * columns),
+      };
+      kernels.gptqOnGrid({ ...problem, factor, solveOrder });
+      kernels.descendOnGrid({ ...problem, hessian, rounds: 3 });
+      return problem.codes;
+    };
+    expect([...solve(0, 2), ...solve(2, 5)]).toEqual([...solve(0, 7)]);
+  });
 });

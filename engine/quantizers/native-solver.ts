@@ -9,7 +9,7 @@ import type { SolverPool } from './solver-pool';
  * Solves with the native kernels: threads of their own, one call for all rows of a linear.
  *
  * @param threads 0 counts as 1: the work never runs on the calling thread.
- * @param typescript what has no native kernel is left to.
+ * @param typescript its threads do what is TypeScript in part.
  */
 export function nativeSolver(addon: NativeAddon, threads: number, typescript: () => SolverPool): SolverPool {
   const own = Math.max(1, threads);
@@ -24,7 +24,7 @@ export function nativeSolver(addon: NativeAddon, threads: number, typescript: ()
       withCancellation(addon, signal, (cancellation) =>
         addon.quantizeLinear(nativeLinear(shared, block), own, cancellation),
       ),
-    quantizeBlockRows: (task, signal) => typescript().quantizeBlockRows(task, signal),
+    quantizeBlockRows: (task, signal) => typescript().quantizeBlockRows({ ...task, kernels: 'native' }, signal),
     mismatchTarget: async ({ squares, ...task }, signal) => {
       signal?.throwIfAborted();
       return addon.mismatchTarget({ ...task, ...(squares && { squares }) }, own);

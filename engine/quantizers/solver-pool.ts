@@ -18,7 +18,7 @@ export interface SolverPool {
   readonly rowsPerBlock: number;
   factorize(task: FactorizationTask, signal?: AbortSignal): Promise<Factorization>;
   quantizeRows(shared: SharedProblem, block: RowBlock, signal?: AbortSignal): Promise<QuantizedRows | RowFault>;
-  /** In TypeScript, whatever the kernels. */
+  /** In threads of JavaScript, whatever the kernels. */
   quantizeBlockRows(task: BlockRowsTask, signal?: AbortSignal): Promise<BlockRows>;
   mismatchTarget(task: MismatchTask, signal?: AbortSignal): Promise<Float32Array | null>;
 }

@@ -1,5 +1,5 @@
-/** What runs in the threads of a SolverPool that solves in TypeScript: one exported function per kind of task. */
-import { referenceKernels } from '../kernels';
+/** What runs in the threads of a SolverPool: one exported function per kind of task. */
+import { nativeGridKernels, referenceKernels, selectKernels } from '../kernels';
 import {
   type BlockRows,
   type BlockRowsTask,
@@ -23,7 +23,8 @@ export function mismatchTarget(task: MismatchTask): Float32Array | null {
 }
 
 export function quantizeBlockRows(task: BlockRowsTask): BlockRows {
-  return quantizeBlockRowsWith(referenceKernels, task);
+  const { native } = selectKernels(task.kernels ?? 'typescript');
+  return quantizeBlockRowsWith(native ? nativeGridKernels(native) : referenceKernels, task);
 }
 
 export function quantizeRows(task: { shared: SharedProblem; block: RowBlock }): QuantizedRows | RowFault {

@@ -1,7 +1,7 @@
 import type { BlockCodes, BlockType } from '../../checkpoints/gguf/blocks/block-type';
 import { BLOCK_TYPES } from '../../checkpoints/gguf/blocks/block-types';
 import { decodeBlocks, encodeBlocks } from '../../checkpoints/gguf/blocks/encode-blocks';
-import type { Kernels } from '../../kernels';
+import type { GridKernels, KernelChoice } from '../../kernels';
 import type { QuantizedBlockType } from '../../spec';
 import { gridOfBlocks, packCodes } from './grid-of-blocks';
 
@@ -34,6 +34,8 @@ export interface BlockRowsTask {
   readonly hessian: BlockHessian | null;
   /** The linear's, for messages. */
   readonly name: string;
+  /** What solves; the search is in TypeScript always. Default: `typescript`. */
+  readonly kernels?: KernelChoice;
 }
 
 export interface BlockRows {
@@ -53,7 +55,7 @@ export interface BlockRows {
  *
  * @throws QuantloomError NonFiniteWeights for a weight that the type cannot hold.
  */
-export function quantizeBlockRows(kernels: Kernels, task: BlockRowsTask): BlockRows {
+export function quantizeBlockRows(kernels: GridKernels, task: BlockRowsTask): BlockRows {
   const { blockType, weight: values, columns, rows, importance, hessian, name } = task;
   const type = BLOCK_TYPES[blockType];
   const found = encodeBlocks({ type, values, columns, importance, name });
@@ -85,7 +87,7 @@ export function quantizeBlockRows(kernels: Kernels, task: BlockRowsTask): BlockR
 
 /** The blocks with GPTQ's codes, and with these improved. */
 function solveOnGrid(
-  kernels: Kernels,
+  kernels: GridKernels,
   { weight, rows, columns }: BlockRowsTask,
   type: BlockType,
   blockCodes: BlockCodes,

@@ -26,7 +26,7 @@ export interface LinearForBlocks {
 }
 
 /** Rows of one task. Fixed; rows do not depend on one another, so it changes no bit. */
-const ROWS_PER_TASK = ROWS_PER_BLOCK;
+const ROWS_PER_TASK = 2 * ROWS_PER_BLOCK;
 
 /**
  * Quantizes one linear to blocks of GGUF, off the event loop: kquants by search alone, gptq with error compensation on the grid that the search
