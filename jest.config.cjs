@@ -18,5 +18,5 @@ module.exports = {
   testPathIgnorePatterns: ['/node_modules/', '<rootDir>/test/peers/'],
   maxWorkers: 2,
   // Machines differ; a test that hangs still ends.
-  testTimeout: 120_000,
+  testTimeout: 300_000,
 };

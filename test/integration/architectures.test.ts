@@ -103,6 +103,6 @@ describe('the workflow quantizeModel on other architectures', () => {
       expect(await weightDigests(durable)).toEqual(await weightDigests(direct));
       expect((await verifyCheckpoint(durable)).passed).toBe(true);
     },
-    120_000,
+    300_000,
   );
 });

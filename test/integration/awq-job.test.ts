@@ -56,7 +56,7 @@ describe('a job with the method awq', () => {
     }
     const card = await readFile(join(result.outputs.awq as string, 'README.md'), 'utf8');
     expect(card).toContain('Input channels of linears are scaled (AWQ)');
-  }, 240_000);
+  }, 300_000);
 
   it('computes nothing twice, and writes the same bytes however the work is divided', async () => {
     const first = await stack.run(awqSpec(stack.output('whole')), 'whole');
@@ -75,7 +75,7 @@ describe('a job with the method awq', () => {
     await stack.run(seeded(stack.output('one'), {}), 'one');
     expect(await weightDigests(stack.output('again'))).toEqual(await weightDigests(stack.output('whole')));
     expect(await weightDigests(stack.output('one'))).toEqual(await weightDigests(stack.output('parts')));
-  }, 240_000);
+  }, 300_000);
 
   it.each([
     [
@@ -102,6 +102,6 @@ describe('a job with the method awq', () => {
       // What is kept in 16 bit is not scaled.
       if (!('rotation' in changes)) expect(same).toEqual((await source.float(kept)).data);
     },
-    240_000,
+    300_000,
   );
 });

@@ -97,7 +97,7 @@ describe('the embedded stack', () => {
     second.process.kill('SIGINT');
     expect(await once(second.process, 'exit')).toEqual([130, null]);
     expect(again.filter(isRunning)).toEqual([]);
-  }, 120_000);
+  }, 300_000);
 
   it('is joined by a second command, which takes over when the first is killed', async () => {
     const first = await up();

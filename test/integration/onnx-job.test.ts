@@ -67,7 +67,7 @@ describe('a job that writes ONNX', () => {
     const exported = join(output, 'exported');
     await exportOnnx({ from: ours, to: exported });
     expect(await weightDigests(exported)).toEqual(await weightDigests(onnx));
-  }, 240_000);
+  }, 300_000);
 
   it.each<[string, Partial<QuantizationSpecInput>]>([
     ['zero points, dynamic act-order', { recipe: { bits: 3, groupSize: 32, symmetric: false, actOrder: 'dynamic' } }],

@@ -4,22 +4,12 @@ import { WorkflowFailedError } from '@temporalio/client';
 import { openCheckpoint, verifyCheckpoint } from '../../engine/checkpoints';
 import type { QuantizationSpecInput } from '../../engine/spec';
 import { openFileStore } from '../../engine/store';
+import { demoSpec } from '../support/demo-spec';
 import { type JobStack, startJobStack } from '../support/job-stack';
 import { weightDigests } from '../support/weight-files';
 
 // Compiled: its loops run in worker threads then.
 const { quantizeDirect } = require('../../dist/engine') as typeof import('../../engine');
-
-/** Small and quick, but all of it is real: 4 slices of the demo model's calibration text. */
-function demoSpec(output: string, changes: Partial<QuantizationSpecInput> = {}): QuantizationSpecInput {
-  return {
-    model: 'demo',
-    output,
-    recipe: { bits: 4, groupSize: 64, refinements: 1 },
-    calibration: { source: 'demo', samples: 8, sequenceLength: 64, sliceTokens: 128 },
-    ...changes,
-  };
-}
 
 describe('the workflow quantizeModel', () => {
   let stack: JobStack;
@@ -41,7 +31,7 @@ describe('the workflow quantizeModel', () => {
       expect(result.outputs).toEqual({ gptq: durable });
       expect((await verifyCheckpoint(durable)).passed).toBe(true);
     },
-    120_000,
+    300_000,
   );
 
   it.each([true, false])(
@@ -61,26 +51,7 @@ describe('the workflow quantizeModel', () => {
       expect(await shape('lm_head.weight')).toEqual([2048, 256]);
       expect(new Set((await float('model.norm.weight')).data)).toEqual(new Set([1]));
     },
-    120_000,
-  );
-
-  it.each([
-    ['all of it', {}],
-    ['the head too, in parts', { keepHead: false, solveParts: 2 }],
-    ['one linear', { recipe: { bits: 3 }, overrides: [{ match: 'model.layers.1.self_attn.o_proj', mismatch: 1 }] }],
-    ['with widths chosen', { averageBits: 3.25 }],
-  ] as const)(
-    'makes up for mismatches as the engine alone does (%s)',
-    async (what, others) => {
-      const recipe = { bits: 3, groupSize: 64, refinements: 1, mismatch: 0.5 } as const;
-      const changes = { recipe, ...others } as Partial<QuantizationSpecInput>;
-      const id = `mismatch-${what.replaceAll(/[^a-z]/g, '-')}`;
-      await stack.run(demoSpec(stack.output(id), changes), id);
-      await quantizeDirect(demoSpec(stack.output(`direct-${id}`), changes));
-      expect(await weightDigests(stack.output(id))).toEqual(await weightDigests(stack.output(`direct-${id}`)));
-      expect((await verifyCheckpoint(stack.output(id))).passed).toBe(true);
-    },
-    120_000,
+    300_000,
   );
 
   it('shares a solve over several activities, and finds what others have solved whole', async () => {
@@ -99,34 +70,7 @@ describe('the workflow quantizeModel', () => {
       stack.log.slice(between).filter(({ event, step }) => event === 'computed' && step?.startsWith('quantize')),
     ).toEqual([]);
     expect(again.computed).toBe(0);
-  }, 120_000);
-
-  it.each([
-    ['stage', {}],
-    ['layer', {}],
-    ['independent', {}],
-    ['stage', { method: 'rtn' }],
-  ] as const)(
-    'chooses widths as the engine alone does (order %s, %o)',
-    async (order, recipe) => {
-      const id = `widths-${order}-${Object.values(recipe).join('')}`;
-      const changes: Partial<QuantizationSpecInput> = {
-        order,
-        averageBits: 3.25,
-        recipe: { bits: 4, groupSize: 64, refinements: 1, ...recipe },
-        overrides: [{ match: 'model.layers.1.*.o_proj', bits: 8 }],
-      };
-      const result = await stack.run(demoSpec(stack.output(id), changes), id);
-      await quantizeDirect(demoSpec(stack.output(`direct-${id}`), changes));
-      expect(await weightDigests(stack.output(id))).toEqual(await weightDigests(stack.output(`direct-${id}`)));
-      expect((await verifyCheckpoint(stack.output(id))).passed).toBe(true);
-      expect(result.widths?.averageBits).toBeLessThanOrEqual(3.25);
-      expect(result.widths?.averageBits).toBeGreaterThan(3.1);
-      const linears = Object.values(result.widths?.linearsByBits ?? {}).reduce((sum, count) => sum + count, 0);
-      expect(linears).toBe(28);
-    },
-    120_000,
-  );
+  }, 300_000);
 
   it('finds everything in the store when it runs again', async () => {
     const spec = demoSpec(stack.output('again'), { order: 'stage' });
@@ -138,7 +82,7 @@ describe('the workflow quantizeModel', () => {
     expect(stack.log.slice(before).filter(({ step }) => step === 'verify-shard')).toHaveLength(2 * 5);
     expect(second.cached).toBe(first.cached + first.computed);
     expect(await weightDigests(stack.output('again-2'))).toEqual(await weightDigests(stack.output('again')));
-  }, 120_000);
+  }, 300_000);
 
   it('computes a damaged artifact again and goes on', async () => {
     const spec = demoSpec(stack.output('damaged'), { order: 'stage' });
@@ -156,7 +100,7 @@ describe('the workflow quantizeModel', () => {
     expect(stack.log.slice(before).some(({ event }) => event === 'recomputing')).toBe(true);
     expect((await verifyCheckpoint(stack.output('damaged'))).passed).toBe(true);
     expect(await weightDigests(stack.output('damaged'))).toEqual(await weightDigests(stack.output('durable-stage')));
-  }, 120_000);
+  }, 300_000);
 
   it('refuses a wrong object at once, by name of the field', async () => {
     const spec = { model: 'demo', output: stack.output('refused'), recipe: { bits: 7 }, colour: 'red' };
@@ -182,7 +126,7 @@ describe('the workflow quantizeModel', () => {
     const energy = embedding.data.reduce((sum, value) => sum + value ** 2, 0);
     expect(distance / energy).toBeGreaterThan(0);
     expect(distance / energy).toBeLessThan(0.05);
-  }, 120_000);
+  }, 300_000);
 
   const bitsandbytes: [string, QuantizationSpecInput['recipe'], number][] = [
     ['nf4', { method: 'nf4' }, 4.2],
@@ -211,7 +155,7 @@ describe('the workflow quantizeModel', () => {
       const distance = own.data.reduce((sum, value, i) => sum + (value - (original.data[i] as number)) ** 2, 0);
       expect(distance / original.data.reduce((sum, value) => sum + value ** 2, 0)).toBeLessThan(0.02);
     },
-    120_000,
+    300_000,
   );
 
   it('quantizes to nearest without calibration, in both GPTQ versions at once', async () => {
@@ -227,5 +171,5 @@ describe('the workflow quantizeModel', () => {
     const [first, second] = [await openCheckpoint(join(output, 'gptq')), await openCheckpoint(join(output, 'gptq_v2'))];
     const name = 'model.layers.2.mlp.up_proj.weight';
     expect((await first.float(name)).data).toEqual((await second.float(name)).data);
-  }, 120_000);
+  }, 300_000);
 });

@@ -47,7 +47,7 @@ describe("a job steered by Temporal's own tools", () => {
     const { result } = await update('required', 'cancel');
     expect(result.phase).toBe('cancelled');
     await expect(stack.client.workflow.getHandle('required').result()).rejects.toThrow(/cancel/i);
-  }, 120_000);
+  }, 300_000);
 
   it('runs to its end', async () => {
     const output = stack.output('nearest');
@@ -55,7 +55,7 @@ describe("a job steered by Temporal's own tools", () => {
     const result = await stack.client.workflow.getHandle('nearest').result();
     expect(result).toMatchObject({ outputs: { gptq: output } });
     expect((await verifyCheckpoint(output)).passed).toBe(true);
-  }, 120_000);
+  }, 300_000);
 
   it.each([
     ['a field that is missing', { model: 'demo' }, /output: .*expected string/],

@@ -32,5 +32,5 @@ describe('a job of workers without native kernels', () => {
     expect(result.meanRelativeError).toBeLessThan(result.meanRelativeErrorBeforeRefinement as number);
     await quantizeDirect(spec('direct'));
     expect(await weightDigests(stack.output('durable'))).toEqual(await weightDigests(stack.output('direct')));
-  }, 240_000);
+  }, 300_000);
 });
