@@ -3,8 +3,8 @@ import { join, posix, win32 } from 'node:path';
 import { QuantloomError } from '../spec';
 import { readJsonObject } from './read-json-object';
 
-const SINGLE = 'model.safetensors';
-const INDEX = 'model.safetensors.index.json';
+export const SINGLE = 'model.safetensors';
+export const INDEX = 'model.safetensors.index.json';
 const MAX_INDEX_BYTES = 100_000_000;
 /** Formats that run code when they are loaded. */
 const PICKLE = /\.(bin|pt|pth|ckpt|pkl|pickle)$/i;

@@ -44,6 +44,9 @@ export const ERROR_CODES = {
   StoreFull: 1,
   VerificationFailed: 1,
   ServerUnavailable: 1,
+  SourceUnavailable: 1,
+  ModelNotFound: 1,
+  AccessDenied: 1,
   JobNotFound: 2,
   WrongUse: 2,
 } as const;

@@ -2,4 +2,4 @@ export type { ArtifactReader, ArtifactStore, ArtifactWriter, StoredArtifact } fr
 export { type CollectOptions, type CollectReport, collectGarbage } from './collect';
 export { openFileStore } from './file-store';
 export { sha256Of } from './sha256';
-export { freeBytes } from './store-full';
+export { asStoreFull, freeBytes } from './store-full';

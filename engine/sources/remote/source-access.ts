@@ -1,0 +1,17 @@
+/** What is needed to get models from elsewhere. Nothing of it is ever logged or stored. */
+export interface SourceAccess {
+  /** Directory, absolute, that such models are kept in. Every worker has to see it at this path. */
+  readonly models: string;
+  readonly hub: HubAccess;
+  /** A connection that is silent for longer counts as broken. Default 30 000. */
+  readonly stallMilliseconds?: number;
+}
+
+export interface HubAccess {
+  /** Address of the hub, without a slash at the end. Default: that of huggingface.co. */
+  readonly endpoint?: string;
+  /** For private and gated models. */
+  readonly token?: string;
+}
+
+export const STALL_MILLISECONDS = 30_000;
