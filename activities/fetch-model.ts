@@ -1,9 +1,10 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { transposedWeights } from '../engine/models';
-import { fingerprintFile } from '../engine/sources';
-import type { ArtifactRef, SourceTensor, TensorTable } from '../engine/spec';
+import { fingerprintFile, obtainModel } from '../engine/sources';
+import { type ArtifactRef, QuantloomError, type SourceTensor, type TensorTable } from '../engine/spec';
 import { computationKey } from './identity';
+import type { JobPlan } from './model-view';
 import { viewModel } from './model-view';
 import type { ActivityRuntime, Attempt } from './runtime';
 import { defineStep, type Effort, perform, together } from './step';
@@ -52,8 +53,8 @@ const keepTable = defineStep({
 });
 
 /**
- * Makes the model's weights available to every worker and gives each tensor its identity. A local directory is read where it
- * lies: hashed, and scanned for NaN and Inf.
+ * Makes the model's weights available to every worker and gives each tensor its identity. A model from elsewhere is fetched first,
+ * resumably, and a quantized one dequantized. A local directory is read where it lies: hashed, and scanned for NaN and Inf.
  *
  * @throws QuantloomError NonFiniteWeights naming the tensor.
  */
@@ -64,6 +65,7 @@ export async function fetchModel(
 ): Promise<FetchedModel> {
   const { plan, blocks } = await viewModel(input.plan, runtime, attempt);
   const { directory } = plan;
+  await obtain(plan, runtime, attempt);
   const byFile = new Map<string, SourceTensor[]>();
   const tensorsOfFiles = Object.values(plan.tensors).filter(({ copyOf }) => copyOf === undefined);
   for (const tensor of tensorsOfFiles) byFile.set(tensor.file, [...(byFile.get(tensor.file) ?? []), tensor]);
@@ -98,4 +100,17 @@ export async function fetchModel(
   };
   const kept = await perform(keepTable, { directory, table, files }, runtime, attempt);
   return { ...kept, source, ...together(efforts) };
+}
+
+/** A model from elsewhere, or one that has to be dequantized, becomes a directory; nothing to do once it is there. */
+async function obtain(
+  { directory, origin }: JobPlan,
+  { sources, log }: ActivityRuntime,
+  { signal, progress }: Attempt,
+): Promise<void> {
+  if (!origin) return;
+  if (!sources) throw new QuantloomError('WrongUse', `This worker has no directory of models for ${directory}.`);
+  const begun = performance.now();
+  await obtainModel({ directory, origin }, sources, { signal, onProgress: progress });
+  log('obtained', { ...origin, directory, seconds: (performance.now() - begun) / 1000 });
 }

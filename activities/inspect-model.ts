@@ -62,7 +62,11 @@ export async function inspectModel(
   attempt: Attempt,
 ): Promise<InspectedModel> {
   const spec = parseQuantizationSpec(input.spec);
-  const { plan, estimate } = await planModel(spec, { storeDirectory: runtime.storeDirectory });
+  const { plan, estimate } = await planModel(spec, {
+    storeDirectory: runtime.storeDirectory,
+    sources: runtime.sources,
+    signal: attempt.signal,
+  });
   if (estimate.refusals.length > 0) {
     const reasons = estimate.refusals.map((refusal) => `${refusal.where}: ${refusal.message}`);
     throw new QuantloomError('PlanRefused', reasons.join('\n'), { details: { refusals: estimate.refusals } });

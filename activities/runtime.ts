@@ -1,3 +1,4 @@
+import type { SourceAccess } from '../engine/sources';
 import type { ArtifactStore } from '../engine/store/artifact-store';
 
 /** What a worker process lends to its activities. */
@@ -5,6 +6,8 @@ export interface ActivityRuntime {
   readonly store: ArtifactStore;
   /** Directory of the store, for `df`-like checks; null when it is not a directory. */
   readonly storeDirectory: string | null;
+  /** For models from elsewhere, and quantized ones. Absent: refused. */
+  readonly sources?: SourceAccess;
   /** Threads for matrix products and kernels. */
   readonly threads: number;
   /** One structured line per event; goes to the worker's log. */

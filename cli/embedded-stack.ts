@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { SourceAccess } from '../engine/sources';
 import { QuantloomError, type QueueName } from '../engine/spec';
 import { endLeftoverServer, launchServer, serverReady } from './embedded-server';
 import { type LostWorkerWatch, watchForLostWorkers } from './lost-workers';
@@ -13,6 +14,7 @@ import { launchWorker, workerReady } from './worker-process';
 export interface EmbeddedStackOptions {
   readonly home: string;
   readonly store: string;
+  readonly sources: Pick<SourceAccess, 'models'>;
   readonly threads: number | null;
   /** Processes per queue. */
   readonly workers: Readonly<Record<QueueName, number>>;

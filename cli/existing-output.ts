@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { MANIFEST_FILE, type Manifest, parseManifest, requireVerified, verifyCheckpoint } from '../engine/checkpoints';
-import { resolveModelDirectory } from '../engine/sources';
+import { isPinned, locateModel, type SourceAccess } from '../engine/sources';
 import { type QuantizationSpec, QuantloomError } from '../engine/spec';
 import { workflowIdOf } from './workflow-id';
 
@@ -17,8 +17,8 @@ export function outputDirectories(spec: QuantizationSpec): Record<string, string
  *
  * @throws QuantloomError OutputExists.
  */
-export function refuseExistingOutput(spec: QuantizationSpec): void {
-  if (spec.overwrite || !existsSync(spec.output) || isOfSameJob(spec)) return;
+export async function refuseExistingOutput(spec: QuantizationSpec, sources: SourceAccess): Promise<void> {
+  if (spec.overwrite || !existsSync(spec.output) || (await isOfSameJob(spec, sources))) return;
   throw new QuantloomError(
     'OutputExists',
     `${spec.output} exists and is not the result of this very job. Name another directory with --out, or replace it with --overwrite.`,
@@ -32,19 +32,23 @@ export function refuseExistingOutput(spec: QuantizationSpec): void {
  */
 export async function alreadyPublished(
   spec: QuantizationSpec,
+  sources: SourceAccess,
   signal: AbortSignal,
 ): Promise<Record<string, string> | null> {
-  if (!existsSync(spec.output) || !isOfSameJob(spec)) return null;
+  if (!existsSync(spec.output) || !(await isOfSameJob(spec, sources))) return null;
   const directories = outputDirectories(spec);
   for (const directory of Object.values(directories)) requireVerified(await verifyCheckpoint(directory, { signal }));
   return directories;
 }
 
-function isOfSameJob(spec: QuantizationSpec): boolean {
-  return Object.values(outputDirectories(spec)).every((directory) => {
-    const manifest = readManifest(directory);
-    return manifest !== null && manifest.run.job === workflowIdOf(spec) && !sourceChanged(spec, manifest);
-  });
+async function isOfSameJob(spec: QuantizationSpec, sources: SourceAccess): Promise<boolean> {
+  const manifests = Object.values(outputDirectories(spec)).map(readManifest);
+  const own = manifests.filter((manifest) => manifest?.run.job === workflowIdOf(spec)) as Manifest[];
+  if (own.length < manifests.length) return false;
+  // What a pinned address names does not change.
+  if (isPinned(spec.model)) return true;
+  const model = await locateModel(spec.model, sources, { dequantize: spec.dequantize }).catch(() => null);
+  return model !== null && own.every((manifest) => !sourceChanged(model.directory, manifest));
 }
 
 function readManifest(directory: string): Manifest | null {
@@ -56,11 +60,11 @@ function readManifest(directory: string): Manifest | null {
 }
 
 /** By size and date: what is suspected wrongly is only refused. */
-function sourceChanged(spec: QuantizationSpec, manifest: Manifest): boolean {
+function sourceChanged(directory: string, manifest: Manifest): boolean {
   const started = Date.parse(manifest.run.started);
   return manifest.source.files.some(({ name, bytes }) => {
     try {
-      const { size, mtimeMs } = statSync(join(resolveModelDirectory(spec.model), name));
+      const { size, mtimeMs } = statSync(join(directory, name));
       return size !== bytes || mtimeMs > started;
     } catch {
       return true;

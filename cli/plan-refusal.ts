@@ -1,13 +1,18 @@
 import { planModel } from '../engine/planning';
 import { type QuantizationSpec, QuantloomError } from '../engine/spec';
+import type { Settings } from './settings';
 
 /**
  * Refuses a job that could not run, before anything is started. Only where workers see the same disk as this process.
  *
  * @throws QuantloomError PlanRefused with every reason; UnsupportedInput, InvalidModel.
  */
-export async function refuseByPlan(spec: QuantizationSpec, store: string): Promise<void> {
-  const { estimate } = await planModel(spec, { storeDirectory: store });
+export async function refuseByPlan(
+  spec: QuantizationSpec,
+  { store, sources }: Settings,
+  signal: AbortSignal,
+): Promise<void> {
+  const { estimate } = await planModel(spec, { storeDirectory: store, sources, signal });
   if (estimate.refusals.length === 0) return;
   const reasons = estimate.refusals.map(({ where, message }) => `${where}: ${message}`);
   throw new QuantloomError('PlanRefused', reasons.join(' '), { details: { refusals: estimate.refusals } });

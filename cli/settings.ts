@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import envPaths from 'env-paths';
 import { z } from 'zod';
+import { type SourceAccess, sourceAccess } from '../engine/sources';
 import { QuantloomError } from '../engine/spec';
 
 export const CONFIG_FILE = 'quantloom.config.json';
@@ -11,6 +12,8 @@ const ConfigFileSchema = z.strictObject({
   home: z.string().min(1).optional(),
   /** Artifacts. */
   store: z.string().min(1).optional(),
+  /** Models from elsewhere: fetched, or dequantized. */
+  models: z.string().min(1).optional(),
   /** Threads of the numeric code, per worker process. */
   threads: z.int().min(1).max(1024).optional(),
   cpuWorkers: z.int().min(0).max(64).optional(),
@@ -22,6 +25,7 @@ const ConfigFileSchema = z.strictObject({
 export interface Settings {
   readonly home: string;
   readonly store: string;
+  readonly sources: SourceAccess;
   /** Null: the workers decide. */
   readonly threads: number | null;
   readonly cpuWorkers: number;
@@ -50,10 +54,12 @@ export function resolveSettings(sources: SettingsSources): Settings {
   if (store !== undefined && /^[a-z][a-z0-9+.-]+:\/\//i.test(store)) {
     throw new QuantloomError('WrongUse', `The store is ${store}; it must be a directory (QUANTLOOM_STORE, or store).`);
   }
+  const models = text(environment, 'QUANTLOOM_MODELS') ?? file.models;
   const workers = flags.workers as number | undefined;
   return {
     home,
     store: store === undefined ? join(home, 'store') : resolve(workingDirectory, store),
+    sources: sourceAccess(models === undefined ? join(home, 'models') : resolve(workingDirectory, models), environment),
     threads: (flags.threads as number | undefined) ?? count(environment, 'QUANTLOOM_THREADS') ?? file.threads ?? null,
     cpuWorkers: (flags.cpuWorkers as number | undefined) ?? workers ?? file.cpuWorkers ?? 1,
     gpuWorkers: (flags.gpuWorkers as number | undefined) ?? workers ?? file.gpuWorkers ?? 1,

@@ -187,6 +187,12 @@ export const SPEC_FLAGS: readonly SpecFlag[] = [
     path: ['calibration', 'precision'],
   },
   {
+    flags: '--dequantize',
+    description: 'take a model that is quantized already, as the weights that its codes stand for',
+    path: ['dequantize'],
+    value: true,
+  },
+  {
     flags: '--keep-head',
     description: 'keep the language-model head in 16 bit (default)',
     path: ['keepHead'],

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import type { SourceAccess } from '../engine/sources';
 import type { QueueName } from '../engine/spec';
 import { DIST_DIRECTORY } from './dist-directory';
 import { openLog } from './stack-log';
@@ -12,6 +13,7 @@ export interface WorkerProcessOptions {
   readonly logName: string | null;
   readonly home: string;
   readonly store: string;
+  readonly sources: Pick<SourceAccess, 'models'>;
   readonly threads: number | null;
   /** Of the Temporal server; absent where the environment says it. */
   readonly address?: string;
@@ -31,7 +33,7 @@ const MALLOC_KEEPS_MEMORY = ['hugetlb=1', 'arena_max=1', 'mmap_threshold=1073741
 
 /** Starts a worker process. It ends by itself when this process is gone, because its standard input ends then. */
 export function launchWorker(options: WorkerProcessOptions): ChildProcess {
-  const { queue, logName, home, store, threads, address, namespace, serverWaitSeconds = 0 } = options;
+  const { queue, logName, home, store, sources, threads, address, namespace, serverWaitSeconds = 0 } = options;
   const log = logName === null ? null : openLog(home, logName);
   const name = logName === null ? [] : ['--name', logName];
   const wait = ['--wait', String(serverWaitSeconds)];
@@ -48,6 +50,7 @@ export function launchWorker(options: WorkerProcessOptions): ChildProcess {
         ...(namespace === undefined ? {} : { TEMPORAL_NAMESPACE: namespace }),
         QUANTLOOM_HOME: home,
         QUANTLOOM_STORE: store,
+        QUANTLOOM_MODELS: sources.models,
         ...(threads === null ? {} : { QUANTLOOM_THREADS: String(threads) }),
       },
     },

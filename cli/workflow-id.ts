@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { basename } from 'node:path';
+import { nameOfModel } from '../engine/sources';
 import type { QuantizationSpec } from '../engine/spec';
 
 /** Readable name of what a spec asks for, e.g. `gptq-4bit-g128`, `rtn-3bit-row-asym`, `gptq-3.5bit-g64`, `kquants-q4_k_m`. */
@@ -16,7 +16,7 @@ export function schemeName({
 
 /** Last part of the model's path, in characters that are safe in file names and URLs. */
 export function modelName(model: string): string {
-  return basename(model).replaceAll(/[^A-Za-z0-9._-]+/g, '-') || 'model';
+  return nameOfModel(model).replaceAll(/[^A-Za-z0-9._-]+/g, '-') || 'model';
 }
 
 /**

@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import envPaths from 'env-paths';
 import type { KernelChoice } from '../engine/kernels';
+import { type SourceAccess, sourceAccess } from '../engine/sources';
 import { QuantloomError } from '../engine/spec';
 
 /** What a worker is told by its environment. Temporal's own settings (TEMPORAL_ADDRESS …) are read by @temporalio/envconfig. */
@@ -10,6 +11,8 @@ export interface WorkerSettings {
   readonly home: string;
   /** Directory of the artifact store. */
   readonly store: string;
+  /** Where models from elsewhere are kept, and how they are got. */
+  readonly sources: SourceAccess;
   /** Threads for matrix products and kernels. */
   readonly threads: number;
   /** Native kernels where they can be loaded, or always the TypeScript ones. */
@@ -22,6 +25,7 @@ export function readWorkerSettings(environment: Readonly<Record<string, string |
   return {
     home,
     store: environment.QUANTLOOM_STORE || join(home, 'store'),
+    sources: sourceAccess(environment.QUANTLOOM_MODELS || join(home, 'models'), environment),
     threads: readThreads(environment.QUANTLOOM_THREADS),
     kernels: readKernels(environment.QUANTLOOM_KERNELS),
   };

@@ -23,6 +23,7 @@ export async function createTensorWorkers(
   const activities = createActivities({
     store,
     storeDirectory: settings.store,
+    sources: settings.sources,
     threads: settings.threads,
     log: logLine,
   });

@@ -4,6 +4,7 @@ import type { PlanEstimate, QuantizationSpec } from '../../engine/spec';
 import type { CommandDefinition } from '../command';
 import { EXIT } from '../exit-codes';
 import { labelled } from '../job-report';
+import { pinnedSpec } from '../pinned-spec';
 import { significant } from '../quantities';
 import { addSpecFlags } from '../spec-flags';
 import { specFromFlags } from '../spec-from-flags';
@@ -13,9 +14,11 @@ import { workflowIdOf } from '../workflow-id';
 export const plan: CommandDefinition = {
   configure: addSpecFlags,
 
-  async run({ args, flags, settings, workingDirectory, output }) {
-    const spec = specFromFlags({ model: args[0], flags, defaults: settings.specDefaults, workingDirectory });
-    const { estimate } = await planModel(spec, { storeDirectory: settings.store });
+  async run(invocation) {
+    const { args, flags, settings, workingDirectory, output, signal } = invocation;
+    const asked = specFromFlags({ model: args[0], flags, defaults: settings.specDefaults, workingDirectory });
+    const spec = await pinnedSpec(asked, invocation);
+    const { estimate } = await planModel(spec, { storeDirectory: settings.store, sources: settings.sources, signal });
     output.result({ id: workflowIdOf(spec), spec, estimate }, planReport(spec, estimate));
     return estimate.refusals.length === 0 ? EXIT.done : EXIT.failed;
   },

@@ -8,6 +8,7 @@ import { wholeNumber } from '../flag-values';
 import { followJob, queryProgress } from '../follow-job';
 import { isCancellation, jobFailure } from '../job-failure';
 import { jobReport, reviewReport } from '../job-report';
+import { pinnedSpec } from '../pinned-spec';
 import { refuseByPlan } from '../plan-refusal';
 import { progressDisplay } from '../progress-display';
 import { openSession, type Session } from '../session';
@@ -31,11 +32,12 @@ export const quantize: CommandDefinition = {
     const { flags, args, settings, environment, workingDirectory } = invocation;
     // Changes no byte and no job's id: only by how many activities a solve is shared.
     const defaults = { solveParts: Math.max(1, settings.cpuWorkers), ...settings.specDefaults };
-    const spec = specFromFlags({ model: args[0], flags, defaults, workingDirectory });
-    refuseExistingOutput(spec);
+    const asked = specFromFlags({ model: args[0], flags, defaults, workingDirectory });
+    const spec = await pinnedSpec(asked, invocation);
+    await refuseExistingOutput(spec, settings.sources);
     // A server elsewhere has workers elsewhere, which may see other disks.
     if (!externalServer(environment) && (spec.overwrite || !existsSync(spec.output))) {
-      await refuseByPlan(spec, settings.store);
+      await refuseByPlan(spec, settings, invocation.signal);
     }
     const session = await openSession(invocation, {
       purpose: 'quantize',
@@ -51,7 +53,7 @@ export const quantize: CommandDefinition = {
       const published =
         spec.overwrite || (await isJobRunning(session, workflowIdOf(spec)))
           ? null
-          : await alreadyPublished(spec, invocation.signal);
+          : await alreadyPublished(spec, settings.sources, invocation.signal);
       if (published) {
         invocation.output.result(
           { id: workflowIdOf(spec), state: 'already-there', outputs: published },

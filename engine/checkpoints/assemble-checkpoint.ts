@@ -58,6 +58,7 @@ export async function assembleCheckpoint(directory: string, description: Checkpo
     format: format.name,
     layout,
     source: {
+      ...(plan.origin?.address !== undefined && { address: plan.origin.address }),
       architecture: plan.architecture,
       configSha256: describeFile('config.json', await readFile(join(plan.directory, 'config.json'))).sha256,
       files: Object.entries(sourceFiles).map(([name, { sha256, bytes }]) => ({ name, sha256, bytes })),

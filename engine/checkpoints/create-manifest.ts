@@ -1,4 +1,5 @@
 import { basename } from 'node:path';
+import { nameOfModel } from '../sources/remote/model-sources';
 import type { BlockReport, QuantizationSpec } from '../spec';
 import type { Manifest } from './manifest';
 
@@ -24,7 +25,7 @@ export function createManifest({ reports, spec, source, run, ...rest }: Manifest
   return {
     manifestVersion: 1,
     ...rest,
-    source: { name: basename(model), ...source, files: byName(source.files) },
+    source: { name: nameOfModel(model), ...source, files: byName(source.files) },
     spec: {
       ...kept,
       calibration: { ...kept.calibration, source: basename(kept.calibration.source) },

@@ -4,9 +4,10 @@ import { bitsandbytes } from './bitsandbytes/bitsandbytes-format';
 import { compressedTensors } from './compressed-tensors/compressed-tensors-format';
 import { dequantized, dequantizedFloat32 } from './dequantized/dequantized-format';
 import type { CheckpointFormat, FormatName } from './format';
+import { fp8Storage } from './fp8/fp8-storage';
 import { gguf, ggufMixes } from './gguf/gguf-format';
 import { gptq, gptqV2 } from './gptq/gptq-format';
-import { settingsFor } from './linear-storage';
+import { type LinearStorage, settingsFor } from './linear-storage';
 import type { Manifest } from './manifest';
 import { onnx } from './onnx/onnx-format';
 import type { StoredLinears } from './weight-container';
@@ -24,6 +25,9 @@ export const CHECKPOINT_FORMATS: Readonly<Record<FormatName, CheckpointFormat>> 
   dequantized,
   'dequantized-float32': dequantizedFloat32,
 };
+
+/** What is read and not written. */
+const READ_ONLY: readonly LinearStorage[] = [fp8Storage];
 
 /** The smallest zero point that every one of these formats can store. */
 export function smallestZeroOf(formats: readonly FormatName[]): 0 | 1 {
@@ -48,9 +52,8 @@ export function formatOf(name: string): CheckpointFormat {
 export function storedLinears(config: Readonly<Record<string, unknown>>): StoredLinears | null {
   const raw = config.quantization_config as Record<string, unknown> | null | undefined;
   if (!raw) return null;
-  const storages = [...new Set(Object.values(CHECKPOINT_FORMATS).map((format) => format.storage))].filter(
-    ({ describe }) => describe,
-  );
+  const written = Object.values(CHECKPOINT_FORMATS).map((format) => format.storage);
+  const storages = [...new Set([...written, ...READ_ONLY])].filter(({ describe }) => describe);
   const storage = storages.find(({ method }) => method === raw.quant_method);
   const described = storage?.describe?.(raw);
   if (!storage || !described) {

@@ -5,6 +5,8 @@ export {
   type SignedReport,
   weightFilesOf,
 } from './assemble-checkpoint';
+export { companionsAt } from './companions-at';
+export { containerAt } from './container-at';
 export { createManifest, type ManifestInput } from './create-manifest';
 export { dequantizeLinear, weightSha256 } from './dequantize-linear';
 export type { CheckpointContext, CheckpointFormat, FormatName, KeptStorage } from './format';
@@ -26,6 +28,7 @@ export {
   type SafetensorsLayout,
   serializeSafetensors,
 } from './safetensors';
+export { safetensorsContainer } from './safetensors-container';
 export { type CheckpointShard, shardsOfCheckpoint } from './shards-of-checkpoint';
 export { type StoredDigests, storedDigests, withStoredDigests } from './stored-digests';
 export type { VerificationCheck } from './verification/check';
@@ -33,3 +36,4 @@ export { requireVerified, type VerificationResult, verifyCheckpoint } from './ve
 export { requireShardVerified, type ShardDescription, type ShardVerification, verifyShard } from './verify-shard';
 export type { StoredShard } from './weight-container';
 export { type WeightForm, weightForms } from './weight-form';
+export { shardName, writeShardIndex } from './write-shard-index';

@@ -56,6 +56,8 @@ export const ManifestSchema = z.strictObject({
   source: z.strictObject({
     /** Last part of the model's directory. */
     name: z.string(),
+    /** Where it was fetched from, pinned: `hf:owner/name@<commit>`. Absent: from nowhere. */
+    address: z.string().optional(),
     architecture: z.string(),
     configSha256: Sha256Schema,
     files: z.array(FileSchema),

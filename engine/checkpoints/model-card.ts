@@ -24,7 +24,7 @@ export function modelCard(context: ModelCardContext): string {
   const sections = [
     frontMatter(context),
     `# ${manifest.source.name}, quantized to ${describeBits(manifest)} (${manifest.layout})`,
-    `Made from \`${manifest.source.name}\` by Quantloom ${manifest.quantloom}. \`quantloom.json\` records every input, setting and file by its SHA-256.`,
+    `Made from \`${manifest.source.address ?? manifest.source.name}\` by Quantloom ${manifest.quantloom}. \`quantloom.json\` records every input, setting and file by its SHA-256.`,
     `## Recipe\n\n${recipeTable(manifest)}`,
     ...calibration(manifest),
     ...errors(manifest),
@@ -39,7 +39,7 @@ export function modelCard(context: ModelCardContext): string {
 function frontMatter({ manifest, licence }: ModelCardContext): string {
   return [
     '---',
-    `base_model: ${JSON.stringify(manifest.source.name)}`,
+    `base_model: ${JSON.stringify(/^hf:([^@]+)/.exec(manifest.source.address ?? '')?.[1] ?? manifest.source.name)}`,
     'base_model_relation: quantized',
     'quantized_by: quantloom',
     'pipeline_tag: text-generation',
@@ -223,6 +223,6 @@ function perplexity({ perplexity, spec }: Manifest): string[] {
 }
 
 function reproduction({ source, spec, format }: Manifest): string {
-  const command = `quantloom quantize ${source.name} --spec spec.json --out ${source.name}-${format}`;
+  const command = `quantloom quantize ${source.address ?? source.name} --spec spec.json --out ${source.name}-${format}`;
   return `\`\`\`sh\ncat > spec.json <<'END'\n${JSON.stringify(spec, null, 2)}\nEND\n${command}\n\`\`\``;
 }

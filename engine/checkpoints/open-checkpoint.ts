@@ -1,5 +1,5 @@
 import { bytesOf, decodeFloats } from '../numbers';
-import { type FloatTensor, QuantloomError, type Tensor } from '../spec';
+import { type DType, type FloatTensor, QuantloomError, type Tensor } from '../spec';
 import { containerAt } from './container-at';
 import { dequantizeLinear } from './dequantize-linear';
 import { storedLinears } from './formats';
@@ -22,6 +22,8 @@ export interface CheckpointReader {
   has(name: string): boolean;
   /** Whether it is stored quantized; such a weight is `[rows, columns]` whatever the dense model's is. */
   quantized(name: string): boolean;
+  /** Of a tensor that is not stored quantized. @throws QuantloomError InvalidCheckpoint when there is no such tensor. */
+  dtype(name: string): DType;
   /** @throws QuantloomError InvalidCheckpoint when there is no such tensor. */
   shape(name: string): Promise<readonly number[]>;
   /** The tensor in float32, dequantized when it is stored quantized. @throws QuantloomError InvalidCheckpoint. */
@@ -75,6 +77,8 @@ export async function openCheckpoint(directory: string): Promise<CheckpointReade
     quantized: (name) => moduleOf(name) !== null,
     linear,
 
+    dtype: (name) => tensorNamed(name).dtype,
+
     async shape(name) {
       const module = moduleOf(name);
       if (!stored || module === null) return tensorNamed(name).shape;
@@ -104,7 +108,7 @@ export async function openCheckpoint(directory: string): Promise<CheckpointReade
     },
   };
 
-  function tensorNamed(name: string): { readonly shape: readonly number[] } {
+  function tensorNamed(name: string): { readonly dtype: DType; readonly shape: readonly number[] } {
     const tensor = tensors.get(name);
     if (tensor) return tensor;
     throw invalid(`there is no tensor ${name} among ${tensors.size}.`);

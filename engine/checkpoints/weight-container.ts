@@ -71,6 +71,9 @@ export interface WeightContainer {
   /** Reads headers, no weights. @param path a directory, or a weight file. @throws QuantloomError. */
   open(path: string): Promise<StoredModel>;
 
+  /** What the weight files hold beside weights, as the files that a directory of safetensors has: a tokenizer. Absent: nothing. @throws QuantloomError. */
+  companions?(path: string): Promise<ReadonlyMap<string, string>>;
+
   /** By code that is shared neither with `assemble` nor with `open`. What is wrong is found in `check`. */
   inspect(path: string): Promise<InspectedModel>;
 }

@@ -26,7 +26,7 @@ import {
 } from '../checkpoints';
 import { computationVersions } from '../computation-versions';
 import { planModel } from '../planning';
-import { fingerprintFile } from '../sources';
+import { fingerprintFile, obtainModel, type SourceAccess } from '../sources';
 import {
   type BlockReport,
   elementCount,
@@ -45,6 +45,8 @@ import { type Chain, quantizeBlock } from './quantize-block';
 export interface DirectOptions {
   /** Default: all cores. The result does not depend on it. */
   readonly threads?: number;
+  /** For models from elsewhere, and quantized ones. Default: refused. */
+  readonly sources?: SourceAccess;
   readonly onBlock?: (report: BlockReport) => void;
 }
 
@@ -63,10 +65,10 @@ interface FinishedBlock {
  */
 export async function quantizeDirect(
   input: QuantizationSpecInput,
-  { threads = availableParallelism(), onBlock }: DirectOptions = {},
+  { threads = availableParallelism(), sources, onBlock }: DirectOptions = {},
 ): Promise<Record<string, string>> {
   const spec = parseQuantizationSpec(input);
-  const { plan: planned, estimate } = await planModel(spec, { storeDirectory: null });
+  const { plan: planned, estimate } = await planModel(spec, { sources });
   if (estimate.refusals.length > 0) {
     throw new QuantloomError(
       'PlanRefused',
@@ -79,6 +81,7 @@ export async function quantizeDirect(
       'scaling: quantizeDirect does not scale channels. Run it as a job (quantloom quantize), or set scaling to none.',
     );
   }
+  if (planned.origin && sources) await obtainModel({ directory: planned.directory, origin: planned.origin }, sources);
   const sourceFiles = await fingerprintModel(planned);
   const model = openDirectModel(planned, spec, { threads });
   const calibration = planned.slices.length > 0 ? await calibrate(spec, planned) : null;

@@ -9,6 +9,7 @@ export {
 export { decodeFloats } from './decode-floats';
 export { bytesOf, float32View, float64View, int32View, uint16View } from './element-views';
 export { encodeFloats } from './encode-floats';
+export { decodeFloat8E4m3 } from './float8';
 export {
   decodeFloat16,
   encodeFloat16,

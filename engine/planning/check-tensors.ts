@@ -26,7 +26,7 @@ export function refuseQuantizedInput(
   findings.refuse(
     'UnsupportedInput',
     'model',
-    `The model is quantized already: ${evidence}. Start from the 16-bit original.`,
+    `The model is quantized already: ${evidence}. Start from the 16-bit original, or quantize what its weights have become with --dequantize.`,
   );
   return true;
 }

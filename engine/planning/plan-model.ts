@@ -3,8 +3,15 @@ import { formatOf } from '../checkpoints';
 import { ARCHITECTURES, architectureOf, residualEnd } from '../models';
 import type { Architecture, Block, ModelShape } from '../models/architecture';
 import { needsHessian } from '../quantizers';
-import { openModelDirectory, resolveModelDirectory, type SourceDirectory } from '../sources';
+import {
+  type LocatedModel,
+  locateModel,
+  openModelDirectory,
+  type SourceAccess,
+  type SourceDirectory,
+} from '../sources';
 import type { BlockPlan, LinearPlan, ModelPlan, PlanEstimate, QuantizationSpec, Recipe } from '../spec';
+import { checkFetch } from './check-fetch';
 import { checkLinears, checkOverrides, warnOfUnequalFused } from './check-linears';
 import { checkPlaces } from './check-places';
 import { checkScaling } from './check-scaling';
@@ -25,27 +32,38 @@ interface Understood {
   readonly blocks: readonly Block[];
 }
 
+export interface PlanOptions {
+  /** Where artifacts will be kept, to see whether there is room; null: not a directory, or not to be checked. */
+  readonly storeDirectory?: string | null;
+  /** For models from elsewhere, and quantized ones. Default: refused. */
+  readonly sources?: SourceAccess | null;
+  readonly signal?: AbortSignal;
+}
+
 /**
  * Reads config and headers only, and says what the job would do: which tensor belongs to which block, how each linear is quantized,
  * what it would cost, and every reason why it would not run, all at once. When there are refusals, the plan is as complete as could
  * be and must not be used.
  *
- * @param storeDirectory where artifacts will be kept, to see whether there is room; null: not a directory, or not to be checked.
  * @throws QuantloomError InvalidSpecification for an override that is no regular expression; UnsupportedInput, InvalidModel when the
  * model's directory cannot be read at all.
  */
 export async function planModel(
   spec: QuantizationSpec,
-  { storeDirectory = null }: { readonly storeDirectory?: string | null } = {},
+  { storeDirectory = null, sources = null, signal }: PlanOptions = {},
 ): Promise<{ plan: ModelPlan; estimate: PlanEstimate }> {
   resolveRecipe(spec, '');
-  const source = withPublishedNames(await openModelDirectory(resolveModelDirectory(spec.model)));
+  const located = await locateModel(spec.model, sources, { dequantize: spec.dequantize, signal });
+  const source = withPublishedNames({
+    ...(await openModelDirectory(located.preview)),
+    directory: located.directory,
+  });
   const findings = new Findings();
   const isDense = !refuseQuantizedInput(source.config, source.tensors, findings);
   const understood = await findings.attempt('model', () => understand(source));
-  const plan = withRecipesOfFormat(spec, makePlan(spec, source, understood), findings);
+  const plan = withRecipesOfFormat(spec, makePlan(spec, source, understood, located), findings);
   const calibrated = plan.slices.length > 0;
-  await checkTexts({ spec, directory: source.directory, shape: understood?.shape ?? null, calibrated }, findings);
+  await checkTexts({ spec, directory: located.preview, shape: understood?.shape ?? null, calibrated }, findings);
   if (understood !== null) {
     if (isDense) checkTensors({ ...understood, tensors: source.tensors }, findings);
     check(spec, plan, understood, findings);
@@ -63,6 +81,7 @@ export async function planModel(
   const { outputBytes, storeBytes } = costs;
   const places = { output: spec.output, model: source.directory, store: storeDirectory, outputBytes, storeBytes };
   const diskFreeBytes = await checkPlaces(places, spec, findings);
+  await checkFetch(located, sources, findings);
   const { refusals, warnings } = findings;
   const { architecture, parameters, sourceBytes } = plan;
   const counts = { blocks: plan.blocks.length, linears: quantizedLinears(plan).length, bytesToRead: sourceBytes };
@@ -113,7 +132,12 @@ function understand({ config, tensors }: SourceDirectory): Understood {
   return { architecture, shape, blocks: architecture.blocks(shape, (tensor) => tensor in tensors) };
 }
 
-function makePlan(spec: QuantizationSpec, source: SourceDirectory, understood: Understood | null): ModelPlan {
+function makePlan(
+  spec: QuantizationSpec,
+  source: SourceDirectory,
+  understood: Understood | null,
+  { origin }: LocatedModel,
+): ModelPlan {
   const { directory, companions } = source;
   const { config, tensors } = understood === null ? source : rotated(spec, source, understood);
   const blocks = understood === null ? [] : planBlocks(spec, understood, tensors);
@@ -125,6 +149,7 @@ function makePlan(spec: QuantizationSpec, source: SourceDirectory, understood: U
   return {
     architecture: understood?.architecture.name ?? String(config.model_type ?? 'unknown'),
     directory,
+    ...(origin && { origin }),
     config,
     blocks,
     remainder: Object.keys(tensors).filter((name) => !owned.has(name) && !buffers?.test(name)),

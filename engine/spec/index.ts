@@ -20,6 +20,7 @@ export {
 export type {
   BlockPlan,
   LinearPlan,
+  ModelOrigin,
   ModelPlan,
   PlanEstimate,
   SourceTensor,

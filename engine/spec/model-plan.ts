@@ -47,11 +47,21 @@ export interface BlockPlan {
   readonly tensors: readonly string[];
 }
 
+/** Where a model comes from that does not lie as a directory of safetensors with floating-point weights. */
+export interface ModelOrigin {
+  /** Pinned address, e.g. `hf:owner/name@<commit>`: what is there does not change. Absent: it lies on this machine. */
+  readonly address?: string;
+  /** The checkpoint that is turned into plain weights: a directory or a weight file. Absent: nothing is. */
+  readonly dequantized?: string;
+}
+
 /** All that is known before any work: the result of reading shapes only. Stored as a document; workflows carry its reference. */
 export interface ModelPlan {
   readonly architecture: string;
   /** Directory of the model. */
   readonly directory: string;
+  /** Set where the directory is made of something else when the job runs. */
+  readonly origin?: ModelOrigin;
   /** The model's config.json, as read. */
   readonly config: Readonly<Record<string, unknown>>;
   readonly blocks: readonly BlockPlan[];

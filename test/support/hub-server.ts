@@ -54,12 +54,12 @@ export class HubServer {
     }
   }
 
-  private answer(request: IncomingMessage, response: ServerResponse): void {
+  private answer(request: IncomingMessage, response: ServerResponse): unknown {
     const { pathname, searchParams } = new URL(request.url as string, this.endpoint);
     this.requests.push(`${request.method} ${pathname}`);
     const [, api, name = ''] = /^(\/api\/models)?\/([^/]+\/[^/]+)\//.exec(pathname) ?? [];
     const model = this.models[name];
-    if (api && this.api) return void response.writeHead(this.api.status, this.api.headers).end(this.api.body);
+    if (api && this.api) return response.writeHead(this.api.status, this.api.headers).end(this.api.body);
     if (!model) return refuse(response, 404, 'RepoNotFound', 'Repository not found');
     if (model.token && request.headers.authorization !== `Bearer ${model.token}`) {
       return request.headers.authorization
@@ -86,7 +86,7 @@ export class HubServer {
     if (model.large(path)) {
       const location = `http://127.0.0.1:${(this.cdn.address() as AddressInfo).port}/${name}/${path}`;
       const headers = { location, 'x-linked-size': content.length, 'x-linked-etag': `"${sha256(content)}"` };
-      return void response.writeHead(302, headers).end();
+      return response.writeHead(302, headers).end();
     }
     this.serve(request, response, path, content);
   }
@@ -112,14 +112,14 @@ export class HubServer {
     this.serve(request, response, path.join('/'), content);
   }
 
-  private serve(request: IncomingMessage, response: ServerResponse, path: string, content: Buffer): void {
+  private serve(request: IncomingMessage, response: ServerResponse, path: string, content: Buffer): unknown {
     if (this.mischief?.(request, response, content)) return;
     const [, begin, end] = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? '') ?? [];
     const from = Number(begin ?? 0);
     const to = end ? Math.min(Number(end), content.length - 1) : content.length - 1;
     const headers = { 'content-length': to - from + 1, 'content-type': 'application/octet-stream' };
     this.sent.set(path, (this.sent.get(path) ?? 0) + to - from + 1);
-    if (begin === undefined) return void response.writeHead(200, headers).end(content);
+    if (begin === undefined) return response.writeHead(200, headers).end(content);
     response.writeHead(206, { ...headers, 'content-range': `bytes ${from}-${to}/${content.length}` });
     response.end(content.subarray(from, to + 1));
   }

@@ -1,3 +1,4 @@
+import { basename, posix } from 'node:path';
 import { hubSource } from '../hub/hub-source';
 import type { ModelSource } from './model-source';
 
@@ -9,3 +10,14 @@ export function sourceOf(address: string): ModelSource | null {
 }
 
 export const SOURCE_SCHEMES: readonly string[] = SOURCES.map(({ scheme }) => scheme);
+
+/** Whether an address names a content that cannot change; false for a path. */
+export function isPinned(model: string): boolean {
+  return sourceOf(model)?.isPinned(model) ?? false;
+}
+
+/** What a model is called: the last part of its path, or of its address without the revision. */
+export function nameOfModel(model: string): string {
+  const source = sourceOf(model);
+  return source ? posix.basename(source.folder(model)) : basename(model);
+}

@@ -1,3 +1,5 @@
+import { resolve } from 'node:path';
+
 /** What is needed to get models from elsewhere. Nothing of it is ever logged or stored. */
 export interface SourceAccess {
   /** Directory, absolute, that such models are kept in. Every worker has to see it at this path. */
@@ -15,3 +17,9 @@ export interface HubAccess {
 }
 
 export const STALL_MILLISECONDS = 30_000;
+
+/** By what an environment says of the hub: HF_ENDPOINT and HF_TOKEN, as the hub's own tools have them. @param models directory. */
+export function sourceAccess(models: string, environment: Readonly<Record<string, string | undefined>>): SourceAccess {
+  const { HF_ENDPOINT: endpoint, HF_TOKEN: token } = environment;
+  return { models: resolve(models), hub: { ...(endpoint && { endpoint }), ...(token && { token: token.trim() }) } };
+}

@@ -53,6 +53,12 @@ export function configOfMetadata(
     model_type: modelType,
     hidden_act: 'silu',
     ...Object.fromEntries(fields),
+    ...Object.fromEntries(
+      ['bos_token_id', 'eos_token_id'].flatMap((field) => {
+        const id = metadata.get(`tokenizer.ggml.${field}`)?.value;
+        return id === undefined ? [] : [[field, Number(id)] as const];
+      }),
+    ),
     vocab_size: tensors.get('token_embd.weight')?.shape[0],
     tie_word_embeddings: !tensors.has('output.weight'),
   };

@@ -4,13 +4,17 @@ import { elementsOf, isObject, type TokenizerSource } from './tokenizer-source';
 const CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
 const REST = ' ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+';
 
-interface PreTokenizer {
+export interface PreTokenizer {
   /** `tokenizer.ggml.pre`. */
   readonly name: string;
   /** What tokenizer.json splits by, step after step: a regular expression, `digits`, or `bytes` for GPT-2's own. */
   readonly steps: readonly string[];
   /** Whether llama.cpp keeps whole words together under this name. */
   readonly ignoreMerges: boolean;
+  /** What such tokenizers do to texts before, and llama.cpp does not. */
+  readonly normalizer?: string;
+  /** Other names that llama.cpp takes for it. */
+  readonly aliases?: readonly string[];
 }
 
 /** How llama.cpp splits texts before merging (src/llama-vocab.cpp, `LLAMA_VOCAB_PRE_TYPE_*`). */
@@ -21,8 +25,15 @@ const PRE_TOKENIZERS: readonly PreTokenizer[] = [
     name: 'llama-bpe',
     steps: [`${CONTRACTIONS}|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|${REST}`],
     ignoreMerges: true,
+    aliases: ['llama3', 'llama-v3'],
   },
-  { name: 'qwen2', steps: [`${CONTRACTIONS}|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}|${REST}`], ignoreMerges: false },
+  {
+    name: 'qwen2',
+    steps: [`${CONTRACTIONS}|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}|${REST}`],
+    ignoreMerges: false,
+    normalizer: 'NFC',
+    aliases: ['deepseek-r1-qwen'],
+  },
   {
     name: 'tekken',
     steps: [
@@ -50,6 +61,16 @@ export function preTokenizerName({ tokenizer }: TokenizerSource, ignoreMerges: b
     'UnsupportedInput',
     `tokenizer.json splits texts in a way that is not known for GGUF: ${what || 'not at all'}. Known: ${PRE_TOKENIZERS.map(({ name }) => name).join(', ')}.`,
     { details: { steps } },
+  );
+}
+
+/** How texts are split under a name of llama.cpp's. @throws QuantloomError UnsupportedInput for one that is not known. */
+export function preTokenizerNamed(name: string): PreTokenizer {
+  const found = PRE_TOKENIZERS.find((entry) => entry.name === name || entry.aliases?.includes(name));
+  if (found) return found;
+  throw new QuantloomError(
+    'UnsupportedInput',
+    `tokenizer.ggml.pre is ${JSON.stringify(name)}; known are ${PRE_TOKENIZERS.map((entry) => entry.name).join(', ')}. Put tokenizer.json of the file's source beside it.`,
   );
 }
 

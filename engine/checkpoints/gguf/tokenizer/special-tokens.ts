@@ -3,7 +3,7 @@ import type { BpeVocabulary } from './bpe-vocabulary';
 import { elementsOf, isObject, type TokenizerSource } from './tokenizer-source';
 
 /** Roles in tokenizer_config.json (`bos_token`) and config.json (`bos_token_id`), and their keys. */
-const ROLES = {
+export const SPECIAL_ROLES = {
   bos: 'bos_token_id',
   eos: 'eos_token_id',
   unk: 'unknown_token_id',
@@ -12,12 +12,12 @@ const ROLES = {
   pad: 'padding_token_id',
   mask: 'mask_token_id',
 } as const;
-type Role = keyof typeof ROLES;
+type Role = keyof typeof SPECIAL_ROLES;
 
 /** Ids of special tokens, and whether texts begin and end with one (as gguf-py's `SpecialVocab`, but always said, never left open). */
 export function specialTokens(vocabulary: BpeVocabulary, source: TokenizerSource): GgufMetadata {
   const metadata = new Map<string, GgufValue>();
-  for (const [role, key] of Object.entries(ROLES) as [Role, string][]) {
+  for (const [role, key] of Object.entries(SPECIAL_ROLES) as [Role, string][]) {
     const id = idOf(role, vocabulary, source);
     if (id !== null) metadata.set(`tokenizer.ggml.${key}`, uint32(id));
   }
