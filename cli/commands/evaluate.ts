@@ -18,8 +18,9 @@ export const evaluate: CommandDefinition = {
       .option('--threads <n>', 'threads', wholeNumber);
   },
 
-  async run({ args, flags, settings, workingDirectory, output, signal }) {
-    const { checkpoint, directory } = checkpointPath(args[0] as string, workingDirectory);
+  async run(invocation) {
+    const { args, flags, settings, workingDirectory, output, signal } = invocation;
+    const { checkpoint, directory } = await checkpointPath(args[0] as string, invocation);
     const text = flags.text as string;
     const { documents, sha256 } = await readEvaluationText(text === 'demo' ? text : resolve(workingDirectory, text));
     const most = flags.maxTokens as number;

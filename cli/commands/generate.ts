@@ -44,10 +44,11 @@ export const generate: CommandDefinition = {
       .option('--threads <n>', 'threads', wholeNumber);
   },
 
-  async run({ args, flags, settings, workingDirectory, output, signal }) {
+  async run(invocation) {
+    const { args, flags, settings, output, signal } = invocation;
     const prompt = flags.prompt as string;
     const { text, tokens } = await continuation({
-      ...checkpointPath(args[0] as string, workingDirectory),
+      ...(await checkpointPath(args[0] as string, invocation)),
       prompt,
       maxNewTokens: flags.maxNewTokens as number,
       temperature: flags.temperature as number,

@@ -427,7 +427,7 @@ describe('planModel', () => {
     test('a model that is quantized already, by config or by its tensors', async () => {
       const byConfig = await tinyModel(undefined, { quantization_config: { quant_method: 'awq' } });
       expect(await refusalsOf({ model: byConfig })).toEqual([
-        'UnsupportedInput | model | The model is quantized already: config.json has a quantization_config (awq). Start from the 16-bit original.',
+        'UnsupportedInput | model | The model is quantized already: config.json has a quantization_config (awq). Start from the 16-bit original, or quantize what its weights have become with --dequantize.',
       ]);
       const byTensors = await tinyModel((tensors) => {
         delete tensors['model.layers.0.mlp.up_proj.weight'];

@@ -4,6 +4,6 @@ export { type LocatedModel, type LocateOptions, locateModel, obtainModel } from 
 export { openModelDirectory, type SourceDirectory } from './open-model-directory';
 export { packageRoot } from './package-root';
 export { isPinned, nameOfModel, sourceOf } from './remote/model-sources';
-export { type FetchOptions, pinAddress } from './remote/remote-model';
+export { type FetchOptions, fetchRemote, pinAddress } from './remote/remote-model';
 export { type HubAccess, type SourceAccess, sourceAccess } from './remote/source-access';
 export { resolveModelDirectory } from './resolve-model-directory';

@@ -179,7 +179,7 @@ describe('a directory that is no model', () => {
   test('is refused when it does not exist or is a file', async () => {
     await write({ file: '' });
     expect(await refusal(join(directory, 'none'))).toBe(
-      "InvalidModel: The model's directory <model>/none does not exist.",
+      "InvalidModel: The model's directory <model>/none does not exist. A model of the hub is written hf:OWNER/NAME.",
     );
     expect(await refusal(join(directory, 'file'))).toContain('<model>/file is not a directory');
   });
@@ -219,7 +219,7 @@ describe('a directory that is no model', () => {
 
   test('is refused with weights as GGUF only', async () => {
     await write({ 'config.json': '{}', 'model.gguf': '' });
-    expect(await refusal()).toMatch(/^UnsupportedInput: .*GGUF files are not supported yet/);
+    expect(await refusal()).toMatch(/^UnsupportedInput: .*Give the path of one of them/);
   });
 
   test('is refused when its weights are cut or lie about their size', async () => {

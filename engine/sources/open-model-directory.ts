@@ -60,7 +60,8 @@ async function listDirectory(directory: string): Promise<string[]> {
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException;
     const faults: Record<string, string> = {
-      ENOENT: 'does not exist',
+      // A path that is wrong is never guessed to be a model of the hub.
+      ENOENT: 'does not exist. A model of the hub is written hf:OWNER/NAME',
       ENOTDIR: 'is not a directory. Give the directory that holds config.json and the safetensors',
     };
     const fault = faults[code ?? ''] ?? `cannot be read (${message})`;

@@ -15,23 +15,11 @@ test.each(['./demo', 'models/llama', '/srv/models/llama', 'C:\\models', 'llama.g
   expect(resolveModelDirectory(model)).toBe(resolve(model));
 });
 
-test.each(['hf:org/name', 'hf:org/name@main', 's3://bucket/prefix', 'https://host/model'])(
-  '%s is refused: not supported yet',
-  (model) => {
-    expect(() => resolveModelDirectory(model)).toThrow(
-      expect.objectContaining({
-        code: 'UnsupportedInput',
-        message: expect.stringMatching(/^".*": .* not supported yet\. Download/),
-      }),
-    );
-  },
-);
-
-test('a GGUF file is refused: not supported yet', () => {
-  expect(() => resolveModelDirectory('dir/model.Q8_0.GGUF')).toThrow(
+test.each(['hf:org/name', 'hf:org/name@main', 's3://bucket/prefix', 'https://host/model'])('%s is no path', (model) => {
+  expect(() => resolveModelDirectory(model)).toThrow(
     expect.objectContaining({
       code: 'UnsupportedInput',
-      message: expect.stringContaining('GGUF files are not supported yet'),
+      message: expect.stringMatching(/^".*": .* addresses that models are quantized from begin with hf:\. Download/),
     }),
   );
 });

@@ -48,7 +48,7 @@ export async function findWeightFiles(directory: string, entries: readonly strin
   if (ggufs.length > 0) {
     throw new QuantloomError(
       'UnsupportedInput',
-      `${directory} has its weights only as ${listed(ggufs)}. GGUF files are not supported yet as input; safetensors are.`,
+      `${directory} has its weights only as ${listed(ggufs)}. Give the path of one of them, or a directory with safetensors.`,
     );
   }
   throw new QuantloomError('InvalidModel', `${directory} has no weights: neither ${SINGLE} nor ${INDEX}.`);

@@ -21,14 +21,14 @@ export interface CliPlace {
 
 /** Runs the compiled program as a user does, without the Temporal settings of whoever runs the tests. */
 export async function runCli(args: readonly string[], place: CliPlace): Promise<CliRun> {
-  const child = launch(args, place);
+  const child = startCli(args, place);
   const [stdout, stderr, [code]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')]);
   return { code: code as number | null, stdout, stderr };
 }
 
 /** `quantloom up` on a home of its own; settles when its server and workers are ready. */
 export async function startUp(home: string): Promise<{ stop(): Promise<void> }> {
-  const child = launch(['up', '--threads', '1', '--json'], { home, workingDirectory: tmpdir() });
+  const child = startCli(['up', '--threads', '1', '--json'], { home, workingDirectory: tmpdir() });
   child.stderr.resume();
   await Promise.race([
     once(child.stdout, 'data'),
@@ -45,7 +45,8 @@ export async function startUp(home: string): Promise<{ stop(): Promise<void> }> 
   };
 }
 
-function launch(args: readonly string[], place: CliPlace): ChildProcessByStdio<null, Readable, Readable> {
+/** The same, for whoever wants to end it. */
+export function startCli(args: readonly string[], place: CliPlace): ChildProcessByStdio<null, Readable, Readable> {
   const inherited = Object.entries(process.env).filter(
     ([name]) => !/^(TEMPORAL_|QUANTLOOM_(?!TEMPORAL_CLI))/.test(name),
   );

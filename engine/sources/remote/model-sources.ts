@@ -16,8 +16,8 @@ export function isPinned(model: string): boolean {
   return sourceOf(model)?.isPinned(model) ?? false;
 }
 
-/** What a model is called: the last part of its path, or of its address without the revision. */
+/** What a model is called: the last part of its path without the suffix of a weight file, or of its address without the revision. */
 export function nameOfModel(model: string): string {
   const source = sourceOf(model);
-  return source ? posix.basename(source.folder(model)) : basename(model);
+  return source ? posix.basename(source.folder(model)) : basename(model).replace(/\.gguf$/i, '');
 }

@@ -46,7 +46,7 @@ export function configOfMetadata(
   }
   const fields = Object.entries(FIELDS).flatMap(([field, key]) => {
     const value = metadata.get(`${architecture}.${key}`)?.value;
-    return value === undefined ? [] : [[field, Number(value)] as const];
+    return value === undefined ? [] : [[field, decimal(Number(value))] as const];
   });
   return {
     architectures: [modelClass],
@@ -62,4 +62,10 @@ export function configOfMetadata(
     vocab_size: tensors.get('token_embd.weight')?.shape[0],
     tie_word_embeddings: !tensors.has('output.weight'),
   };
+}
+
+/** As it was written before it became a float32: 1e-5, not 0.000009999999747378752. */
+function decimal(value: number): number {
+  const short = Number(value.toPrecision(7));
+  return Math.fround(short) === value ? short : value;
 }
