@@ -32,7 +32,7 @@ export function hubFetch(repository: string, access: SourceAccess, signal?: Abor
       response = await fetch(input, { ...init, headers: headersFor(input, endpoint, init), signal: limit.signal });
     } catch (error) {
       limit.end();
-      throw signal?.aborted ? signal.reason : unreachable(error, where);
+      throw signal?.aborted ? signal.reason : unreachable(error, repository, where);
     }
     if (!response.ok) {
       const refusal = await hubRefusal(response, { repository, endpoint, hasToken: access.hub.token !== undefined });
@@ -74,7 +74,7 @@ function heard(body: ReadableStream<Uint8Array>, limit: StallLimit): ReadableStr
 }
 
 /** An error of fetch itself: the reason is in its cause. */
-export function unreachable(error: unknown, where: string): QuantloomError {
+export function unreachable(error: unknown, repository: string, where: string): QuantloomError {
   if (QuantloomError.is(error)) return error;
   const { cause } = error as { cause?: { code?: string; message?: string } };
   const reason = cause?.code ?? cause?.message ?? (error as Error).message;
@@ -83,8 +83,12 @@ export function unreachable(error: unknown, where: string): QuantloomError {
     cause?.message === 'redirect count exceeded'
       ? 'It redirects in a circle: is HF_ENDPOINT right?'
       : 'Is this machine online? HF_ENDPOINT names another address of the hub, or a mirror; a model can also be given as a directory.';
-  return new QuantloomError('SourceUnavailable', `${where} cannot be reached (${reason}). ${advice}`, {
-    retryable,
-    cause: error,
-  });
+  return new QuantloomError(
+    'SourceUnavailable',
+    `hf:${repository}: ${where} cannot be reached (${reason}). ${advice}`,
+    {
+      retryable,
+      cause: error,
+    },
+  );
 }

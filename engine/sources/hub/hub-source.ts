@@ -126,7 +126,9 @@ async function readRange(
       `${where} sends ${path} of ${repository} as ${said}; the hub's list says that it has ${bytes} bytes, and byte ${begin} was asked for.`,
     );
   }
-  return cut(response.body ?? new ReadableStream(), begin - startsAt, (end ?? bytes) - begin, where);
+  return cut(response.body ?? new ReadableStream(), begin - startsAt, (end ?? bytes) - begin, (error) =>
+    unreachable(error, repository, where),
+  );
 }
 
 /** A server that knows no ranges sends the file from its start: what is before and behind is left out. */
@@ -134,7 +136,7 @@ async function* cut(
   body: ReadableStream<Uint8Array>,
   skip: number,
   most: number,
-  where: string,
+  asError: (error: unknown) => QuantloomError,
 ): AsyncGenerator<Uint8Array> {
   let before = skip;
   let left = most;
@@ -148,6 +150,6 @@ async function* cut(
       if (left === 0) return;
     }
   } catch (error) {
-    throw unreachable(error, where);
+    throw asError(error);
   }
 }

@@ -223,7 +223,7 @@ test('offline, a branch is what it was the last time, where that was fetched', a
   expect(await pinAddress('hf:some/demo', offline)).toBe(PINNED);
   await expect(pinAddress('hf:some/gated', offline)).rejects.toMatchObject({
     code: 'SourceUnavailable',
-    message: expect.stringMatching(/127\.0\.0\.1:1 cannot be reached/),
+    message: expect.stringMatching(/^hf:some\/gated: 127\.0\.0\.1:1 cannot be reached/),
   });
 });
 
