@@ -94,8 +94,6 @@ test('a quantized GGUF file is refused by name, and dequantized on request', asy
 
 test.each([
   ['gptq', {}],
-  ['compressed-tensors', {}],
-  ['awq', { symmetric: false }],
   ['bitsandbytes', { method: 'nf4' }],
 ] as const)('a checkpoint in the format %s is dequantized to the dtype of its config', async (format, recipe) => {
   const output = join(root, 'quantized');

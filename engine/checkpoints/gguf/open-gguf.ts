@@ -2,11 +2,12 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { architectureOf } from '../../models';
 import { readJsonObject } from '../../sources/read-json-object';
-import type { DType, Tensor } from '../../spec';
+import { type DType, QuantloomError, type Tensor } from '../../spec';
 import type { StoredLinears, StoredModel } from '../weight-container';
 import { blockSettings } from './block-settings';
 import type { BlockTypeName } from './blocks/block-type';
 import { BLOCK_TYPES } from './blocks/block-types';
+import type { GgufMetadata } from './container/gguf-value';
 import type { PlacedTensor } from './container/layout-gguf';
 import { readGgufHeader, readGgufTensor } from './container/read-gguf';
 import { ggufFileAt } from './gguf-file-at';
@@ -28,6 +29,7 @@ const PLAIN: readonly string[] = ['F32', 'F16', 'BF16'] satisfies BlockTypeName[
 export async function openGguf(path: string): Promise<StoredModel> {
   const { file, directory } = await ggufFileAt(path);
   const header = await readGgufHeader(file);
+  refuseParts(file, header.metadata);
   const config =
     (await readConfig(join(directory, 'config.json'))) ?? configOfMetadata(header.metadata, header.tensors);
   const model = architectureOf(config);
@@ -73,6 +75,15 @@ export async function openGguf(path: string): Promise<StoredModel> {
       return { dtype, shape: size, data: reorderRows(data, order) };
     },
   };
+}
+
+function refuseParts(file: string, metadata: GgufMetadata): void {
+  const parts = Number(metadata.get('split.count')?.value ?? 1);
+  if (parts <= 1) return;
+  throw new QuantloomError(
+    'UnsupportedInput',
+    `${file} is one of ${parts} files of a model. Put them together with llama-gguf-split --merge.`,
+  );
 }
 
 /** null: there is none. A quantization_config would be of other files. */

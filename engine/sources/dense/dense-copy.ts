@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { copyFile, mkdir, open, readdir, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { type CheckpointReader, companionsAt, openCheckpoint, writeShardIndex } from '../../checkpoints';
@@ -39,7 +39,7 @@ export async function previewDense(path: string, directory: string): Promise<str
   if (await isThere(directory)) return directory;
   const preview = join(dirname(directory), `.${basename(directory)}.preview`);
   if (await isThere(preview)) return preview;
-  const unfinished = `${preview}.${process.pid}`;
+  const unfinished = `${preview}.${randomUUID()}`;
   await write(path, unfinished, async (_, { header, fileBytes }, file) => {
     const handle = await open(file, 'w');
     try {
@@ -49,8 +49,11 @@ export async function previewDense(path: string, directory: string): Promise<str
       await handle.close();
     }
   });
-  await rm(preview, { recursive: true, force: true });
-  await rename(unfinished, preview);
+  await rename(unfinished, preview).catch(async (error) => {
+    await rm(unfinished, { recursive: true });
+    // Somebody else was quicker, with the same.
+    if (!(await isThere(preview))) throw error;
+  });
   return preview;
 }
 

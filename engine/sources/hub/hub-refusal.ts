@@ -10,7 +10,7 @@ interface Asked {
 export async function hubRefusal(response: Response, asked: Asked): Promise<QuantloomError> {
   const { repository, endpoint, hasToken } = asked;
   const { status, headers } = response;
-  const said = (headers.get('x-error-message') ?? (await messageOf(response))).slice(0, 300);
+  const said = (headers.get('x-error-message') ?? (await messageOf(response))).replace(/\s+/g, ' ').slice(0, 300);
   const page = `${endpoint}/${repository}`;
   const quoted = said && ` The hub says: ${said}`;
   // The hub tells gated models by this header, also with 401.

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { listFiles, modelInfo } from '@huggingface/hub';
 import { QuantloomError } from '../../spec';
 import type { ModelSource, RemoteFile } from '../remote/model-source';
@@ -14,7 +15,7 @@ export const hubSource: ModelSource = {
   async pin(address, access, signal) {
     const { repository, revision } = parseHubAddress(address);
     if (isCommit(revision)) return `hf:${repository}@${revision}`;
-    const info = await answered(access, () =>
+    const info = await answered(access, signal, () =>
       modelInfo({
         ...hubParameters(repository, access, signal),
         name: repository,
@@ -34,7 +35,7 @@ export const hubSource: ModelSource = {
 
   async files(pinned, access, signal) {
     const { repository, revision } = parseHubAddress(pinned);
-    return answered(access, async () => {
+    return answered(access, signal, async () => {
       const files: RemoteFile[] = [];
       const entries = listFiles({
         ...hubParameters(repository, access, signal),
@@ -72,15 +73,24 @@ function hubParameters(repository: string, access: SourceAccess, signal?: AbortS
   };
 }
 
-/** What the library trips over is an answer that is none of a hub. */
-async function answered<T>(access: SourceAccess, ask: () => Promise<T>): Promise<T> {
-  try {
-    return await ask();
-  } catch (error) {
-    // By name: errors of fetch may be of another realm.
-    if (QuantloomError.is(error) || !['SyntaxError', 'TypeError', 'RangeError'].includes((error as Error).name))
-      throw error;
-    throw notTheHub(access, (error as Error).message, error);
+const ATTEMPTS = 3;
+const BACKOFF_MILLISECONDS = 500;
+
+/** Asks again where that may help. What the library trips over is an answer that is none of a hub. */
+async function answered<T>(access: SourceAccess, signal: AbortSignal | undefined, ask: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (QuantloomError.is(error) && error.retryable && attempt < ATTEMPTS) {
+        await sleep(BACKOFF_MILLISECONDS * 2 ** (attempt - 1), undefined, { signal });
+        continue;
+      }
+      // By name: errors of fetch may be of another realm.
+      if (QuantloomError.is(error) || !['SyntaxError', 'TypeError', 'RangeError'].includes((error as Error).name))
+        throw error;
+      throw notTheHub(access, (error as Error).message, error);
+    }
   }
 }
 

@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { COMMIT, HubServer, type Mischief } from '../../../test/support/hub-server';
-import { readSafetensorsHeader } from '../../checkpoints/safetensors';
+import { readSafetensorsHeader, serializeSafetensors } from '../../checkpoints/safetensors';
 import { resolveModelDirectory } from '../resolve-model-directory';
 import { bytesToFetch, fetchRemote, pinAddress, previewRemote, remoteDirectory } from './remote-model';
 import type { SourceAccess } from './source-access';
@@ -34,6 +34,18 @@ beforeEach(async () => {
       },
       large,
     },
+    'some/sharded': {
+      files: {
+        'config.json': Buffer.from('{}'),
+        'model.safetensors.index.json': Buffer.from(
+          JSON.stringify({ weight_map: { a: 'a.safetensors', b: 'b.safetensors' } }),
+        ),
+        'a.safetensors': shard('a'),
+        'b.safetensors': shard('b'),
+        'consolidated.safetensors': shard('c'),
+      },
+      large,
+    },
     'some/gated': { files: content, large, token: 'hf_secret' },
     'some/pickled': { files: { 'config.json': Buffer.from('{}'), 'pytorch_model.bin': Buffer.alloc(9) }, large },
     'some/escaping': {
@@ -41,7 +53,7 @@ beforeEach(async () => {
       large,
     },
   });
-  access = { models, hub: { endpoint: hub.endpoint }, stallMilliseconds: 500 };
+  access = { models, hub: { endpoint: hub.endpoint } };
 });
 
 afterEach(async () => {
@@ -66,6 +78,12 @@ const breakOff: Mischief = (request, response, body) => {
   response.write(body.subarray(from, from + Math.ceil((body.length - from) / 2)), () => response.destroy());
   return true;
 };
+
+function shard(name: string): Buffer {
+  return Buffer.from(
+    serializeSafetensors(new Map([[name, { dtype: 'U8', shape: [4], data: Buffer.from(name.repeat(4)) }]])),
+  );
+}
 
 async function expectWhole(directory: string): Promise<void> {
   expect((await readdir(directory)).sort()).toEqual(FILES);
@@ -96,6 +114,18 @@ test('a preview has headers and holes, and its small files are not fetched twice
   expect(hub.sent.get('tokenizer.json')).toBe(content['tokenizer.json']?.length);
   expect(existsSync(preview)).toBe(false);
   expect(await bytesToFetch(PINNED, access)).toBe(0);
+});
+
+test('of a model in shards, those that the index names', async () => {
+  const address = `hf:some/sharded@${COMMIT}`;
+  await previewRemote(address, access);
+  const directory = await fetchRemote(address, access);
+  const expected = ['a.safetensors', 'b.safetensors', 'config.json', 'model.safetensors.index.json'];
+  expect((await readdir(directory)).sort()).toEqual(expected);
+  expect((await readFile(join(directory, 'b.safetensors'))).equals(shard('b'))).toBe(true);
+  expect(hub.requests.filter((request) => request.endsWith('index.json'))).toHaveLength(1);
+  // Nothing but the model is left.
+  expect(await readdir(join(directory, '..'))).toEqual(['sharded']);
 });
 
 test('broken connections go on with the byte that is missing', async () => {
@@ -130,7 +160,7 @@ test('a server that falls silent is left, and asked again', async () => {
     return true;
   };
   hub.mischief = mischiefs([() => false, stall]);
-  await expectWhole(await fetchRemote(PINNED, access, quick));
+  await expectWhole(await fetchRemote(PINNED, { ...access, stallMilliseconds: 1_000 }, quick));
 });
 
 test('wrong bytes are fetched anew once, then refused; nothing appears under the final name', async () => {

@@ -125,24 +125,28 @@ async function makePreview(pinned: string, access: SourceAccess, options: FetchO
   return preview;
 }
 
-/** Lists of the last models that were asked for: a list of a pinned address does not change. */
+const LISTS_KEPT = 4;
+/** Of the last models that were asked for: a list of a pinned address does not change. */
 const lists = new Map<string, ReturnType<typeof neededFiles>>();
 
 async function needed(pinned: string, access: SourceAccess, options: FetchOptions) {
   const key = `${access.models}\n${access.hub.endpoint}\n${pinned}`;
   const known = lists.get(key);
   if (known) return known;
-  const unfinished = `${beside(remoteDirectory(pinned, access), 'preview')}.partial`;
+  const preview = beside(remoteDirectory(pinned, access), 'preview');
   const list = source(pinned)
     .files(pinned, access)
     .then((files) =>
       neededFiles(files, pinned, async (index) => {
-        const path = join(unfinished, index.path);
+        const seen = join(preview, index.path);
+        if (await isThere(seen)) return namesIn(seen);
+        const path = join(`${preview}.partial`, index.path);
         await downloadFile(index, path, options);
         return namesIn(path);
       }),
     );
   lists.set(key, list);
+  if (lists.size > LISTS_KEPT) lists.delete(lists.keys().next().value as string);
   list.catch(() => lists.delete(key));
   return list;
 }

@@ -38,6 +38,10 @@ test("byte-level BPE: the demo model's tokenizer, on a text and on what texts ar
     expect(recovered.decode(tokens)).toBe(original.decode(tokens));
   }
   expect(recovered.endOfText).toBe(original.endOfText);
+  // transformers' library gives added tokens that are not in the vocabulary other ids than they say.
+  const { added_tokens, model } = JSON.parse(await readFile(join(directory, 'tokenizer.json'), 'utf8'));
+  expect(added_tokens.length).toBeGreaterThan(0);
+  for (const { id, content } of added_tokens) expect({ content, id: model.vocab[content] }).toEqual({ content, id });
 });
 
 test("SentencePiece's BPE: merges follow from scores, and tokens are those of transformers' library", async () => {

@@ -112,7 +112,8 @@ function byteLevel(tokens: readonly Token[], metadata: GgufMetadata): Json {
     model: {
       ...BPE,
       ignore_merges: ignoreMerges,
-      vocab: vocabularyOf(tokens.filter((token) => !isAdded(token))),
+      // Added tokens too: transformers' library gives those that are not among them other ids.
+      vocab: vocabularyOf(tokens),
       merges: Array.from((listOf(metadata, 'merges') ?? []) as ArrayLike<string>, (merge) => {
         const space = merge.indexOf(' ', 1);
         return [merge.slice(0, space), merge.slice(space + 1)];
