@@ -89,4 +89,4 @@ test('kill -9 in the middle of a download: nothing is fetched twice, and the res
     await hub.close();
     await rm(root, { recursive: true, force: true, maxRetries: 5 });
   }
-});
+}, 300_000);
