@@ -1,4 +1,4 @@
-/** Writes the tables and charts of docs/performance.md anew from bench/results/*.json: `npm run bench:report`. */
+/** Writes the measured tables and charts of README.md and docs/performance.md anew from bench/results/*.json: `npm run bench:report`. */
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { packageRoot } from '../../engine/sources';
@@ -11,7 +11,7 @@ import {
   readResults,
   type ScalingResults,
 } from './result-files';
-import { compareSection } from './sections/compare-section';
+import { briefComparison, compareSection } from './sections/compare-section';
 import { forwardSection } from './sections/forward-section';
 import { kernelsSection } from './sections/kernels-section';
 import { methodsSection } from './sections/methods-section';
@@ -19,23 +19,32 @@ import { scalingSection } from './sections/scaling-section';
 import type { Section } from './sections/section';
 
 const RESULTS = join(packageRoot(), 'bench', 'results');
-const DOCUMENT = join(packageRoot(), 'docs', 'performance.md');
 const IMAGES = join(packageRoot(), 'docs', 'images');
 
-const sections: Record<string, Section> = {
-  compare: compareSection(readResults<CompareResults>(RESULTS, 'compare')),
-  scaling: scalingSection(readResults<ScalingResults>(RESULTS, 'scaling')),
-  kernels: kernelsSection(readResults<KernelResults>(RESULTS, 'kernels')),
-  methods: methodsSection(readResults<MethodResults>(RESULTS, 'methods')),
-  forward: forwardSection(readResults<ForwardResults>(RESULTS, 'forward')),
+const compared = readResults<CompareResults>(RESULTS, 'compare');
+/** By document. */
+const sections: Readonly<Record<string, Readonly<Record<string, Section>>>> = {
+  'README.md': {
+    'compare-brief': briefComparison(compared),
+    methods: methodsSection(readResults<MethodResults>(RESULTS, 'methods')),
+  },
+  'docs/performance.md': {
+    compare: compareSection(compared),
+    scaling: scalingSection(readResults<ScalingResults>(RESULTS, 'scaling')),
+    kernels: kernelsSection(readResults<KernelResults>(RESULTS, 'kernels')),
+    forward: forwardSection(readResults<ForwardResults>(RESULTS, 'forward')),
+  },
 };
-const texts = Object.entries(sections).map(([name, { text }]) => [name, text || 'Not measured yet.']);
-const document = replaceSections(readFileSync(DOCUMENT, 'utf8'), Object.fromEntries(texts));
+const documents = Object.entries(sections).map(([name, parts]) => {
+  const texts = Object.entries(parts).map(([part, { text }]) => [part, text || 'Not measured yet.']);
+  const path = join(packageRoot(), name);
+  return { path, text: replaceSections(readFileSync(path, 'utf8'), Object.fromEntries(texts)) };
+});
 mkdirSync(IMAGES, { recursive: true });
 for (const file of readdirSync(IMAGES)) {
   if (/^(compare|scaling|kernels)-.*\.svg$/.test(file)) rmSync(join(IMAGES, file));
 }
-for (const { charts } of Object.values(sections)) {
+for (const { charts } of Object.values(sections).flatMap((parts) => Object.values(parts))) {
   for (const [name, svg] of Object.entries(charts)) writeFileSync(join(IMAGES, `${name}.svg`), svg);
 }
-writeFileSync(DOCUMENT, document);
+for (const { path, text } of documents) writeFileSync(path, text);

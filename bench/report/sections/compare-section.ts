@@ -30,6 +30,29 @@ export function compareSection(files: readonly Named<CompareResults>[]): Section
   };
 }
 
+/** The same in a few lines, without Quantloom's engine alone. */
+export function briefComparison(files: readonly Named<CompareResults>[]): Section {
+  const parts = files.map(({ content: { workload, machine, runs } }) => {
+    const { model, calibration, groupSize } = workload;
+    const original = runs.find((run) => !isCompared(run)) as OriginalRun | undefined;
+    const unquantized = original?.perplexity.quantloom;
+    const lines = comparedRows(runs)
+      .filter(({ tool }) => !tool.startsWith('direct'))
+      .map((row) => [
+        `${TITLES[row.tool] ?? row.tool} ${row.version}`,
+        row.width.replace('-asym', ', asymmetric'),
+        `${row.wallSeconds.toFixed(0)} s`,
+        `${mebibytes(row.busiestPeakBytes)} / ${mebibytes(row.treePeakBytes)} MiB`,
+        (row.perplexity?.owner ?? row.perplexity?.quantloom)?.toFixed(2) ?? '',
+      ]);
+    return [
+      `${model.name}, groups of ${groupSize}, ${calibration.samples} × ${calibration.length} calibration tokens; whole processes from start to checkpoint, in turns. ${machineLine(machine)}${unquantized ? ` Unquantized perplexity ${unquantized.toFixed(2)}.` : ''}`,
+      markdownTable(['', 'bits', 'wall time', 'memory, busiest process / all', 'perplexity on unseen text'], lines, 2),
+    ].join('\n\n');
+  });
+  return { text: parts.join('\n\n'), charts: {} };
+}
+
 function oneComparison({ name, content }: Named<CompareResults>): Section {
   const { workload, machine, runs } = content;
   const rows = comparedRows(runs);
