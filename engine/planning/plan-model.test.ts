@@ -47,7 +47,7 @@ function tinyTensors(): Record<string, { dtype: DType; shape: number[] }> {
   return Object.fromEntries(shapes.map(([name, shape]) => [name, { dtype: 'F16' as const, shape: [...shape] }]));
 }
 
-jest.setTimeout(30_000);
+jest.setTimeout(120_000);
 
 describe('planModel', () => {
   let directory: string;

@@ -11,7 +11,7 @@ import type { QuantizationResult } from './quantized-linear';
 const quantizeLinear = quantize as (linear: LinearToQuantize) => Promise<QuantizationResult<AffineLinear>>;
 
 // A busy machine is no failure.
-jest.setTimeout(120_000);
+jest.setTimeout(300_000);
 
 const oracle = JSON.parse(readFileSync(join(__dirname, 'fixtures', 'gptq.json'), 'utf8'));
 const { rows, columns } = oracle;

@@ -11,7 +11,7 @@ import { serializeQuantizedLinear } from './serialize-quantized-linear';
 const quantizeLinear = quantize as (linear: LinearToQuantize) => Promise<QuantizationResult<AffineLinear>>;
 
 // A busy machine is no failure.
-jest.setTimeout(120_000);
+jest.setTimeout(300_000);
 
 /** Uniform numbers in (-1, 1) from a seed (a 32-bit xorshift). */
 function uniform(seed: number): () => number {

@@ -6,7 +6,7 @@ import { promisify } from 'node:util';
 import { transformFileSync } from '@swc/core';
 
 // A busy machine is no failure.
-jest.setTimeout(120_000);
+jest.setTimeout(300_000);
 
 const root = join(__dirname, '..', '..');
 let compiled: string;

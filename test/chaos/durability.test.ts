@@ -42,7 +42,7 @@ describe('a job', () => {
     steps = job.computed;
     expect(repeatedWork(job)).toEqual([]);
     await removeJobs();
-  }, 180_000);
+  }, 300_000);
 
   afterEach(removeJobs, 60_000);
 
@@ -118,7 +118,7 @@ describe('a job', () => {
     await expectDone(job, 'three workers');
     const calibrating = job.log().filter(({ event, step }) => event === 'computed' && step === 'calibrate-slice');
     expect(new Set(calibrating.map(({ pid }) => pid)).size).toBeGreaterThan(1);
-  }, 180_000);
+  }, 300_000);
 
   it('waits for review when its disk is full, with a clear message, and goes on when there is room', async () => {
     const disk = smallDisk();

@@ -566,7 +566,7 @@ describe('bad input that only shows at work', () => {
     } finally {
       await up.stop();
     }
-  }, 180_000);
+  }, 300_000);
 
   afterAll(() => rmSync(root, { recursive: true, force: true }));
 

@@ -118,7 +118,7 @@ describe('the embedded stack', () => {
     second.process.kill('SIGTERM');
     await once(second.process, 'exit');
     expect(after.filter(isRunning)).toEqual([]);
-  }, 150_000);
+  }, 300_000);
 
   it('starts a killed worker and a killed server again, and ends a server whose guard was killed', async () => {
     const stack = await up();
@@ -146,5 +146,5 @@ describe('the embedded stack', () => {
     expect(await listed()).toEqual({ jobs: [] });
     expect(isRunning(orphan)).toBe(false);
     expect(await survivorsOf(seen, ENDING_LIMIT_MS)).toEqual([]);
-  }, 150_000);
+  }, 300_000);
 });

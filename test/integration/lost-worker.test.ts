@@ -46,5 +46,5 @@ describe('a worker that is killed while it runs an activity', () => {
     expect(ending.activityTaskFailedEventAttributes?.failure?.applicationFailureInfo?.type).toBe('WorkerLost');
     await connection.close();
     expect((await program.ended).code).toBe(0);
-  }, 180_000);
+  }, 300_000);
 });

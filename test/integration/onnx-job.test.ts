@@ -131,7 +131,7 @@ describe('a job that writes ONNX', () => {
       await writeFile(path, bytes);
     }
     expect((await verifyCheckpoint(directory)).passed).toBe(true);
-  }, 180_000);
+  }, 300_000);
 
   it('is refused before it starts where a grid is none of the operator', async () => {
     await expect(quantizeDirect(spec(stack.output('refused'), { recipe: { method: 'nf4' } }))).rejects.toThrow(
