@@ -68,7 +68,9 @@ export async function planModel(
     if (isDense) checkTensors({ ...understood, tensors: source.tensors }, findings);
     check(spec, plan, understood, findings);
     for (const format of spec.formats) {
-      await findings.attempt(`format ${format}`, () => formatOf(format).requireWritable?.(plan));
+      await findings.attempt(`format ${format}`, () =>
+        formatOf(format).requireWritable?.({ ...plan, directory: located.preview }),
+      );
     }
   }
   if (understood !== null) {

@@ -1,43 +1,17 @@
-/** The pool needs compiled files: these tests compile the engine's solver to a temporary folder and run it in child processes. */
+/** The pool needs compiled files: child processes run those of dist. */
 import { execFile } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join, relative } from 'node:path';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { transformFileSync } from '@swc/core';
 
 // A busy machine is no failure.
 jest.setTimeout(300_000);
 
-const root = join(__dirname, '..', '..');
-let compiled: string;
-
-beforeAll(() => {
-  // Inside node_modules, so that the compiled files find the packages.
-  const cache = join(root, 'node_modules', '.cache');
-  mkdirSync(cache, { recursive: true });
-  compiled = mkdtempSync(join(cache, 'solver-pool-test-'));
-  for (const folder of ['kernels', 'numbers', 'quantizers', 'sources', 'spec']) compile(join(root, 'engine', folder));
-});
-
-afterAll(() => rmSync(compiled, { recursive: true, force: true }));
-
-function compile(folder: string): void {
-  for (const name of readdirSync(folder, { recursive: true, encoding: 'utf8' })) {
-    if (!name.endsWith('.ts') || name.endsWith('.test.ts')) continue;
-    const { code } = transformFileSync(join(folder, name), {
-      jsc: { target: 'es2023', parser: { syntax: 'typescript' } },
-      module: { type: 'commonjs' },
-    });
-    const target = join(compiled, relative(root, folder), name.replace(/\.ts$/, '.js'));
-    mkdirSync(dirname(target), { recursive: true });
-    writeFileSync(target, code);
-  }
-}
+const compiled = join(__dirname, '..', '..', 'dist', 'engine', 'quantizers');
 
 /** Runs the body of an async function with `engine`, `problem` and `recipe` at hand; it must exit by itself. Returns its JSON. */
 async function inChildProcess(body: string): Promise<Record<string, unknown>> {
   const script = `
-    const engine = require(${JSON.stringify(join(compiled, 'engine', 'quantizers'))});
+    const engine = require(${JSON.stringify(compiled)});
     const [rows, columns] = [300, 96];
     const weight = Float32Array.from({ length: rows * columns }, (_, i) => Math.sin(i * i));
     const hessian = new Float64Array(columns * columns);
