@@ -5,7 +5,8 @@ import { openCheckpoint } from '../checkpoints';
 import { writeGgufModel } from '../checkpoints/gguf';
 import { quantizeDirect } from '../direct/quantize-direct';
 import { decodeFloats, encodeFloats } from '../numbers';
-import type { ModelOrigin } from '../spec';
+import { planModel } from '../planning';
+import { type ModelOrigin, parseQuantizationSpec } from '../spec';
 import { locateModel, obtainModel } from './locate-model';
 import { openModelDirectory } from './open-model-directory';
 import type { SourceAccess } from './remote/source-access';
@@ -103,6 +104,16 @@ test.each([
     formats: [format],
     recipe: { method: 'rtn', groupSize: 64, ...recipe },
   });
+  // Before anything is dequantized, formats that look at the tokenizer find it.
+  const asked = {
+    model: output,
+    dequantize: true,
+    output: join(root, 'out'),
+    formats: ['gguf'],
+    recipe: { groupSize: 32 },
+  };
+  const { estimate } = await planModel(parseQuantizationSpec(asked), { sources: access });
+  expect(estimate.refusals).toEqual([]);
   const directory = await obtained(output, true);
   await expectRounded(output, directory, 'BF16');
   const { config, companions } = await openModelDirectory(directory);
