@@ -15,16 +15,22 @@ function oneModel({ content: { workload, runs } }: Named<MethodResults>): string
     const run = runOf(row.name);
     if (!run || !original) return [];
     const cells = [`${(run.weightBytes / 1e6).toFixed(0)} MB`, run.bitsPerWeight.toFixed(2)];
-    const change = run.perplexity / original.perplexity - 1;
-    return [[row.method, row.bits, row.format, ...cells, run.perplexity.toFixed(2), `+${(100 * change).toFixed(1)} %`]];
+    const perplexity = run.perplexity.toFixed(run.perplexity < 1000 ? 2 : 0);
+    return [[row.method, row.bits, row.format, ...cells, perplexity, changeOf(run.perplexity / original.perplexity)]];
   });
   const { model, calibration, evaluation, groupSize } = workload;
   const size = original
     ? `${(original.weightBytes / 1e6).toFixed(0)} MB, perplexity ${original.perplexity.toFixed(2)}`
     : '';
-  const head = ['method', 'bits', 'format', 'size', 'bits per weight', 'perplexity', 'more than unquantized'];
+  const head = ['method', 'bits', 'format', 'size', 'bits per weight', 'perplexity', 'against unquantized'];
   return [
     `${model.name}, unquantized ${size}. Groups of ${groupSize} where the method has them, ${calibration.samples} × ${calibration.length} calibration tokens; perplexity on ${evaluation.tokens} other tokens, context ${evaluation.context}.`,
     markdownTable(head, lines, 3),
   ].join('\n\n');
+}
+
+function changeOf(ratio: number): string {
+  if (ratio >= 10) return `${ratio.toFixed(0)} ×`;
+  const percent = (100 * (ratio - 1)).toFixed(1);
+  return ratio < 1 ? `${percent} %` : `+${percent} %`;
 }
