@@ -1,4 +1,4 @@
-import { meanErrors, type SignedReport, smallestZeroOf, weightSha256 } from '../engine/checkpoints';
+import { meanErrors, openStoredCodes, type SignedReport, smallestZeroOf, weightSha256 } from '../engine/checkpoints';
 import { weightTensor } from '../engine/models';
 import { float32View } from '../engine/numbers';
 import {
@@ -65,6 +65,8 @@ interface LinearsInput {
     readonly recipe: Recipe;
     /** Where the recipe has a mismatch. */
     readonly missing?: MismatchInput;
+    /** Where codes are taken from the source: the checkpoint that has them. */
+    readonly storedIn?: string;
   }[];
   /** Smallest zero point that every format asked for can store. */
   readonly minimumZero: 0 | 1;
@@ -112,7 +114,7 @@ async function prepareAhead(
 }
 
 async function toQuantize(
-  { name, weight, recipe, missing: sums }: LinearInput,
+  { name, weight, recipe, missing: sums, storedIn }: LinearInput,
   { minimumZero }: LinearsInput,
   prepared: PreparedHessian | null,
   bench: Bench,
@@ -126,7 +128,9 @@ async function toQuantize(
   const { signal } = bench.attempt;
   const mismatch = sums ? await mergeMismatches(partialsOf(sums, bench, take), { take }) : null;
   const dtype = weight.dtype as Extract<DType, 'F32' | 'F16' | 'BF16'>;
-  return { weight: data, rows, columns, hessian, mismatch, recipe, minimumZero, dtype, name, threads, signal };
+  const stored = storedIn === undefined ? {} : { stored: await (await openStoredCodes(storedIn))(name) };
+  const problem = { weight: data, rows, columns, hessian, mismatch, recipe, minimumZero };
+  return { ...problem, ...stored, dtype, name, threads, signal };
 }
 
 async function* partialsOf({ parts }: MismatchInput, bench: Bench, take: TakeMemory): AsyncGenerator<PartialMismatch> {
@@ -309,6 +313,7 @@ async function linearsOf(
             recipe,
             weight: weightOf(name),
             ...(input.mismatch && recipe.mismatch && { missing: input.mismatch }),
+            ...(recipe.method === 'stored' && { storedIn: plan.origin?.dequantized as string }),
           },
         ]
       : [],

@@ -14,6 +14,11 @@ export const COMMAND_TABLE: readonly CommandRow[] = [
     load: () => require('./commands/quantize').quantize,
   },
   {
+    usage: 'convert <model>',
+    summary: 'write the codes of a quantized checkpoint in other formats, without a change',
+    load: () => require('./commands/convert').convert,
+  },
+  {
     usage: 'plan [model]',
     summary: 'print sizes, memory, work and refusals; nothing is done',
     load: () => require('./commands/plan').plan,

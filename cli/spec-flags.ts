@@ -21,7 +21,8 @@ export const SPEC_FLAGS: readonly SpecFlag[] = [
   },
   {
     flags: '--method <method>',
-    description: 'gptq (default), awq, rtn, kquants, nf4, fp4 or llm-int8',
+    description:
+      'gptq (default), awq, rtn, kquants, nf4, fp4 or llm-int8; stored: the codes of a quantized source (see convert)',
     path: ['recipe', 'method'],
   },
   {
@@ -240,12 +241,7 @@ export const SPEC_FLAGS: readonly SpecFlag[] = [
 
 /** Adds the flags of `quantize` and `plan`. */
 export function addSpecFlags(command: Command): void {
-  for (const flag of SPEC_FLAGS) {
-    const option = new Option(flag.flags, flag.description);
-    if (flag.parse) option.argParser(flag.parse);
-    if (flag.flags === '--asym') option.conflicts('sym');
-    command.addOption(option);
-  }
+  addFlags(command, SPEC_FLAGS);
   command
     .option(
       '--override <pattern:field=value,...>',
@@ -254,4 +250,14 @@ export function addSpecFlags(command: Command): void {
     )
     .option('--skip <pattern>', 'keep modules that match in 16 bit (repeatable; after every --override)', collected)
     .option('--spec <file>', 'JSON file with a QuantizationSpec; flags override its fields');
+}
+
+/** Only these. */
+export function addFlags(command: Command, flags: readonly SpecFlag[]): void {
+  for (const flag of flags) {
+    const option = new Option(flag.flags, flag.description);
+    if (flag.parse) option.argParser(flag.parse);
+    if (flag.flags === '--asym') option.conflicts('sym');
+    command.addOption(option);
+  }
 }

@@ -8,6 +8,7 @@ export function schemeName({
   averageBits,
   formats = [],
 }: Pick<QuantizationSpec, 'recipe' | 'averageBits'> & Partial<Pick<QuantizationSpec, 'formats'>>): string {
+  if (recipe.method === 'stored') return formats.join('-').replaceAll(':', '-');
   const mix = formats.map((format) => format.split(':')[1]).find((name) => name !== undefined);
   if (mix !== undefined) return `${recipe.method}-${mix}`;
   const group = recipe.groupSize === -1 ? 'row' : `g${recipe.groupSize}`;

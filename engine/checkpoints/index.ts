@@ -30,6 +30,7 @@ export {
 } from './safetensors';
 export { safetensorsContainer } from './safetensors-container';
 export { type CheckpointShard, shardsOfCheckpoint } from './shards-of-checkpoint';
+export { openStoredCodes, type StoredCodes } from './stored-codes';
 export { type StoredDigests, storedDigests, withStoredDigests } from './stored-digests';
 export type { VerificationCheck } from './verification/check';
 export { requireVerified, type VerificationResult, verifyCheckpoint } from './verify-checkpoint';

@@ -1,10 +1,10 @@
-import { readTensor } from '../checkpoints';
+import { openStoredCodes, readTensor } from '../checkpoints';
 import { addPositions, embed, scaleEmbedding } from '../graphs';
 import { preferredKernels } from '../kernels';
 import { architectureOf, type ResidualEnd, transposedWeights, weightTensor } from '../models';
 import type { Architecture, Block, ModelShape, Stage } from '../models/architecture';
 import { decodeFloats, transposedBytes } from '../numbers';
-import { type PartialMismatch, type QuantizedLinear, serializeQuantizedLinear } from '../quantizers';
+import { type AffineLinear, type PartialMismatch, type QuantizedLinear, serializeQuantizedLinear } from '../quantizers';
 import { rotatedDtype, rotateTensor } from '../rotation';
 import {
   DTYPE_BITS,
@@ -50,6 +50,8 @@ export interface DirectModel {
   tensor(name: string): Promise<Tensor>;
   /** The weight of a linear, and what it is stored in. */
   weight(module: string): Promise<FloatTensor & Pick<SourceWeight, 'dtype'>>;
+  /** The codes of a linear, as a quantized source has them. */
+  storedCodes(module: string): Promise<AffineLinear>;
   embed(tokens: Int32Array, sequenceLength: number): Promise<Activations>;
   runStage(stage: Stage, activations: Activations, wishes: StageWishes): Promise<StageOutcome>;
 }
@@ -85,6 +87,7 @@ export function openDirectModel(
   };
   return {
     blocks,
+    storedCodes: async (module) => (await openStoredCodes(plan.origin?.dequantized as string))(module),
     tensor,
     weight: (module) => floats(weightTensor(architecture, module, (name) => name in plan.tensors)),
     async embed(tokens, sequenceLength) {

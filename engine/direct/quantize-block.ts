@@ -103,7 +103,9 @@ export async function quantizeBlock(
       if (!recipe) continue;
       const { data: weight, dtype } = await model.weight(name);
       const given = needsHessian({ recipe }) ? prepared : null;
+      const codes = recipe.method === 'stored' ? { stored: await model.storedCodes(name) } : {};
       const result = await quantizeLinear({
+        ...codes,
         weight,
         rows,
         columns,

@@ -24,6 +24,7 @@ import { estimateMemory } from './estimate-memory';
 import { estimateOperations } from './estimate-operations';
 import { Findings } from './findings';
 import { resolveRecipe } from './resolve-recipe';
+import { withStoredRecipes } from './stored-recipes';
 import { calibrationTokens, largest, total, type WorkToDo } from './work-to-do';
 
 interface Understood {
@@ -61,7 +62,8 @@ export async function planModel(
   const findings = new Findings();
   const isDense = !refuseQuantizedInput(source.config, source.tensors, findings);
   const understood = await findings.attempt('model', () => understand(source));
-  const plan = withRecipesOfFormat(spec, makePlan(spec, source, understood, located), findings);
+  const made = await withStoredRecipes(makePlan(spec, source, understood, located), located, findings);
+  const plan = withRecipesOfFormat(spec, made, findings);
   const calibrated = plan.slices.length > 0;
   await checkTexts({ spec, directory: located.preview, shape: understood?.shape ?? null, calibrated }, findings);
   if (understood !== null) {

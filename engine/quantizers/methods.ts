@@ -6,9 +6,10 @@ import { llmInt8 } from './llm-int8';
 import type { GridKind } from './quantized-linear';
 import type { RowMethod } from './row-block';
 import { ROW_METHODS } from './row-methods';
+import { type StoredMethod, stored } from './stored';
 import type { WholeMethod } from './whole-method';
 
-export type QuantizationMethod = RowMethod | WholeMethod | BlockMethod;
+export type QuantizationMethod = RowMethod | WholeMethod | BlockMethod | StoredMethod;
 
 /** Every quantization method. */
 export const METHODS: Readonly<Record<Recipe['method'], QuantizationMethod>> = {
@@ -17,6 +18,7 @@ export const METHODS: Readonly<Record<Recipe['method'], QuantizationMethod>> = {
   fp4,
   'llm-int8': llmInt8,
   kquants,
+  stored,
 };
 
 /** The kind of grid that a recipe quantizes to. */

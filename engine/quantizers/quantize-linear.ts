@@ -9,6 +9,7 @@ import { quantizeWhole } from './quantize-whole';
 import type { QuantizationResult } from './quantized-linear';
 import type { QuantizedRows, RowFault, SharedProblem } from './row-block';
 import { type SolverPool, solverPool } from './solver-pool';
+import { resultOfStored } from './stored';
 
 export interface LinearToQuantize {
   /** `[rows, columns]`, rows = output features. */
@@ -26,6 +27,8 @@ export interface LinearToQuantize {
    * report's errors too. Default: none.
    */
   readonly mismatch?: Mismatch | null;
+  /** The codes that the source has: what the method `stored` gives back. */
+  readonly stored?: AffineLinear;
   /** Smallest zero point that the file format can hold (asymmetric): GPTQ v1 cannot store 0. */
   readonly minimumZero: 0 | 1;
   /** What the source stores the weight in: readers of some grids round to it. Default F32. */
@@ -59,6 +62,7 @@ export async function quantizeLinear(options: LinearToQuantize): Promise<Quantiz
     return quantizeToBlocks({ ...linear, threads: options.threads ?? 2, signal: options.signal }, pool);
   }
   const method = METHODS[recipe.method];
+  if ('takesStored' in method) return resultOfStored(options);
   if ('quantize' in method) return quantizeWhole(method, options);
   return joinRows(options, [await quantizeRowRange(options, { first: 0, count: options.rows })]);
 }

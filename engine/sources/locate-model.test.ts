@@ -56,7 +56,7 @@ async function obtained(model: string, dequantize?: boolean): Promise<string> {
 test('a directory of plain weights is read where it lies', async () => {
   for (const dequantize of [false, true]) {
     const located = await locateModel(DEMO, null, { dequantize });
-    expect(located).toEqual({ directory: DEMO, preview: DEMO, origin: null, bytesToFetch: 0 });
+    expect(located).toEqual({ directory: DEMO, preview: DEMO, origin: null, quantized: null, bytesToFetch: 0 });
   }
 });
 

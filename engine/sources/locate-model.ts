@@ -21,6 +21,8 @@ export interface LocatedModel {
   readonly preview: string;
   /** null: it lies there. */
   readonly origin: ModelOrigin | null;
+  /** The quantized checkpoint that it is made of, or what looks like it and holds no weights; null: it is made of none. */
+  readonly quantized: string | null;
   /** Bytes that are to be fetched. */
   readonly bytesToFetch: number;
 }
@@ -45,10 +47,13 @@ export async function locateModel(
   const place = sourceOf(model);
   if (place === null) {
     const path = resolveModelDirectory(model);
-    if (!(await isToBeMade(path, options))) return { directory: path, preview: path, origin: null, bytesToFetch: 0 };
+    if (!(await isToBeMade(path, options))) {
+      return { directory: path, preview: path, origin: null, quantized: null, bytesToFetch: 0 };
+    }
     const { models } = withAccess(model, access);
     const directory = await denseDirectory(path, models);
-    return { directory, preview: await previewDense(path, directory), origin: { dequantized: path }, bytesToFetch: 0 };
+    const origin = { dequantized: path };
+    return { directory, preview: await previewDense(path, directory), origin, quantized: path, bytesToFetch: 0 };
   }
   const known = withAccess(model, access);
   const address = await pinAddress(model, known, options.signal);
@@ -56,7 +61,7 @@ export async function locateModel(
   const preview = await previewRemote(address, known, options);
   if (!(await isToBeMade(preview, options))) {
     const bytes = await bytesToFetch(address, known, options);
-    return { directory: fetched, preview, origin: { address }, bytesToFetch: bytes };
+    return { directory: fetched, preview, origin: { address }, quantized: null, bytesToFetch: bytes };
   }
   const directory = await denseDirectory(fetched, known.models, address);
   const origin = { address, dequantized: fetched };
@@ -65,7 +70,8 @@ export async function locateModel(
     throw error;
   });
   const seen = guessed ?? (await previewDense(await fetchRemote(address, known, options), directory));
-  return { directory, preview: seen, origin, bytesToFetch: await bytesToFetch(address, known, options) };
+  const quantized = guessed ? preview : fetched;
+  return { directory, preview: seen, origin, quantized, bytesToFetch: await bytesToFetch(address, known, options) };
 }
 
 /** Makes the directory of a located model: fetches it, dequantizes it, goes on with what an earlier attempt left. @throws QuantloomError. */

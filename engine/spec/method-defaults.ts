@@ -23,6 +23,10 @@ const DEFAULTS: Partial<Record<Recipe['method'], MethodDefaults>> = {
     recipe: { bits: 8, groupSize: -1, symmetric: true, refinements: 0 },
     formats: ['bitsandbytes'],
   },
+  stored: {
+    recipe: { refinements: 0 },
+    formats: ['compressed-tensors'],
+  },
   kquants: {
     recipe: { importance: 'diagonal', refinements: 0 },
     formats: ['gguf:q4_k_m'],

@@ -1,0 +1,72 @@
+import { type CheckpointReader, openCheckpoint } from '../checkpoints';
+import type { LocatedModel } from '../sources';
+import type { LinearPlan, ModelPlan, Recipe } from '../spec';
+import { type Findings, listed } from './findings';
+
+/**
+ * The plan with the recipes that a quantized source has, where the method is `stored`; a linear that the source keeps in 16 bit is kept. As
+ * it is where the method is another.
+ */
+export async function withStoredRecipes(
+  plan: ModelPlan,
+  { quantized }: LocatedModel,
+  findings: Findings,
+): Promise<ModelPlan> {
+  const asked = linearsOf(plan).filter(({ recipe }) => recipe?.method === 'stored');
+  if (asked.length === 0) return plan;
+  const reader = quantized === null ? null : await openCheckpoint(quantized);
+  if (!reader?.linears) {
+    findings.refuse(
+      'PlanRefused',
+      'model',
+      'It is not quantized, so there are no codes to convert. Quantize it: quantloom quantize.',
+    );
+    return plan;
+  }
+  if (!reader.linears.storage.grids.includes('affine')) {
+    findings.refuse(
+      'PlanRefused',
+      'model',
+      `Its linears (${reader.kind}) are not codes on integer grids, which other formats hold without a change. Quantize it again: quantloom quantize --dequantize.`,
+    );
+    return plan;
+  }
+  const transposed = asked.filter((linear) => 'transposed' in linear && linear.transposed === true);
+  if (transposed.length > 0) {
+    findings.refuse(
+      'PlanRefused',
+      'model',
+      `${listed(transposed.map(({ name }) => name))}: weights that the source holds transposed are not converted.`,
+    );
+    return plan;
+  }
+  const recipeOf = (linear: LinearPlan): LinearPlan =>
+    linear.recipe?.method === 'stored'
+      ? { ...linear, recipe: storedRecipe(reader, linear.name, linear.recipe) }
+      : linear;
+  const blocks = plan.blocks.map((block) => ({
+    ...block,
+    stages: block.stages.map((stage) => ({ ...stage, linears: stage.linears.map(recipeOf) })),
+  }));
+  return { ...plan, blocks };
+}
+
+/** null: the source keeps it in 16 bit. */
+function storedRecipe(reader: CheckpointReader, module: string, recipe: Recipe): Recipe | null {
+  if (!reader.quantized(`${module}.weight`)) return null;
+  const settings = reader.linears?.settingsOf(module);
+  if (!settings) return null;
+  const { bits, groupSize, symmetric } = settings;
+  const actOrder = followsActOrder(reader.config) ? 'dynamic' : 'static';
+  return { ...recipe, bits: bits as Recipe['bits'], groupSize: groupSize as Recipe['groupSize'], symmetric, actOrder };
+}
+
+/** Whether columns are in groups by an index of their own, as configurations of GPTQ and compressed-tensors say. */
+function followsActOrder(config: Readonly<Record<string, unknown>>): boolean {
+  const said = JSON.stringify(config.quantization_config ?? {});
+  return /"desc_act":true|"actorder":"(group|dynamic)"/.test(said);
+}
+
+function linearsOf({ blocks }: ModelPlan): LinearPlan[] {
+  return blocks.flatMap(({ stages }) => stages.flatMap(({ linears }) => linears));
+}
