@@ -1,12 +1,12 @@
 import { activationDtype, activationFeatures, type MismatchedLinear, stageBatchSequences } from '../engine/graphs';
 import { preferredKernels } from '../engine/kernels';
-import { residualEnd } from '../engine/models';
+import { calibratingStage, capturedInputs, residualEnd } from '../engine/models';
 import type { ModelShape, Stage } from '../engine/models/architecture';
 import { bytesOf } from '../engine/numbers';
 import { type ArtifactRef, type DType, elementCount, type QuantizationSpec, type TensorTable } from '../engine/spec';
 import type { ArtifactReader } from '../engine/store';
 import { type StoredWeight, tensorThreads } from '../engine/tensor-thread';
-import { readDocument, viewModel } from './model-view';
+import { readDocument, stageOf, viewModel } from './model-view';
 import type { ActivityRuntime, Attempt } from './runtime';
 import { type ArtifactWriting, type Bench, defineStep, type Effort, perform } from './step';
 import { streamSlice } from './stream-slice';
@@ -15,7 +15,7 @@ export type ActivationRefs = Readonly<Record<string, ArtifactRef>>;
 
 export interface CalibratedSlice extends Effort {
   readonly activations: ActivationRefs;
-  /** F32 `[K, K]`: XᵀX over the slice; null when not asked for. */
+  /** F32 `[K, K]`: XᵀX over the slice; of several inputs a stack, `[floats]`. null when not asked for. */
   readonly gram: ArtifactRef | null;
   /** Tokens that the gram sums over. */
   readonly tokens: number;
@@ -48,6 +48,9 @@ interface StageInput {
   };
 }
 
+/** More than 2 GiB cannot be written at once. */
+const FLOATS_AT_ONCE = 1 << 26;
+
 const stageStep = defineStep({
   name: 'calibrate-slice',
   version: 3,
@@ -67,6 +70,7 @@ const stageStep = defineStep({
     };
     const names = [...new Set([...stage.reads, ...stage.changes])];
     const columns = stage.captures[0]?.columns as number;
+    const inputs = capturedInputs(stage).length;
     const open = () =>
       tensorThreads().openStage(
         {
@@ -114,13 +118,22 @@ const stageStep = defineStep({
     bench.spend('forward', result.seconds.stage - result.gramSeconds);
     bench.spend('gram', result.gramSeconds);
     bench.spend('store', result.seconds.store);
-    const writeSum = (sum: Float32Array, shape: readonly number[]) =>
-      bench.write('gram', bytesOf(sum), { dtype: 'F32', shape });
+    const writeSum = async (sum: Float32Array, shape: readonly number[]) => {
+      const writer = await bench.create('gram', { dtype: 'F32', shape });
+      try {
+        for (let first = 0; first < sum.length; first += FLOATS_AT_ONCE) {
+          await writer.write(bytesOf(sum.subarray(first, first + FLOATS_AT_ONCE)));
+        }
+        return await writer.commit();
+      } finally {
+        await writer.close();
+      }
+    };
     return {
       activations: Object.fromEntries(
         stage.leaves.map((name) => [name, result.written[name] ?? (input.activations[name] as ArtifactRef)]),
       ),
-      gram: result.gram && (await writeSum(result.gram, [columns, columns])),
+      gram: result.gram && (await writeSum(result.gram, inputs === 1 ? [columns, columns] : [result.gram.length])),
       tokens: result.tokens,
       nonFiniteSequences: result.nonFiniteSequences,
       ...(result.mismatch &&
@@ -169,7 +182,8 @@ export async function calibrateSlice(
 ): Promise<CalibratedSlice> {
   const { plan, architecture, shape, blocks } = await viewModel(input.plan, runtime, attempt);
   const table = await readDocument<TensorTable>(input.table, runtime, attempt);
-  const stage = blocks[input.block]?.stages.find(({ name }) => name === input.stage) as Stage;
+  const own = stageOf(blocks, input);
+  const stage = input.gram ? calibratingStage(own, plan.spec.calibration) : own;
   const weights: Record<string, ArtifactRef> = {};
   for (const tensor of Object.values(stage.parameters)) weights[tensor] = table[tensor] as ArtifactRef;
   const end = input.original ? residualEnd(blocks, input.block, input.stage) : null;

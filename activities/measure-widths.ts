@@ -1,12 +1,13 @@
 import { smallestZeroOf } from '../engine/checkpoints';
-import { weightTensor } from '../engine/models';
+import { calibratingStage, inputsByLinear, weightTensor } from '../engine/models';
 import { float32View } from '../engine/numbers';
-import { needsHessian, prepareHessian } from '../engine/quantizers';
+import { needsHessian, type PreparedHessian, prepareHessian } from '../engine/quantizers';
 import type { ArtifactRef, Recipe, StagePlan, TensorTable, WidthErrors } from '../engine/spec';
 import { measureWidths as measureLinear, openWidths, recipesToMeasure } from '../engine/widths';
-import { readDocument, viewModel } from './model-view';
+import { readDocument, stageOf, viewModel } from './model-view';
 import { readFloats } from './read-floats';
 import type { ActivityRuntime, Attempt } from './runtime';
+import { eachHessian, isStack } from './stacked-hessians';
 import { defineStep, type Effort, perform } from './step';
 
 export interface MeasuredWidths extends Effort {
@@ -20,6 +21,8 @@ interface MeasureInput {
     readonly name: string;
     readonly weight: ArtifactRef;
     readonly recipes: readonly Recipe[];
+    /** Which of the stacked Hessians is its own. Absent: there is one for all. */
+    readonly input?: number;
   }[];
   readonly minimumZero: 0 | 1;
 }
@@ -30,15 +33,28 @@ const measureStep = defineStep({
   run: async ({ hessian, linears, minimumZero }: MeasureInput, bench) => {
     const { signal } = bench.attempt;
     const { threads } = bench.runtime;
-    const prepared = hessian ? await prepareHessian(float32View(await bench.read(hessian))) : null;
     const errors: WidthErrors[] = [];
-    for (const { name, weight, recipes } of linears) {
+    const measure = async (
+      { name, weight, recipes }: MeasureInput['linears'][number],
+      prepared: PreparedHessian | null,
+      tokens?: number,
+    ) => {
       bench.attempt.progress({ linear: name });
       const { data, shape } = await readFloats(weight, bench);
       const [rows, columns] = shape as [number, number];
       const given = needsHessian({ recipe: recipes[0] ?? null }) ? prepared : null;
       const linear = { weight: data, rows, columns, hessian: given, minimumZero, name, threads, signal };
-      errors.push(await measureLinear({ ...linear, recipes }));
+      errors.push(await measureLinear({ ...linear, recipes, ...(tokens !== undefined && { tokens }) }));
+    };
+    if (hessian && isStack(hessian)) {
+      await eachHessian(hessian, bench, async (of) => {
+        const own = linears.filter(({ input }) => input === of.input);
+        const prepared = own.length > 0 ? await prepareHessian(of.hessian) : null;
+        for (const linear of own) await measure(linear, prepared, of.tokens);
+      });
+    } else {
+      const prepared = hessian ? await prepareHessian(float32View(await bench.read(hessian))) : null;
+      for (const linear of linears) await measure(linear, prepared);
     }
     return { errors: await bench.writeDocument(errors) };
   },
@@ -50,17 +66,19 @@ export async function measureWidths(
   runtime: ActivityRuntime,
   attempt: Attempt,
 ): Promise<MeasuredWidths> {
-  const { plan, architecture } = await viewModel(input.plan, runtime, attempt);
+  const { plan, architecture, blocks } = await viewModel(input.plan, runtime, attempt);
   const table = await readDocument<TensorTable>(input.table, runtime, attempt);
   const stage = plan.blocks[input.block]?.stages.find(({ stage }) => stage === input.stage) as StagePlan;
   const weightOf = (name: string) =>
     table[weightTensor(architecture, name, (tensor) => tensor in table)] as ArtifactRef;
+  const inputOf = inputsByLinear(calibratingStage(stageOf(blocks, input), plan.spec.calibration));
   const linears = openWidths([{ stages: [stage] }], plan.spec)
     .groups.flat()
     .map(({ name, recipe }) => ({
       name,
       recipes: recipesToMeasure(recipe as Recipe, plan.spec),
       weight: weightOf(name),
+      ...(inputOf?.has(name) && { input: inputOf.get(name) as number }),
     }));
   const minimumZero = smallestZeroOf(plan.spec.formats);
   return perform(measureStep, { hessian: input.hessian, linears, minimumZero }, runtime, attempt);

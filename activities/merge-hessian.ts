@@ -1,12 +1,14 @@
 import { bytesOf, float32View } from '../engine/numbers';
-import { mergeHessians } from '../engine/quantizers';
+import { mergeHessians, mergeStacks } from '../engine/quantizers';
 import type { ArtifactRef } from '../engine/spec';
+import type { ArtifactReader } from '../engine/store';
 import { borrowMemory, type TakeMemory } from './borrow-memory';
 import type { ActivityRuntime, Attempt } from './runtime';
+import { floatsOf, isStack } from './stacked-hessians';
 import { type Bench, defineStep, type Effort, perform } from './step';
 
 export interface MergedHessian extends Effort {
-  /** F32 `[K, K]`: mean of x xᵀ over the tokens. */
+  /** F32 `[K, K]`: mean of x xᵀ over the tokens; of several inputs a stack, `[floats]`. */
   readonly hessian: ArtifactRef;
   readonly tokens: number;
 }
@@ -38,6 +40,7 @@ async function merge(
   next: NextStep,
 ): Promise<Omit<MergedHessian, keyof Effort>> {
   const { bytes = 0, shape } = parts[0]?.gram ?? {};
+  if (isStack(parts[0]?.gram)) return mergeApart({ parts }, bench);
   const memory = take(bytes);
   async function* grams() {
     for (const { gram, tokens } of parts) {
@@ -52,6 +55,29 @@ async function merge(
   values.set(hessian);
   next.begin(values);
   return { hessian: await bench.write('hessian', bytesOf(values), { dtype: 'F32', shape }), tokens };
+}
+
+/** The same of several inputs, one after the other. Nobody begins with what is not stored yet. */
+async function mergeApart({ parts }: MergeInput, bench: Bench): Promise<Omit<MergedHessian, keyof Effort>> {
+  const grams = parts.map(({ gram }) => gram);
+  const merged = async () => {
+    const { dtype, shape } = grams[0] as ArtifactRef;
+    const readers: ArtifactReader[] = [];
+    const writer = await bench.create('hessian', { dtype, shape });
+    try {
+      for (const { sha256 } of grams) readers.push(await bench.runtime.store.open(sha256));
+      const write = (floats: Float32Array) => writer.write(bytesOf(floats));
+      await mergeStacks(readers.map(floatsOf), write, { threads: bench.runtime.threads });
+      for (const reader of readers) await reader.finish();
+      return await writer.commit();
+    } finally {
+      for (const end of [...readers, writer]) await end.close();
+    }
+  };
+  return {
+    hessian: await bench.withArtifacts(grams, merged),
+    tokens: parts.reduce((sum, { tokens }) => sum + tokens, 0),
+  };
 }
 
 /**

@@ -1,5 +1,5 @@
 import { architectureOf } from '../engine/models';
-import type { Architecture, Block, ModelShape } from '../engine/models/architecture';
+import type { Architecture, Block, ModelShape, Stage } from '../engine/models/architecture';
 import type { ArtifactRef, ModelPlan, QuantizationSpec, TensorTable } from '../engine/spec';
 import type { ActivityRuntime, Attempt } from './runtime';
 import { readingBench } from './step';
@@ -40,6 +40,11 @@ export function describeModel(plan: JobPlan): ModelView {
   const architecture = architectureOf(plan.config, (tensor) => tensor in plan.tensors);
   const shape = architecture.shape(plan.config);
   return { plan, architecture, shape, blocks: architecture.blocks(shape, (tensor) => tensor in plan.tensors) };
+}
+
+/** One stage of one block. */
+export function stageOf(blocks: readonly Block[], at: { readonly block: number; readonly stage: string }): Stage {
+  return blocks[at.block]?.stages.find(({ name }) => name === at.stage) as Stage;
 }
 
 /** References of the tensors with these names. */

@@ -1,5 +1,5 @@
 import { meanErrors, openStoredCodes, type SignedReport, smallestZeroOf, weightSha256 } from '../engine/checkpoints';
-import { weightTensor } from '../engine/models';
+import { calibratingStage, inputsByLinear, weightTensor } from '../engine/models';
 import { float32View } from '../engine/numbers';
 import {
   factorizeAhead,
@@ -33,10 +33,11 @@ import { borrowMemory, type TakeMemory } from './borrow-memory';
 import type { MismatchOfSlice } from './calibrate-slice';
 import { computationKey } from './identity';
 import { type MergedHessian, type MergeInput, mergeHessian } from './merge-hessian';
-import { readDocument, viewModel } from './model-view';
+import { readDocument, stageOf, viewModel } from './model-view';
 import { readFloats } from './read-floats';
 import type { ActivityRuntime, Attempt } from './runtime';
 import { sideBySide } from './side-by-side';
+import { eachHessian, isStack } from './stacked-hessians';
 import { type Bench, defineStep, type Effort, perform } from './step';
 
 /** The errors are means over the linears; null without a Hessian. */
@@ -63,6 +64,8 @@ interface LinearsInput {
     readonly name: string;
     readonly weight: ArtifactRef;
     readonly recipe: Recipe;
+    /** Which of the stacked Hessians is its own. Absent: there is one for all. */
+    readonly input?: number;
     /** Where the recipe has a mismatch. */
     readonly missing?: MismatchInput;
     /** Where codes are taken from the source: the checkpoint that has them. */
@@ -86,10 +89,45 @@ function quantize(
   ahead: Promise<PreparedHessian> | null = null,
 ): Promise<Omit<QuantizedLinears, keyof Effort | 'merged'>> {
   return borrowMemory(async (take) => {
+    if (isStack(input.hessian)) return quantizeApart(input, bench);
     const prepared = await (ahead ?? prepare(input, bench, take));
-    return keepLinears(input, bench, (linear) =>
-      borrowMemory(async (take) => quantizeLinear(await toQuantize(linear, input, prepared, bench, take))),
+    const stored = storeLinears(input, bench, (linear) =>
+      borrowMemory(async (take) => quantizeLinear(await toQuantize(linear, input, { prepared }, bench, take))),
     );
+    return concluded([await stored], bench);
+  });
+}
+
+/** Linears whose inputs are several: those of one after those of the other. */
+async function quantizeApart(
+  input: LinearsInput,
+  bench: Bench,
+): Promise<Omit<QuantizedLinears, keyof Effort | 'merged'>> {
+  const stored: StoredLinears[] = [];
+  await eachOwnHessian(input, bench, async (linears, given) => {
+    const solve = (linear: LinearInput) =>
+      borrowMemory(async (take) => quantizeLinear(await toQuantize(linear, input, given, bench, take)));
+    stored.push(await storeLinears({ linears }, bench, solve));
+  });
+  return concluded(stored, bench);
+}
+
+/** What is known of the input of a linear. */
+interface GivenHessian {
+  readonly prepared: PreparedHessian | null;
+  /** Of an expert's: how many tokens came to it. */
+  readonly tokens?: number;
+}
+
+/** The linears of every input with their Hessian, one input after the other. */
+function eachOwnHessian(
+  { hessian, linears }: Pick<LinearsInput, 'hessian' | 'linears'>,
+  bench: Bench,
+  use: (linears: readonly LinearInput[], given: GivenHessian) => Promise<void>,
+): Promise<void> {
+  return eachHessian(hessian as ArtifactRef, bench, async ({ input, hessian, tokens }) => {
+    const own = linears.filter((linear) => linear.input === input);
+    if (own.length > 0) await use(own, { prepared: await prepareHessian(hessian), tokens });
   });
 }
 
@@ -116,7 +154,7 @@ async function prepareAhead(
 async function toQuantize(
   { name, weight, recipe, missing: sums, storedIn }: LinearInput,
   { minimumZero }: LinearsInput,
-  prepared: PreparedHessian | null,
+  { prepared, tokens }: GivenHessian,
   bench: Bench,
   take: TakeMemory,
 ): Promise<LinearToQuantize> {
@@ -129,8 +167,8 @@ async function toQuantize(
   const mismatch = sums ? await mergeMismatches(partialsOf(sums, bench, take), { take }) : null;
   const dtype = weight.dtype as Extract<DType, 'F32' | 'F16' | 'BF16'>;
   const stored = storedIn === undefined ? {} : { stored: await (await openStoredCodes(storedIn))(name) };
-  const problem = { weight: data, rows, columns, hessian, mismatch, recipe, minimumZero };
-  return { ...problem, ...stored, dtype, name, threads, signal };
+  const given = { hessian, mismatch, ...stored, ...(tokens !== undefined && { tokens }) };
+  return { weight: data, rows, columns, ...given, recipe, minimumZero, dtype, name, threads, signal };
 }
 
 async function* partialsOf({ parts }: MismatchInput, bench: Bench, take: TakeMemory): AsyncGenerator<PartialMismatch> {
@@ -148,12 +186,18 @@ async function* partialsOf({ parts }: MismatchInput, bench: Bench, take: TakeMem
 /** Weights of linears that are solved at the same time, at 8 bytes of memory each. */
 const WEIGHTS_SIDE_BY_SIDE = 4 << 20;
 
-/** Stores what `solve` makes of each linear, and the reports. Of small linears some are read or stored while others are solved. */
-async function keepLinears(
-  { linears }: LinearsInput,
+interface StoredLinears {
+  /** By module name. */
+  readonly artifacts: Readonly<Record<string, ArtifactRef>>;
+  readonly reports: readonly SignedReport[];
+}
+
+/** Stores what `solve` makes of each linear. Of small linears some are read or stored while others are solved. */
+async function storeLinears(
+  { linears }: Pick<LinearsInput, 'linears'>,
   bench: Bench,
   solve: (linear: LinearInput) => Promise<QuantizationResult>,
-): Promise<Omit<QuantizedLinears, keyof Effort | 'merged'>> {
+): Promise<StoredLinears> {
   const costs = { costOf: ({ weight }: LinearInput) => elementCount(weight.shape ?? []), limit: WEIGHTS_SIDE_BY_SIDE };
   const writing = new Map<string, Promise<ArtifactRef>>();
   try {
@@ -165,13 +209,21 @@ async function keepLinears(
       writing.set(name, artifact);
       return { name, recipe, ...report, weightSha256: weightSha256(linear) };
     });
-    const document = bench.writeDocument(reports);
     const quantized = linears.map(async ({ name }) => [name, (await writing.get(name)) as ArtifactRef] as const);
-    const [stored, ...artifacts] = await Promise.all([document, ...quantized]);
-    return { linears: Object.fromEntries(artifacts), reports: stored, ...meanErrors(reports) };
+    return { artifacts: Object.fromEntries(await Promise.all(quantized)), reports };
   } finally {
     await Promise.allSettled(writing.values());
   }
+}
+
+/** Stores the reports. */
+async function concluded(
+  stored: readonly StoredLinears[],
+  bench: Bench,
+): Promise<Omit<QuantizedLinears, keyof Effort | 'merged'>> {
+  const reports = stored.flatMap((part) => part.reports);
+  const linears = Object.assign({}, ...stored.map(({ artifacts }) => artifacts));
+  return { linears, reports: await bench.writeDocument(reports), ...meanErrors(reports) };
 }
 
 interface RowsInput extends LinearsInput {
@@ -184,16 +236,19 @@ const rowsStep = defineStep({
   version: 1,
   run: ({ part, parts, ...input }: RowsInput, bench) =>
     borrowMemory(async (take) => {
-      const prepared = await prepare(input, bench, take);
       const solved: Record<string, ArtifactRef> = {};
-      // What is taken whole is left to quantizeLinears.
-      for (const linear of input.linears.filter(({ recipe }) => solvesByRows(recipe))) {
-        const rows = await borrowMemory(async (take) => {
-          const options = await toQuantize(linear, input, prepared, bench, take);
-          return quantizeRowRange(options, rangeOf(part, parts, options.rows));
-        });
-        solved[linear.name] = await bench.write('solved-rows', serializeSolvedRows(rows));
-      }
+      const solve = async (linears: readonly LinearInput[], given: GivenHessian) => {
+        // What is taken whole is left to quantizeLinears.
+        for (const linear of linears.filter(({ recipe }) => solvesByRows(recipe))) {
+          const rows = await borrowMemory(async (take) => {
+            const options = await toQuantize(linear, input, given, bench, take);
+            return quantizeRowRange(options, rangeOf(part, parts, options.rows));
+          });
+          solved[linear.name] = await bench.write('solved-rows', serializeSolvedRows(rows));
+        }
+      };
+      if (isStack(input.hessian)) await eachOwnHessian(input, bench, solve);
+      else await solve(input.linears, { prepared: await prepare(input, bench, take) });
       return { solved };
     }),
 });
@@ -280,17 +335,21 @@ function solvingStep(ahead: Promise<PreparedHessian> | null): typeof quantizeSte
 function joiningStep(parts: readonly Readonly<Record<string, ArtifactRef>>[]): typeof quantizeStep {
   return {
     ...quantizeStep,
-    run: (input, bench) =>
-      keepLinears(input, bench, async (linear) => {
+    run: async (input, bench) => {
+      const stored = storeLinears(input, bench, async (linear) => {
         const { name, recipe, weight } = linear;
         if (!solvesByRows(recipe)) {
-          return borrowMemory(async (take) => quantizeLinear(await toQuantize(linear, input, null, bench, take)));
+          return borrowMemory(async (take) =>
+            quantizeLinear(await toQuantize(linear, input, { prepared: null }, bench, take)),
+          );
         }
         const solved: SolvedRows[] = [];
         for (const part of parts) solved.push(parseSolvedRows(await bench.read(part[name] as ArtifactRef)));
         const [rows, columns] = weight.shape as [number, number];
         return joinRows({ rows, columns, recipe }, solved);
-      }),
+      });
+      return concluded([await stored], bench);
+    },
   };
 }
 
@@ -300,9 +359,10 @@ async function linearsOf(
   runtime: ActivityRuntime,
   attempt: Attempt,
 ): Promise<Omit<LinearsInput, 'hessian'>> {
-  const { plan, architecture } = await viewModel(input.plan, runtime, attempt);
+  const { plan, architecture, blocks } = await viewModel(input.plan, runtime, attempt);
   const table = await readDocument<TensorTable>(input.table, runtime, attempt);
   const stage = plan.blocks[input.block]?.stages.find(({ stage }) => stage === input.stage) as StagePlan;
+  const inputOf = inputsByLinear(calibratingStage(stageOf(blocks, input), plan.spec.calibration));
   const weightOf = (name: string) =>
     table[weightTensor(architecture, name, (tensor) => tensor in table)] as ArtifactRef;
   const linears = stage.linears.flatMap(({ name, recipe }) =>
@@ -312,6 +372,7 @@ async function linearsOf(
             name,
             recipe,
             weight: weightOf(name),
+            ...(inputOf?.has(name) && { input: inputOf.get(name) as number }),
             ...(input.mismatch && recipe.mismatch && { missing: input.mismatch }),
             ...(recipe.method === 'stored' && { storedIn: plan.origin?.dequantized as string }),
           },

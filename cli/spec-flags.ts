@@ -183,6 +183,12 @@ export const SPEC_FLAGS: readonly SpecFlag[] = [
     parse: realNumber,
   },
   {
+    flags: '--all-experts',
+    description: 'mixture of experts: every token calibrates every expert',
+    path: ['calibration', 'allExperts'],
+    value: true,
+  },
+  {
     flags: '--precision <type>',
     description: 'what factors are rounded to while calibrating: bfloat16 (default) or float32',
     path: ['calibration', 'precision'],

@@ -20,6 +20,12 @@ export const TINY_MODELS = [
   'gemma3-plain',
   'phi3-grouped',
   'phi3-partial',
+  'mixtral-grouped',
+  'mixtral-window',
+  'qwen2moe-shared',
+  'qwen2moe-dense',
+  'qwen3moe-grouped',
+  'qwen3moe-dense',
   'gpt2-tied',
   'gpt2-bare',
 ] as const;
@@ -30,6 +36,9 @@ export const LONG_MODELS: readonly TinyModelName[] = TINY_MODELS.filter((name) =
 
 /** Those whose function stays as it is when they are rotated. */
 export const ROTATABLE_MODELS: readonly TinyModelName[] = TINY_MODELS.filter((name) => !/^(gpt2|gemma)/.test(name));
+
+/** Those whose second layer has experts. */
+export const SPARSE_MODELS: readonly TinyModelName[] = TINY_MODELS.filter((name) => /^mixtral|moe/.test(name));
 
 /** Those with a tokenizer of their own. */
 export const TOKENIZED_MODELS: readonly TinyModelName[] = TINY_MODELS.slice(2);

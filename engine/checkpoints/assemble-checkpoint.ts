@@ -6,6 +6,7 @@ import type { CheckpointFormat, FormatName } from './format';
 import { formatOf } from './formats';
 import { MANIFEST_FILE, type Manifest, parseManifest, serializeManifest } from './manifest';
 import { modelCard } from './model-card';
+import { configText } from './model-config';
 import { describeFile, writeText } from './output-file';
 import type { StoredShard } from './weight-container';
 
@@ -42,7 +43,7 @@ export async function assembleCheckpoint(directory: string, description: Checkpo
 
   const files = await format.container.assemble({ directory, shards, plan, context, signal });
   const config = format.config({ ...context, weightFiles: files.map(({ name }) => name) });
-  files.push(await writeText(directory, 'config.json', `${JSON.stringify(config, null, 2)}\n`));
+  files.push(await writeText(directory, 'config.json', configText(config)));
   for (const [name, text] of format.files(context)) files.push(await writeText(directory, name, text));
   for (const name of plan.companions) {
     await copyFile(join(plan.directory, name), join(directory, name));

@@ -27,6 +27,7 @@ const LinearReportSchema = z.object({
   relativeErrorAfter: z
     .partialRecord(z.enum(['learnedRounding', 'refinements', 'restarts', 'groupRounds']), z.number())
     .optional(),
+  tokens: z.number().optional(),
   rung: z.enum(['as-asked', 'more-damping', 'diagonal-floor', 'round-to-nearest', 'not-needed']),
   damping: z.number(),
   deadColumns: z.int(),

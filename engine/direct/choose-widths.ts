@@ -1,8 +1,10 @@
-import type { Block } from '../models/architecture';
-import { needsHessian, prepareHessian } from '../quantizers';
+import { calibratingStage, inputsByLinear } from '../models';
+import type { Block, Stage } from '../models/architecture';
+import { needsHessian } from '../quantizers';
 import type { ModelPlan, QuantizationSpec, Recipe, WidthErrors } from '../spec';
 import { chooseWidths as choose, measureWidths, openWidths, recipesToMeasure, withWidths } from '../widths';
 import type { Activations, DirectModel } from './direct-model';
+import { withHessians } from './input-hessians';
 import { runSlices } from './quantize-block';
 
 /** The plan with the widths that the spec's average leads to: the same pass over the original model as the workflow's. */
@@ -19,18 +21,20 @@ export async function chooseWidths(
   for (const { index, stages } of plan.blocks) {
     const block = model.blocks[index] as Block;
     for (const [position, stage] of stages.entries()) {
-      const captured = await runSlices(model, block.stages[position] as Block['stages'][number], activations, {
+      const calibrating = calibratingStage(block.stages[position] as Stage, spec.calibration);
+      const captured = await runSlices(model, calibrating, activations, {
         quantized: new Map(),
         gram: activations.length > 0 && stage.linears.some(needsHessian),
       });
       activations = captured.activations;
-      const prepared = captured.hessian ? await prepareHessian(captured.hessian) : null;
-      for (const { name, rows, columns, recipe } of openWidths([{ stages: [stage] }], spec).groups.flat()) {
-        const hessian = needsHessian({ recipe }) ? prepared : null;
+      const inputs = inputsByLinear(calibrating);
+      const open = openWidths([{ stages: [stage] }], spec).groups.flat();
+      await withHessians(open, { hessians: captured.hessians, inputs }, async (linear, hessian) => {
+        const { name, rows, columns, recipe } = linear;
         const weight = (await model.weight(name)).data;
         const recipes = recipesToMeasure(recipe as Recipe, spec);
-        errors.push(await measureWidths({ name, rows, columns, weight, hessian, recipes, minimumZero, threads }));
-      }
+        errors.push(await measureWidths({ name, rows, columns, weight, ...hessian, recipes, minimumZero, threads }));
+      });
     }
   }
   return { ...plan, blocks: withWidths(plan.blocks, choose(plan.blocks, spec, errors), spec) };

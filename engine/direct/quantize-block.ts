@@ -1,18 +1,18 @@
 import { type SignedReport, weightSha256 } from '../checkpoints';
-import { type ResidualEnd, residualEnd } from '../models';
+import { calibratingStage, inputsByLinear, type ResidualEnd, residualEnd } from '../models';
 import type { Block, Stage } from '../models/architecture';
 import {
   type Mismatch,
-  mergeHessians,
   mergeMismatches,
   needsHessian,
+  type PartialHessian,
   type PartialMismatch,
-  prepareHessian,
   type QuantizedLinear,
   quantizeLinear,
 } from '../quantizers';
 import type { BlockPlan, QuantizationSpec, StagePlan } from '../spec';
 import type { Activations, DirectModel, QuantizedLinears, StageWishes } from './direct-model';
+import { type Hessian, mergeInputs, withHessians } from './input-hessians';
 
 /** Where the chain of blocks stands. */
 export interface Chain {
@@ -34,12 +34,13 @@ interface Settings {
   readonly order: QuantizationSpec['order'];
   readonly minimumZero: 0 | 1;
   readonly threads: number;
+  readonly calibration: Pick<QuantizationSpec['calibration'], 'allExperts'>;
 }
 
-export type Hessian = Float32Array | null;
 interface Captured {
   readonly activations: readonly Activations[];
-  readonly hessian: Hessian;
+  /** By input, in the order of `capturedInputs`; none when not asked for. */
+  readonly hessians: readonly Hessian[];
   readonly tokens: number;
   /** Of the linear after the stage; null when not asked for. */
   readonly mismatch: Mismatch | null;
@@ -58,7 +59,7 @@ export async function runSlices(
   { original, ...wishes }: SliceWishes,
 ): Promise<Captured> {
   const activations: Activations[] = [];
-  const parts: { gram: Float32Array; tokens: number }[] = [];
+  const parts: PartialHessian[] = [];
   const mismatches: PartialMismatch[] = [];
   for (const [i, slice] of slices.entries()) {
     const hidden = original?.slices[i]?.hidden;
@@ -69,9 +70,8 @@ export async function runSlices(
     if (result.mismatch) mismatches.push(result.mismatch);
   }
   const mismatch = mismatches.length > 0 ? await mergeMismatches(mismatches) : null;
-  if (parts.length === 0) return { activations, hessian: null, tokens: 0, mismatch };
-  const { hessian, tokens } = await mergeHessians(parts);
-  return { activations, hessian: Float32Array.from(hessian), tokens, mismatch };
+  const tokens = parts.reduce((sum, part) => sum + part.tokens, 0);
+  return { activations, hessians: await mergeInputs(parts, inputsByLinear(stage)), tokens, mismatch };
 }
 
 /** Quantizes one block in memory: the same order of work as the workflow `quantizeLayer`, written for one process. */
@@ -79,7 +79,7 @@ export async function quantizeBlock(
   model: DirectModel,
   plan: BlockPlan,
   chain: Chain,
-  { order, minimumZero, threads }: Settings,
+  { order, minimumZero, threads, calibration }: Settings,
 ): Promise<QuantizedBlock> {
   const { stages } = model.blocks[plan.index] as Block;
   const quantized = new Map<string, QuantizedLinear>();
@@ -87,40 +87,29 @@ export async function quantizeBlock(
   let calibrationTokens = 0;
 
   const run = async (stage: Stage, slices: readonly Activations[], wishes: SliceWishes): Promise<Captured> => {
-    const captured = await runSlices(model, stage, slices, wishes);
-    if (captured.hessian) calibrationTokens = captured.tokens;
+    const captured = await runSlices(model, wishes.gram ? calibratingStage(stage, calibration) : stage, slices, wishes);
+    if (captured.hessians.length > 0) calibrationTokens = captured.tokens;
     return captured;
   };
 
   const solve = async (
-    { linears }: StagePlan,
-    hessian: Hessian,
+    { stage, linears }: StagePlan,
+    hessians: readonly Hessian[],
     mismatch: Mismatch | null = null,
   ): Promise<QuantizedLinears> => {
     const solved = new Map<string, QuantizedLinear>();
-    const prepared = hessian ? await prepareHessian(hessian) : null;
-    for (const { name, recipe, rows, columns } of linears) {
-      if (!recipe) continue;
+    const own = stages.find(({ name }) => name === stage) as Stage;
+    const inputs = inputsByLinear(calibratingStage(own, calibration));
+    await withHessians(linears, { hessians, inputs }, async ({ name, recipe, rows, columns }, hessian) => {
+      if (!recipe) return;
       const { data: weight, dtype } = await model.weight(name);
-      const given = needsHessian({ recipe }) ? prepared : null;
       const codes = recipe.method === 'stored' ? { stored: await model.storedCodes(name) } : {};
-      const result = await quantizeLinear({
-        ...codes,
-        weight,
-        rows,
-        columns,
-        hessian: given,
-        mismatch,
-        recipe,
-        minimumZero,
-        dtype,
-        name,
-        threads,
-      });
+      const linear = { weight, rows, columns, ...hessian, ...codes, mismatch, recipe, minimumZero };
+      const result = await quantizeLinear({ ...linear, dtype, name, threads });
       solved.set(name, result.linear);
       quantized.set(name, result.linear);
       reports.push({ name, recipe, ...result.report, weightSha256: weightSha256(result.linear) });
-    }
+    });
     return solved;
   };
 
@@ -132,7 +121,7 @@ export async function quantizeBlock(
 
   let { activations, applied, original } = chain;
   if (activations.length === 0) {
-    for (const stage of plan.stages) await solve(stage, null);
+    for (const stage of plan.stages) await solve(stage, []);
   } else if (order === 'stage') {
     for (const [position, stage] of stages.entries()) {
       const stagePlan = plan.stages[position] as StagePlan;
@@ -145,10 +134,10 @@ export async function quantizeBlock(
         original: end && original ? { end, slices: original } : null,
       });
       activations = captured.activations;
-      applied = await solve(stagePlan, captured.hessian, captured.mismatch);
+      applied = await solve(stagePlan, captured.hessians, captured.mismatch);
     }
   } else {
-    const hessians: Hessian[] = [];
+    const hessians: (readonly Hessian[])[] = [];
     let original = activations;
     for (const [position, stage] of stages.entries()) {
       const captured = await run(stage, original, {
@@ -157,9 +146,9 @@ export async function quantizeBlock(
       });
       original = captured.activations;
       if (position === 0) activations = original;
-      hessians.push(captured.hessian);
+      hessians.push(captured.hessians);
     }
-    for (const [position, stage] of plan.stages.entries()) await solve(stage, hessians[position] as Hessian);
+    for (const [position, stage] of plan.stages.entries()) await solve(stage, hessians[position] ?? []);
     if (order === 'independent') {
       activations = original;
     } else {

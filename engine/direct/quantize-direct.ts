@@ -107,7 +107,7 @@ export async function quantizeDirect(
   const finished: FinishedBlock[] = [];
   const reports: BlockReport[] = [];
   for (const block of plan.blocks) {
-    const result = await quantizeBlock(model, block, chain, { order: spec.order, minimumZero, threads });
+    const result = await quantizeBlock(model, block, chain, { ...spec, minimumZero, threads });
     chain = result;
     finished.push({ names: block.tensors, quantized: result.quantized });
     const { index, name } = block;

@@ -1,4 +1,4 @@
-import { createLossRunner } from '../graphs';
+import { createLossRunner, feedForwardFeatures } from '../graphs';
 import { refuseLongSequences } from '../models';
 import { QuantloomError } from '../spec';
 import { denseModel, headTensor, readHead } from './dense-model';
@@ -48,9 +48,10 @@ export async function perplexity(options: PerplexityOptions): Promise<Perplexity
   }
   const model = denseModel(checkpoint);
   refuseLongSequences(model.shape, context, 'Context');
-  const { hiddenSize, intermediateSize } = model.shape;
+  const { hiddenSize } = model.shape;
   // Incoming and outgoing hidden states, and the widest activation beside them.
-  const bytesPerWindow = (2 * hiddenSize + Math.max(hiddenSize, intermediateSize)) * context * FLOAT_BYTES;
+  const bytesPerWindow =
+    (2 * hiddenSize + Math.max(hiddenSize, feedForwardFeatures(model.shape))) * context * FLOAT_BYTES;
   const windowsPerPass = Math.max(
     1,
     Math.floor((options.activationBytes ?? DEFAULT_ACTIVATION_BYTES) / bytesPerWindow),

@@ -1,5 +1,5 @@
 import { Tensor } from 'onnxruntime-node';
-import { architectureNamed } from '../models';
+import { architectureNamed, linearKey } from '../models';
 import type { Block, LayerAttention, ModelShape, Stage } from '../models/architecture';
 import { attentionOf } from './attention-of';
 import { DecoderGraph } from './decoder-graph';
@@ -106,9 +106,9 @@ function layerAttention(stages: readonly Stage[], shape: ModelShape): LayerAtten
 function decodeKey(architecture: string, shape: ModelShape, stages: readonly Stage[]): string {
   const { heads, keyValueHeads, headSize, normEpsilon } = shape;
   const roles = stages.flatMap(({ applies }) =>
-    applies.map(({ role, rows, columns, bias }) => [role, rows, columns, bias]),
+    applies.map((linear) => [linearKey(linear), linear.rows, linear.columns, linear.bias]),
   );
-  const scores = [shape.scoreScale, shape.scoreCap, layerAttention(stages, shape)];
+  const scores = [shape.scoreScale, shape.scoreCap, layerAttention(stages, shape), shape.experts];
   return JSON.stringify(['decode', architecture, roles, heads, keyValueHeads, headSize, normEpsilon, scores]);
 }
 
@@ -122,7 +122,7 @@ function decodeGraph(architecture: string, shape: ModelShape, stages: readonly S
   const { builder } = graph;
   let activations: Record<string, string> = {};
   for (const [at, stage] of stages.entries()) {
-    const applies = new Set(stage.applies.map(({ role }) => role));
+    const applies = new Set(stage.applies.map(linearKey));
     graph.enter({ prefix: prefixOf(stages, at), activations, applies });
     activations = { ...activations, ...stageBody(architecture, stage.name)(graph).changes };
   }

@@ -1,6 +1,15 @@
 import type { GramPrecision } from '../kernels';
-import type { LayerAttention, LinearRole, LinearShape, ModelShape, NormKind } from '../models/architecture';
-import type { DecoderOperators } from './decoder-operators';
+import { linearKey } from '../models';
+import type {
+  ExpertShape,
+  LayerAttention,
+  LinearRole,
+  LinearShape,
+  ModelShape,
+  NormKind,
+} from '../models/architecture';
+import type { DecoderOperators, ExpertProducts } from './decoder-operators';
+import { ExpertGraph, silu } from './expert-graph';
 import { GraphBuilder } from './graph-builder';
 import { rotaryPairs } from './rotary-table';
 import { windowedAttention } from './windowed-attention';
@@ -15,6 +24,8 @@ export interface DecoderGraphOptions {
   /** Roles of the parameters that there are beside the norm's. Default: none. */
   readonly parameters?: readonly string[];
   readonly linears: readonly LinearShape[];
+  /** Every token counts for every expert in what is captured. */
+  readonly allExperts?: boolean;
   /** Default: to every token before, with the shape's rotary positions. */
   readonly attention?: LayerAttention;
   /** What the factors of linears are rounded to. Default float32. */
@@ -31,7 +42,8 @@ export class DecoderGraph implements DecoderOperators<string> {
   readonly #precision: GramPrecision;
   readonly #norm: NormKind;
   readonly #attends: LayerAttention;
-  readonly #linears: ReadonlyMap<LinearRole, LinearShape>;
+  readonly #linears: ReadonlyMap<string, LinearShape>;
+  readonly #allExperts: boolean;
   readonly #parameters: ReadonlySet<string>;
   readonly #inputs = new Set<string>();
   #scope: GraphScope = { prefix: '', activations: {} };
@@ -47,7 +59,8 @@ export class DecoderGraph implements DecoderOperators<string> {
     this.#norm = norm;
     this.#attends = options.attention ?? { window: null, rotary: shape.rotary };
     this.#parameters = new Set(parameters);
-    this.#linears = new Map(linears.map((linear) => [linear.role, linear]));
+    this.#linears = new Map(linears.map((linear) => [linearKey(linear), linear]));
+    this.#allExperts = options.allExperts ?? false;
   }
 
   /** What comes next belongs to another stage: its parameters are inputs of their own, what was computed before are its activations. */
@@ -55,8 +68,8 @@ export class DecoderGraph implements DecoderOperators<string> {
     this.#scope = scope;
   }
 
-  applies(role: LinearRole): boolean {
-    return (this.#scope.applies ?? this.#linears).has(role);
+  applies(role: LinearRole, expert?: number): boolean {
+    return (this.#scope.applies ?? this.#linears).has(linearKey({ role, expert }));
   }
 
   activation(name: string): string {
@@ -64,11 +77,12 @@ export class DecoderGraph implements DecoderOperators<string> {
   }
 
   /** Gemm with transB takes the weight as it lies in the file and is as fast as any other way. */
-  linear(role: LinearRole, x: string): string {
-    const { rows, columns, bias } = this.#linears.get(role) as LinearShape;
-    const factors = [x, this.#input(`${role}.weight`, [rows, columns])];
+  linear(role: LinearRole, x: string, expert?: number): string {
+    const key = linearKey({ role, expert });
+    const { rows, columns, bias } = this.#linears.get(key) as LinearShape;
+    const factors = [x, this.#input(`${key}.weight`, [rows, columns])];
     const inputs = this.#precision === 'float32' ? factors : factors.map((factor) => this.builder.rounded(factor));
-    if (bias) inputs.push(this.#input(`${role}.bias`, [rows]));
+    if (bias) inputs.push(this.#input(`${key}.bias`, [rows]));
     return this.builder.node('Gemm', inputs, { transB: 1n });
   }
 
@@ -90,9 +104,7 @@ export class DecoderGraph implements DecoderOperators<string> {
 
   gatedProduct(x: string, activation: 'silu' | 'gelu-tanh'): string {
     const [gate, up] = this.#gateAndUp(x) as [string, string];
-    const activated =
-      activation === 'silu' ? this.builder.node('Mul', [gate, this.builder.node('Sigmoid', [gate])]) : this.gelu(gate);
-    return this.builder.node('Mul', [activated, up]);
+    return this.builder.node('Mul', [activation === 'silu' ? silu(this.builder, gate) : this.gelu(gate), up]);
   }
 
   #gateAndUp(x: string): readonly string[] {
@@ -102,6 +114,26 @@ export class DecoderGraph implements DecoderOperators<string> {
 
   gelu(x: string): string {
     return this.builder.node('Gelu', [x], { approximate: 'tanh' });
+  }
+
+  route(x: string): string {
+    return this.#experts.route(x);
+  }
+
+  expertProducts(x: string, routing: string): ExpertProducts<string> {
+    return this.#experts.products(x, routing);
+  }
+
+  expertSum(products: string, routing: string): string {
+    return this.#experts.sum(products, routing);
+  }
+
+  get #experts(): ExpertGraph {
+    return new ExpertGraph(this.builder, this.shape, this.#allExperts, {
+      linear: (role, x, expert) => this.linear(role, x, expert),
+      parameter: (role) => this.#matrix(role, parameterShape(role, this.shape)),
+      gated: (x) => this.gatedProduct(x, 'silu'),
+    });
   }
 
   /** Queries and keys with their positions turned in, and values: each `[batch, heads, sequence, headSize]`. */
@@ -127,7 +159,7 @@ export class DecoderGraph implements DecoderOperators<string> {
   #rootMeanSquareNorm(role: string, x: string): string {
     if (role !== 'norm' && !this.#parameters.has(role)) return x;
     const attributes = { axis: -1n, epsilon: this.shape.normEpsilon };
-    const weight = this.#parameter(role, parameterSize(role, this.shape));
+    const weight = this.#matrix(role, parameterShape(role, this.shape));
     return this.builder.node('RMSNormalization', [x, weight], attributes);
   }
 
@@ -227,7 +259,11 @@ export class DecoderGraph implements DecoderOperators<string> {
   }
 
   #parameter(role: string, size: number): string {
-    return this.#input(this.#scope.prefix + role, [size]);
+    return this.#matrix(role, [size]);
+  }
+
+  #matrix(role: string, shape: readonly number[]): string {
+    return this.#input(this.#scope.prefix + role, shape);
   }
 
   #input(name: string, shape: readonly (number | string)[], type: 'float' | 'int64' = 'float'): string {
@@ -243,20 +279,32 @@ export interface GraphScope {
   readonly prefix: string;
   /** Activations that were computed before, by name. */
   readonly activations: Readonly<Record<string, string>>;
-  /** The linears it applies. Default: all. */
-  readonly applies?: ReadonlySet<LinearRole>;
+  /** The linears it applies, by `linearKey`. Default: all. */
+  readonly applies?: ReadonlySet<string>;
 }
 
-/** Numbers in a parameter of a stage. */
-export function parameterSize(role: string, { hiddenSize, headSize }: ModelShape): number {
-  return role === 'q-norm' || role === 'k-norm' ? headSize : hiddenSize;
+/** Of a parameter of a stage. */
+export function parameterShape(role: string, { hiddenSize, headSize, experts }: ModelShape): readonly number[] {
+  if (role === 'router') return [experts?.count ?? 0, hiddenSize];
+  if (role === 'shared-router') return [1, hiddenSize];
+  return [role === 'q-norm' || role === 'k-norm' ? headSize : hiddenSize];
 }
 
 /** Features of an activation that stages hand on. */
 export function activationFeatures(name: string, shape: ModelShape): number {
   if (name === 'context') return shape.heads * shape.headSize;
   if (name === 'product') return shape.intermediateSize;
+  if (name === 'routing' || name === 'expert-products') {
+    const { perToken, intermediateSize, sharedIntermediateSize } = shape.experts as ExpertShape;
+    if (name === 'routing') return 2 * perToken + (sharedIntermediateSize > 0 ? 1 : 0);
+    return perToken * intermediateSize + sharedIntermediateSize;
+  }
   return shape.hiddenSize;
+}
+
+/** Features of the widest activation that the feed-forward part of a layer hands on. */
+export function feedForwardFeatures(shape: ModelShape): number {
+  return Math.max(shape.intermediateSize, shape.experts ? activationFeatures('expert-products', shape) : 0);
 }
 
 /**
@@ -264,5 +312,5 @@ export function activationFeatures(name: string, shape: ModelShape): number {
  * they round it in any case.
  */
 export function activationDtype(name: string, precision: GramPrecision): 'F32' | 'BF16' {
-  return precision === 'bfloat16' && name !== 'hidden' ? 'BF16' : 'F32';
+  return precision === 'bfloat16' && name !== 'hidden' && name !== 'routing' ? 'BF16' : 'F32';
 }

@@ -7,8 +7,8 @@ import type { LinearRole } from '../models';
 export interface DecoderOperators<Value> {
   /** Tokens per sequence. */
   readonly sequenceLength: number;
-  /** Whether the stage applies this linear. */
-  applies(role: LinearRole): boolean;
+  /** Whether the stage applies this linear, or that of this expert. */
+  applies(role: LinearRole, expert?: number): boolean;
   /** An activation that comes in. */
   activation(name: string): Value;
   /** y = x Wᵀ + b. */
@@ -31,4 +31,20 @@ export interface DecoderOperators<Value> {
    * these are rotary.
    */
   selfAttention(x: Value): Value;
+  /**
+   * What the router makes of the normed hidden state x, in float32 whatever linears are rounded to: by token the indices of its experts, the largest
+   * of softmax(router x) first, their weights, and sigmoid(shared-router x) where there is a shared expert.
+   */
+  route(x: Value): Value;
+  /** SiLU(gate(x)) · up(x) of every token's experts, in the order of `routing`, then of the shared one. */
+  expertProducts(x: Value, routing: Value): ExpertProducts<Value>;
+  /** What the experts add up to: the sum of weight · down(product) over a token's experts and the shared one. */
+  expertSum(products: Value, routing: Value): Value;
+}
+
+export interface ExpertProducts<Value> {
+  /** `[tokens, perToken · intermediateSize + sharedIntermediateSize]`. */
+  readonly products: Value;
+  /** The same; where every token counts for every expert, the products of all experts, in their order, then of the shared one. */
+  readonly captured: Value;
 }

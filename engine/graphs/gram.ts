@@ -1,5 +1,6 @@
 import { createGram, type GramOptions, type GramPrecision } from '../kernels';
-import type { GraphBuilder } from './graph-builder';
+import { GraphBuilder } from './graph-builder';
+import { type SessionOptions, sessionFor } from './session-pool';
 import { type Feeds, floatFeed } from './stage-feeds';
 
 interface ColumnRange {
@@ -43,7 +44,7 @@ export interface GramSum {
   /** What a run of the graph has to write for it. */
   fetches(): Feeds;
   /** Adds the last run. `captured` `[tokens, columns]`: of the sequences that count; null where the graph multiplies. */
-  add(captured: Float32Array | null, threads: number): void;
+  add(captured: Float32Array | null, threads: number): void | Promise<void>;
   /** @returns the whole symmetric matrix `[columns, columns]`. */
   matrix(): Float32Array;
 }
@@ -98,4 +99,33 @@ export function capturedGramSum(options: GramOptions): GramSum {
     add: (captured, threads) => gram.add(captured as Float32Array, threads),
     matrix: () => gram.matrix(),
   };
+}
+
+/** XᵀX of rows that are given, in a graph of its own: where no kernel multiplies, and a stage captures several inputs. */
+export class SessionGramSum implements GramSum {
+  readonly #sum: GraphGramSum;
+
+  constructor(private readonly options: SessionOptions & Required<Pick<GramOptions, 'columns' | 'precision'>>) {
+    this.#sum = new GraphGramSum(options.columns);
+  }
+
+  fetches(): Feeds {
+    return {};
+  }
+
+  async add(captured: Float32Array | null): Promise<void> {
+    const { columns, precision } = this.options;
+    const session = await sessionFor(`gram ${columns} ${precision}`, this.options, () => {
+      const graph = new GraphBuilder('gram');
+      appendGram(graph, graph.input('x', ['tokens', columns]), columns, precision);
+      return graph.build();
+    });
+    const x = captured as Float32Array;
+    await session.run({ x: floatFeed(x, [x.length / columns, columns]) }, this.#sum.fetches());
+    this.#sum.add();
+  }
+
+  matrix(): Float32Array {
+    return this.#sum.matrix();
+  }
 }

@@ -121,9 +121,13 @@ export class GraphBuilder {
   }
 
   /** Converts to another element type. */
-  cast(x: string, type: 'float' | 'int32'): string {
-    const to = type === 'float' ? TensorProto_DataType.FLOAT : TensorProto_DataType.INT32;
-    return this.node('Cast', [x], { to: BigInt(to) });
+  cast(x: string, type: 'float' | 'int32' | 'int64'): string {
+    const types = {
+      float: TensorProto_DataType.FLOAT,
+      int32: TensorProto_DataType.INT32,
+      int64: TensorProto_DataType.INT64,
+    };
+    return this.node('Cast', [x], { to: BigInt(types[type]) });
   }
 
   /** A list of integers (a shape, axes) that is part of the graph; a single one, without a list, is a scalar. */

@@ -1,4 +1,5 @@
 import { attentionOf } from './attention-of';
+import { capturedFeatures } from './captured-rows';
 import { activationFeatures } from './decoder-graph';
 import type { GramSum } from './gram';
 import { invariantThreads } from './invariant-threads';
@@ -14,7 +15,7 @@ import { isShared, unsharedFloats } from './unshared-floats';
 const scratch = new ScratchFloats();
 
 /**
- * A stage as one ONNX graph. XᵀX is part of it unless others multiply what it captures.
+ * A stage as one ONNX graph. XᵀX is part of it, and adds to `sum`, unless others multiply what it captures.
  *
  * @throws QuantloomError InvalidModel when a weight is missing or has another shape.
  */
@@ -23,12 +24,12 @@ export function graphForward(options: StageStreamOptions, sum: GramSum | null, c
   const graph: StageGraphOptions = {
     ...options,
     precision: options.precision ?? 'float32',
-    gram: sum === null ? 'none' : capturing ? 'captured' : 'blocks',
+    gram: !options.gram ? 'none' : capturing ? 'captured' : 'blocks',
   };
   const key = stageGraphKey(graph);
   const { model, capturedOutput } = stageModel(key, graph);
   const constants = { ...constantFeeds(options), ...linearFeeds(stage.applies, options.weights) };
-  const columns = stage.captures[0]?.columns as number;
+  const columns = capturedFeatures(stage, shape);
 
   const compute = async (batch: ForwardBatch, chosen: readonly number[], fetches: Feeds): Promise<void> => {
     const tokens = chosen.length * sequenceLength;
@@ -40,7 +41,9 @@ export function graphForward(options: StageStreamOptions, sum: GramSum | null, c
       feeds[name] = floatFeed(rows, [tokens, rows.length / tokens]);
     }
     if (turnsPositions(options)) feeds.positionIds = positionIds(chosen.length, 0, sequenceLength);
-    const threads = invariantThreads(batch.threads, tokens, stage.applies);
+    // An expert may get a single token.
+    const rows = stage.applies.some(({ expert }) => expert !== undefined) ? 1 : tokens;
+    const threads = invariantThreads(batch.threads, rows, stage.applies);
     const session = await sessionFor(key, { ...options, threads }, () => model);
     await session.run(feeds, fetches);
   };
@@ -65,7 +68,7 @@ export function graphForward(options: StageStreamOptions, sum: GramSum | null, c
       const all = Array.from({ length: batch.sequences }, (_, i) => i);
       await compute(batch, all, fetches);
       for (const { stored, floats } of outputs) if (floats !== stored) storeActivation(floats, stored);
-      const captured = capturing && sum !== null && capturedOutput ? fetches[capturedOutput] : null;
+      const captured = capturing && options.gram && capturedOutput ? fetches[capturedOutput] : null;
       return { energy, captured: (captured?.data as Float32Array | undefined) ?? null };
     },
   };

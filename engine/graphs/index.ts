@@ -1,5 +1,5 @@
 export { createDecodeRunner, type DecodeRunner, type DecodeRunnerOptions } from './decode-runner';
-export { activationDtype, activationFeatures } from './decoder-graph';
+export { activationDtype, activationFeatures, feedForwardFeatures } from './decoder-graph';
 export { embed, embedStored } from './embed';
 export { createHeadRunner, type HeadRunner, type HeadRunnerOptions } from './head-runner';
 export { addPositions } from './learned-positions';

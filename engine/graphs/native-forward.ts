@@ -1,7 +1,17 @@
 import type { NativeAddon } from '../kernels';
-import { architectureNamed, type LinearRole, type ModelShape, type NormKind, type RotaryScaling } from '../models';
+import {
+  architectureNamed,
+  type LinearRole,
+  linearKey,
+  type ModelShape,
+  type NormKind,
+  type RotaryScaling,
+} from '../models';
 import { attentionOf } from './attention-of';
-import type { DecoderOperators } from './decoder-operators';
+import { capturedFeatures } from './captured-rows';
+import type { DecoderOperators, ExpertProducts } from './decoder-operators';
+import { NativeExperts } from './native-experts';
+import { routeTokens } from './native-routing';
 import { packedWeight } from './packed-weights';
 import { type RotaryTable, rotaryPairs, rotaryTable } from './rotary-table';
 import { ScratchFloats } from './scratch-floats';
@@ -20,7 +30,7 @@ export function nativeForward(options: StageStreamOptions, native: NativeAddon):
   const { stage, gram } = options;
   const body = stageBody(options.architecture, stage.name);
   const decoder = new NativeDecoder(options, native);
-  const columns = stage.captures[0]?.columns as number;
+  const columns = capturedFeatures(stage, options.shape);
   return {
     async run(batch) {
       decoder.show(batch);
@@ -46,7 +56,7 @@ const rotaryTables = new Map<string, RotaryTable>();
 
 class NativeDecoder implements DecoderOperators<Float32Array> {
   readonly sequenceLength: number;
-  readonly #linears: ReadonlyMap<LinearRole, NativeLinear>;
+  readonly #linears: ReadonlyMap<string, NativeLinear>;
   readonly #parameters: ReadonlyMap<string, Float32Array>;
   readonly #norm: NormKind;
   #batch: ForwardBatch | null = null;
@@ -60,14 +70,15 @@ class NativeDecoder implements DecoderOperators<Float32Array> {
     const checked = linearFeeds(stage.applies, weights);
     this.#linears = new Map(
       stage.applies.flatMap((linear) => {
-        const { name, role, rows, columns, bias } = linear;
+        const { name, role, expert, rows, columns, bias } = linear;
         const weight = weights.get(`${name}.weight`)?.data as Float32Array;
-        const added = bias ? (checked[`${role}.bias`]?.data as Float32Array) : null;
+        const added = bias ? (checked[`${linearKey(linear)}.bias`]?.data as Float32Array) : null;
         return partsOf(role, rows, shape).map(([part, first, count]) => {
           const whole = count === rows;
           const own = whole ? weight : weight.subarray(first * columns, (first + count) * columns);
           const packed = packedWeight(native, own, count, columns);
-          return [part, { rows: count, columns, packed, bias: added?.subarray(first, first + count) ?? null }] as const;
+          const partBias = added?.subarray(first, first + count) ?? null;
+          return [linearKey({ role: part, expert }), { rows: count, columns, packed, bias: partBias }] as const;
         });
       }),
     );
@@ -81,8 +92,8 @@ class NativeDecoder implements DecoderOperators<Float32Array> {
     this.#batch = batch;
   }
 
-  applies(role: LinearRole): boolean {
-    return this.#linears.has(role);
+  applies(role: LinearRole, expert?: number): boolean {
+    return this.#linears.has(linearKey({ role, expert }));
   }
 
   activation(name: string): Float32Array {
@@ -147,13 +158,41 @@ class NativeDecoder implements DecoderOperators<Float32Array> {
     return context;
   }
 
+  route(x: Float32Array): Float32Array {
+    const [router, shared] = ['router', 'shared-router'].map((role) => this.#parameters.get(role) ?? null);
+    return routeTokens(x, { router: router as Float32Array, shared: shared ?? null }, this.options.shape, {
+      native: this.native,
+      threads: this.#threads,
+      scratch,
+    });
+  }
+
+  expertProducts(x: Float32Array, routing: Float32Array): ExpertProducts<Float32Array> {
+    return this.#experts.products(x, routing, this.options.stage.allExperts === true);
+  }
+
+  expertSum(products: Float32Array, routing: Float32Array): Float32Array {
+    return this.#experts.sum(products, routing);
+  }
+
+  get #experts(): NativeExperts {
+    return new NativeExperts(this.options.shape, scratch, {
+      products: (rows, expert) => {
+        const [gate, up] = this.#multiply(['gate', 'up'], rows, expert) as [Float32Array, Float32Array];
+        this.native.gatedSilu(gate, up, this.#threads);
+        return gate;
+      },
+      outputs: (rows, expert) => this.#multiply(['down'], rows, expert)[0] as Float32Array,
+    });
+  }
+
   get #threads(): number {
     return (this.#batch as ForwardBatch).threads;
   }
 
   /** Linears that share x, which is rounded once. */
-  #multiply(roles: readonly LinearRole[], x: Float32Array): Float32Array[] {
-    const linears = roles.map((role) => this.#linears.get(role) as NativeLinear);
+  #multiply(roles: readonly LinearRole[], x: Float32Array, expert?: number): Float32Array[] {
+    const linears = roles.map((role) => this.#linears.get(linearKey({ role, expert })) as NativeLinear);
     const columns = (linears[0] as NativeLinear).columns;
     const tokens = x.length / columns;
     const products = linears.map(({ rows, packed, bias }, i) => {

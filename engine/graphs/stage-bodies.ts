@@ -20,6 +20,10 @@ const BRANCH_ENDS = [
 /** hidden + linear(x), or a norm of it: what the last linear of a residual branch adds; in the first layer nothing came before. */
 function residual<Value>(operators: DecoderOperators<Value>): Value {
   const hidden = operators.activation('hidden');
+  if (operators.applies('down', 0)) {
+    const products = operators.activation('expert-products');
+    return operators.add(hidden, operators.branchNorm(operators.expertSum(products, operators.activation('routing'))));
+  }
   const end = BRANCH_ENDS.find(([role]) => operators.applies(role));
   if (!end) return hidden;
   const [role, activation] = end;
@@ -36,6 +40,16 @@ const BODIES: Readonly<Record<StageOperator, StageBody>> = {
   'add-norm': (operators) => {
     const hidden = residual(operators);
     return { captured: operators.norm(hidden), changes: { hidden } };
+  },
+  'add-norm-route': (operators) => {
+    const hidden = residual(operators);
+    const captured = operators.norm(hidden);
+    return { captured, changes: { hidden, routing: operators.route(captured) } };
+  },
+  experts: (operators) => {
+    const x = operators.norm(operators.activation('hidden'));
+    const { captured, products } = operators.expertProducts(x, operators.activation('routing'));
+    return { captured, changes: { 'expert-products': products } };
   },
   attention: (operators) => {
     const context = operators.selfAttention(operators.norm(operators.activation('hidden')));

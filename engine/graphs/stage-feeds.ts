@@ -1,7 +1,8 @@
 import { Tensor } from 'onnxruntime-node';
+import { linearKey } from '../models';
 import type { LinearShape, ModelShape, RotaryScaling, Stage } from '../models/architecture';
 import { type FloatTensor, QuantloomError } from '../spec';
-import { activationFeatures, parameterSize } from './decoder-graph';
+import { activationFeatures, parameterShape } from './decoder-graph';
 import { rotaryPairs, rotaryTable } from './rotary-table';
 
 export type Feeds = Record<string, Tensor>;
@@ -19,9 +20,11 @@ export function floatFeed(data: Float32Array, shape: readonly number[]): Tensor 
  */
 export function linearFeeds(linears: readonly LinearShape[], weights: FloatTensors): Feeds {
   const feeds: Feeds = {};
-  for (const { name, role, rows, columns, bias } of linears) {
-    feeds[`${role}.weight`] = weightFeed(weights, `${name}.weight`, [rows, columns]);
-    if (bias) feeds[`${role}.bias`] = weightFeed(weights, `${name}.bias`, [rows]);
+  for (const linear of linears) {
+    const { name, rows, columns, bias } = linear;
+    const key = linearKey(linear);
+    feeds[`${key}.weight`] = weightFeed(weights, `${name}.weight`, [rows, columns]);
+    if (bias) feeds[`${key}.bias`] = weightFeed(weights, `${name}.bias`, [rows]);
   }
   return feeds;
 }
@@ -38,7 +41,7 @@ export function weightFeed(weights: FloatTensors, name: string, expected: readon
 
 /** A parameter as it is computed with: gains of norms may be stored less an offset. */
 export function parameterFeed(role: string, stored: Tensor, { gainOffset }: ModelShape): Tensor {
-  if (gainOffset === undefined || role.endsWith('.bias')) return stored;
+  if (gainOffset === undefined || !role.endsWith('norm')) return stored;
   return floatFeed(
     (stored.data as Float32Array).map((gain) => gain + gainOffset),
     stored.dims,
@@ -54,7 +57,7 @@ export function parameterFeeds(stage: Stage, weights: FloatTensors, shape: Model
   return Object.fromEntries(
     Object.entries(stage.parameters).map(([role, name]) => [
       prefix + role,
-      parameterFeed(role, weightFeed(weights, name, [parameterSize(role, shape)]), shape),
+      parameterFeed(role, weightFeed(weights, name, parameterShape(role, shape)), shape),
     ]),
   );
 }

@@ -26,11 +26,13 @@ export interface Forwarded {
  * With native kernels and bfloat16 factors they compute all of it: onnxruntime has no bfloat16 products for CPUs, and its Node.js binding
  * copies what it returns. Else one graph does, with float32 products, or with products of rounded factors.
  *
+ * @param sum XᵀX that the graph multiplies; null: none.
+ * @param capturing others multiply what is captured.
  * @throws QuantloomError InvalidModel when a weight is missing or has another shape.
  */
-export function stageForward(options: StageStreamOptions, sum: GramSum | null): StageForward {
+export function stageForward(options: StageStreamOptions, sum: GramSum | null, capturing: boolean): StageForward {
   const native = selectProductKernels(options.kernels);
   return native && options.precision === 'bfloat16'
     ? nativeForward(options, native)
-    : graphForward(options, sum, native !== null);
+    : graphForward(options, sum, capturing);
 }

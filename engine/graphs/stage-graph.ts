@@ -1,7 +1,8 @@
 import type { GramPrecision } from '../kernels';
-import { architectureNamed } from '../models';
+import { architectureNamed, linearKey } from '../models';
 import type { ModelShape, Stage } from '../models/architecture';
 import { attentionOf } from './attention-of';
+import { capturedFeatures } from './captured-rows';
 import { activationFeatures, DecoderGraph } from './decoder-graph';
 import { appendGram } from './gram';
 import { stageBody } from './stage-bodies';
@@ -45,7 +46,8 @@ export function stageGraph(options: StageGraphOptions): StageModel {
   const parameters = Object.keys(stage.parameters);
   const linears = stage.applies;
   const attention = attentionOf(stage, shape);
-  const given = { shape, norm, parameters, linears, precision, sequenceLength, attention };
+  const { allExperts } = stage;
+  const given = { shape, norm, parameters, linears, precision, sequenceLength, attention, allExperts };
   const graph = new DecoderGraph(stage.name, given);
   const { captured, changes } = body(graph);
   for (const name of stage.changes) {
@@ -53,7 +55,7 @@ export function stageGraph(options: StageGraphOptions): StageModel {
   }
   const energy = graph.builder.node('ReduceSumSquare', [captured, graph.builder.integers([1])], { keepdims: 0n });
   graph.builder.output('energy', energy, ['tokens']);
-  const columns = stage.captures[0]?.columns as number;
+  const columns = capturedFeatures(stage, shape);
   if (gram === 'blocks') appendGram(graph.builder, captured, columns, precision);
   const asChange = stage.changes.find((name) => changes[name] === captured);
   if (gram === 'captured' && !asChange) graph.builder.output('captured', captured, ['tokens', columns]);
@@ -68,7 +70,7 @@ export function stageGraphKey(options: StageGraphOptions): string {
     architecture,
     stage.name,
     stage.changes,
-    stage.applies.map(({ role, rows, columns, bias }) => [role, rows, columns, bias]),
+    stage.applies.map((linear) => [linearKey(linear), linear.rows, linear.columns, linear.bias]),
     stage.captures[0]?.columns,
     shape.hiddenSize,
     shape.heads,
@@ -82,6 +84,7 @@ export function stageGraphKey(options: StageGraphOptions): string {
     shape.scoreScale,
     shape.scoreCap,
     Object.keys(stage.parameters),
+    shape.experts && [shape.experts, stage.allExperts],
   ]);
 }
 

@@ -25,7 +25,7 @@ export interface StageRun {
   readonly activations: FloatTensors;
   /** By tensor name: weights `[rows, columns]` and biases of `stage.applies`, and `stage.parameters`. Others are ignored. */
   readonly weights: FloatTensors;
-  /** Compute XᵀX of the captured input. */
+  /** Compute XᵀX of the captured inputs. */
   readonly gram: boolean;
   /** Sum up the mismatch of a linear whose input is captured; its original weight is among the weights. */
   readonly mismatch?: MismatchedLinear;

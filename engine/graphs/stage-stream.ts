@@ -1,9 +1,9 @@
-import { type GramPrecision, type KernelChoice, selectProductKernels } from '../kernels';
+import type { GramPrecision, KernelChoice } from '../kernels';
 import type { ModelShape, Stage } from '../models/architecture';
-import { capturedGramSum, type GramSum, GraphGramSum } from './gram';
+import { createGramSums } from './gram-sums';
 import { type MismatchBatch, type MismatchedLinear, MismatchSum, type SummedMismatch } from './mismatch-sum';
 import type { SessionOptions } from './session-pool';
-import { type FloatTensors, rowsOf } from './stage-feeds';
+import type { FloatTensors } from './stage-feeds';
 import { stageForward } from './stage-forward';
 import { stageTemporaryBytesPerSequence } from './stage-memory';
 import type { StoredActivation } from './stored-activation';
@@ -15,7 +15,7 @@ export interface StageStreamOptions extends SessionOptions {
   readonly stage: Stage;
   /** By tensor name: weights `[rows, columns]` and biases of `stage.applies`, and `stage.parameters`. Others are ignored. */
   readonly weights: FloatTensors;
-  /** Compute XᵀX of the captured input. */
+  /** Compute XᵀX of the captured inputs. */
   readonly gram: boolean;
   /** Sum up what the captured input knows of what has gone wrong before this linear; its original weight is among the weights. */
   readonly mismatch?: MismatchedLinear;
@@ -42,7 +42,7 @@ export interface StageBatch {
 
 /** What a stage sums up over all that it was run on. */
 export interface StageSums {
-  /** XᵀX `[columns, columns]` over the finite sequences; null when not asked for. */
+  /** XᵀX `[columns, columns]` over the finite sequences; of several inputs a stack (engine/models/matrix-stack.ts). null when not asked for. */
   readonly gram: Float32Array | null;
   /** Tokens that XᵀX sums over (that it would, when not asked for). */
   readonly tokens: number;
@@ -74,7 +74,7 @@ export function stageBatchSequences(options: {
   readonly batchTokens?: number;
 }): number {
   const { stage, shape, sequenceLength } = options;
-  const bytes = stageTemporaryBytesPerSequence(stage.name, shape, sequenceLength);
+  const bytes = stageTemporaryBytesPerSequence(stage, shape, sequenceLength);
   const byMemory = (options.temporaryBytes ?? DEFAULT_TEMPORARY_BYTES) / bytes;
   const byTokens = (options.batchTokens ?? DEFAULT_BATCH_TOKENS) / sequenceLength;
   return Math.max(1, Math.floor(Math.min(byMemory, byTokens)));
@@ -82,11 +82,10 @@ export function stageBatchSequences(options: {
 
 /** @throws QuantloomError InvalidModel when a weight is missing or has another shape. */
 export function createStageStream(options: StageStreamOptions): StageStream {
-  const { stage, sequenceLength } = options;
-  const columns = stage.captures[0]?.columns as number;
-  const sum = options.gram ? gramSum(options, columns) : null;
+  const { sequenceLength } = options;
+  const sums = options.gram ? createGramSums(options) : null;
   const mismatch = options.mismatch ? new MismatchSum({ ...options, ...options.mismatch }) : null;
-  const forward = stageForward(options, sum);
+  const forward = stageForward(options, sums?.inGraph ?? null, sums !== null && sums.inGraph === null);
   let finiteSequences = 0;
   let sequences = 0;
   let gramSeconds = 0;
@@ -104,24 +103,19 @@ export function createStageStream(options: StageStreamOptions): StageStream {
       }
       sequences += batch.sequences;
       finiteSequences += finite.length;
-      if (sum === null || finite.length === 0) return;
+      if (sums === null || finite.length === 0) return;
       // Rare enough that XᵀX without the spoilt sequences may cost a second run.
       if (!captured && finite.length < batch.sequences) await forward.run(batch, finite);
       const began = performance.now();
-      sum.add(captured ? rowsOf(captured, finite, sequenceLength * columns) : null, batch.threads);
+      await sums.add(batch, captured, finite);
       gramSeconds += (performance.now() - began) / 1000;
     },
     finish: () => ({
-      gram: sum?.matrix() ?? null,
+      gram: sums?.total() ?? null,
       tokens: finiteSequences * sequenceLength,
       nonFiniteSequences: sequences - finiteSequences,
       mismatch: mismatch?.total() ?? null,
       gramSeconds,
     }),
   };
-}
-
-function gramSum({ kernels, precision = 'float32', threads }: StageStreamOptions, columns: number): GramSum {
-  const native = selectProductKernels(kernels);
-  return native ? capturedGramSum({ columns, precision, threads, native }) : new GraphGramSum(columns);
 }

@@ -5,12 +5,27 @@ import { gemma3 } from './gemma3';
 import { gpt2 } from './gpt2';
 import { llama } from './llama';
 import { mistral } from './mistral';
+import { mixtral } from './mixtral';
 import { phi3 } from './phi3';
 import { qwen2 } from './qwen2';
+import { qwen2Moe } from './qwen2-moe';
 import { qwen3 } from './qwen3';
+import { qwen3Moe } from './qwen3-moe';
 
 /** Every architecture that Quantloom can run. Adding one: a table beside `llama.ts`, and a line here. */
-export const ARCHITECTURES: readonly Architecture[] = [llama, mistral, qwen2, qwen3, gpt2, gemma2, gemma3, phi3];
+export const ARCHITECTURES: readonly Architecture[] = [
+  llama,
+  mistral,
+  qwen2,
+  qwen3,
+  gpt2,
+  gemma2,
+  gemma3,
+  phi3,
+  mixtral,
+  qwen2Moe,
+  qwen3Moe,
+];
 
 /**
  * The architecture that a config.json describes, with the names that the files use.

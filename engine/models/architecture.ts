@@ -25,9 +25,26 @@ export interface ModelShape {
   readonly embeddingScale?: number;
   /** Gains of norms are what the files hold and this. Absent: 0. */
   readonly gainOffset?: number;
+  /** Of layers whose feed-forward part is a choice of experts. Absent: there are none. */
+  readonly experts?: ExpertShape;
   readonly tiedHead: boolean;
   /** Sequences must not be longer: what the model does with more is not computed here. Absent: any length. */
   readonly sequenceLimit?: SequenceLimit;
+}
+
+/** A mixture of experts (Shazeer et al. 2017, arXiv 1701.06538): a router chooses a few gated feed-forward parts for every token. */
+export interface ExpertShape {
+  readonly count: number;
+  /** Experts that a token passes. */
+  readonly perToken: number;
+  /** Of one expert. */
+  readonly intermediateSize: number;
+  /** Of the expert that every token passes beside them; 0: there is none. */
+  readonly sharedIntermediateSize: number;
+  /** Whether the weights of a token's experts are divided by their sum; else they are what the router's softmax over all experts says. */
+  readonly normalized: boolean;
+  /** By layer: whether it has experts. The others are dense. */
+  readonly layers: readonly boolean[];
 }
 
 export interface SequenceLimit {
@@ -70,6 +87,8 @@ export interface LinearShape {
   /** Module name, e.g. `model.layers.0.self_attn.q_proj`. */
   readonly name: string;
   readonly role: LinearRole;
+  /** Of a linear of an expert: which. Its input are the tokens that are routed to it. Absent in a layer with experts: the shared expert's. */
+  readonly expert?: number;
   /** The source holds Wᵀ, `[columns, rows]` (Conv1D of transformers). Absent: W. */
   readonly transposed?: true;
   readonly rows: number;
@@ -82,7 +101,7 @@ export interface LinearShape {
  * input of the linears that are quantized next.
  */
 export interface Stage {
-  /** `attention-input`, `attention`, `mlp-input`, `mlp`, `head-input`. */
+  /** `attention-input`, `attention`, `mlp-input`, `mlp`, `head-input`; `experts-input` and `experts` for `mlp-input` and `mlp` in a layer with experts. */
   readonly name: string;
   /** Activations it needs, e.g. `hidden`, `context`, `product`. Shape `[batch, sequence, features]`. */
   readonly reads: readonly string[];
@@ -94,12 +113,15 @@ export interface Stage {
   readonly applies: readonly LinearShape[];
   /**
    * Other tensors it needs, by role: `norm`, `norm.bias`, where queries and keys are normed, `q-norm` and `k-norm`, and where what the branch before
-   * adds is normed, `branch-norm`.
+   * adds is normed, `branch-norm`. Of a layer with experts `router` `[experts, hiddenSize]`, and `shared-router` `[1, hiddenSize]`, whose sigmoid
+   * weighs the shared expert. Routers are never quantized.
    */
   readonly parameters: Readonly<Record<string, string>>;
   /** Of the stage that attends, where layers differ. Absent: to every token before, with the shape's rotary positions. */
   readonly attention?: LayerAttention;
-  /** Linears whose common input is captured. */
+  /** Every token counts for every expert in what is captured. Absent: those that are routed to it. */
+  readonly allExperts?: true;
+  /** Linears whose common input is captured: each expert's own tokens, see `capturedInputs`. */
   readonly captures: readonly LinearShape[];
 }
 
@@ -137,9 +159,18 @@ export type NormKind = 'rms-norm' | 'layer-norm';
  * - `add-norm`: hidden + the last linear of the branch before, normed where the architecture does so; captures its norm;
  * - `attention`: causal attention over the normed hidden state; captures the context;
  * - `gated-silu`: SiLU(gate(x)) · up(x) of the normed hidden state; `gated-gelu-tanh`: GELU(gate(x)) · up(x); `gelu-tanh`: GELU(up(x)). Captures
- *   the product.
+ *   the product;
+ * - `add-norm-route`: `add-norm`, and the router's choice of experts for every token; `experts`: SiLU(gate(x)) · up(x) of each token's experts.
+ *   Both capture what reaches every expert.
  */
-export type StageOperator = 'add-norm' | 'attention' | 'gated-silu' | 'gated-gelu-tanh' | 'gelu-tanh';
+export type StageOperator =
+  | 'add-norm'
+  | 'add-norm-route'
+  | 'experts'
+  | 'attention'
+  | 'gated-silu'
+  | 'gated-gelu-tanh'
+  | 'gelu-tanh';
 
 /** An entry of the registry: the names of an architecture's tensors, and its stages. `decoderArchitecture` makes one from a table. */
 export interface Architecture {

@@ -5,9 +5,12 @@ import { gemma2 } from './gemma2';
 import { gemma3 } from './gemma3';
 import { gpt2 } from './gpt2';
 import { mistral } from './mistral';
+import { mixtral } from './mixtral';
 import { phi3 } from './phi3';
 import { qwen2 } from './qwen2';
+import { qwen2Moe } from './qwen2-moe';
 import { qwen3 } from './qwen3';
+import { qwen3Moe } from './qwen3-moe';
 
 const SIZES = {
   hidden_size: 64,
@@ -31,7 +34,7 @@ describe('the registry', () => {
 
   it('refuses a name that it does not have', () => {
     expect(() => architectureNamed('mamba')).toThrow(
-      /no architecture "mamba".*llama, mistral, qwen2, qwen3, gpt2, gemma2, gemma3, phi3/,
+      /no architecture "mamba".*llama, mistral, qwen2, qwen3, gpt2, gemma2, gemma3, phi3, mixtral, qwen2_moe, qwen3_moe/,
     );
   });
 
@@ -79,6 +82,29 @@ describe('defaults of config.json are those of transformers', () => {
     expect(qwen2.shape(config)).not.toHaveProperty('attention');
   });
 
+  it('leave Qwen 1.5 to be a Qwen2 with full attention', () => {
+    // config.json of Qwen1.5-0.5B.
+    const config = {
+      ...{ architectures: ['Qwen2ForCausalLM'], model_type: 'qwen2', hidden_act: 'silu', hidden_size: 1024 },
+      ...{ intermediate_size: 2816, max_position_embeddings: 32768, max_window_layers: 21, num_attention_heads: 16 },
+      ...{
+        num_hidden_layers: 24,
+        num_key_value_heads: 16,
+        rms_norm_eps: 1e-6,
+        rope_theta: 1000000,
+        vocab_size: 151936,
+      },
+      ...{ sliding_window: 32768, tie_word_embeddings: true, use_sliding_window: false },
+    };
+    const architecture = architectureOf(config);
+    const shape = architecture.shape(config);
+    expect(architecture.name).toBe('qwen2');
+    expect(shape).toMatchObject({ headSize: 64, keyValueHeads: 16, tiedHead: true, rotary: { theta: 1e6 } });
+    expect(shape).not.toHaveProperty('attention');
+    const q = architecture.blocks(shape, () => true)[0]?.stages[0]?.captures[0];
+    expect(q).toMatchObject({ name: 'model.layers.0.self_attn.q_proj', bias: true });
+  });
+
   it('for Gemma 2 and 3', () => {
     const { num_key_value_heads: _, ...config } = { ...SIZES, num_hidden_layers: 7 };
     const extras = {
@@ -114,6 +140,46 @@ describe('defaults of config.json are those of transformers', () => {
       tiedHead: true,
       sequenceLimit: { tokens: 1024, field: 'n_positions' },
     });
+  });
+});
+
+describe('a mixture of experts', () => {
+  it('has the defaults of transformers', () => {
+    const experts = { sharedIntermediateSize: 0, normalized: false, layers: Array(4).fill(true) };
+    expect(mixtral.shape(SIZES)).toMatchObject({
+      normEpsilon: 1e-5,
+      experts: { ...experts, count: 8, perToken: 2, intermediateSize: 160, normalized: true },
+    });
+    const own = { count: 60, perToken: 4, intermediateSize: 1408, sharedIntermediateSize: 5632 };
+    expect(qwen2Moe.shape(SIZES).experts).toEqual({ ...experts, ...own });
+    expect(qwen3Moe.shape(SIZES).experts).toEqual({ ...experts, count: 128, perToken: 8, intermediateSize: 768 });
+  });
+
+  it.each([
+    [{ decoder_sparse_step: 2 }, [false, true, false, true]],
+    [{ mlp_only_layers: [0, 3] }, [false, true, true, false]],
+    [{ decoder_sparse_step: 3, mlp_only_layers: [2] }, [false, false, false, false]],
+  ])('is in the layers that %j leaves it', (fields, layers) => {
+    const shape = qwen3Moe.shape({ ...SIZES, ...fields });
+    expect(shape.experts?.layers).toEqual(layers);
+    const names = qwen3Moe.blocks(shape, () => false).map(({ stages }) => stages.at(-1)?.name);
+    expect(names).toEqual([...layers.map((sparse) => (sparse ? 'experts' : 'mlp')), 'head-input']);
+  });
+
+  it('reads both names of their number, and refuses what makes no sense', () => {
+    expect(qwen3Moe.shape({ ...SIZES, num_local_experts: 16 }).experts?.count).toBe(16);
+    expect(qwen3Moe.shape({ ...SIZES, num_experts: 16 }).experts?.count).toBe(16);
+    expect(() => mixtral.shape({ ...SIZES, num_local_experts: 1 })).toThrow(
+      /num_experts_per_tok is 2; expected at most/,
+    );
+    expect(() => qwen2Moe.shape({ ...SIZES, num_experts: 1e9 })).toThrow(/num_experts is 1000000000; expected at most/);
+  });
+
+  it('slides as transformers lets it', () => {
+    const fields = { ...SIZES, use_sliding_window: true, sliding_window: 8, max_window_layers: 3 };
+    expect(qwen2Moe.shape(fields).attention?.map(({ window }) => window)).toEqual([8, null, 8, null]);
+    expect(qwen3Moe.shape(fields).attention?.map(({ window }) => window)).toEqual([8, 8, 8, 8]);
+    expect(mixtral.shape({ ...fields, sliding_window: undefined }).attention).toBeUndefined();
   });
 });
 

@@ -1,7 +1,7 @@
-import type { Architecture, Block, LinearRole, LinearShape, ModelShape, Stage } from './architecture';
+import type { Architecture, Block, ExpertShape, LinearRole, LinearShape, ModelShape, Stage } from './architecture';
 import { decoderRotations } from './decoder-rotations';
 import { decoderShape } from './decoder-shape';
-import type { BranchTable, DecoderTable, LinearEntry } from './decoder-table';
+import type { BranchTable, DecoderTable, ExpertsTable, LinearEntry } from './decoder-table';
 
 type Has = (tensor: string) => boolean;
 
@@ -31,6 +31,7 @@ export function decoderArchitecture(
       attention: table.attention.operator,
       'mlp-input': 'add-norm',
       mlp: table.mlp.operator,
+      ...(table.experts && { 'experts-input': 'add-norm-route' as const, experts: 'experts' as const }),
       'head-input': 'add-norm',
     },
 
@@ -82,13 +83,11 @@ function decoderBlocks(table: DecoderTable, shape: ModelShape, has: Has): readon
 function decoderLayer(table: DecoderTable, index: number, shape: ModelShape, has: Has): Block {
   const name = `${table.layers}.${index}`;
   const attention = branchOf(table, table.attention, name, shape, has);
-  const mlp = branchOf(table, table.mlp, name, shape, has);
   const attends = shape.attention?.[index];
-  const stages: readonly Stage[] = [
+  const attending: readonly Stage[] = [
     {
       name: 'attention-input',
-      reads: index === 0 ? ['hidden'] : ['hidden', 'product'],
-      applies: index === 0 ? [] : [lastLinear(table, index - 1, shape, has)],
+      ...afterLayer(table, index - 1, shape, has),
       parameters: { ...attention.norms, ...(index > 0 && outputNorm(table.mlp, `${table.layers}.${index - 1}`)) },
       captures: attention.inputs,
       leaves: ['hidden'],
@@ -104,10 +103,24 @@ function decoderLayer(table: DecoderTable, index: number, shape: ModelShape, has
       leaves: ['hidden', 'context'],
       changes: ['context'],
     },
+  ];
+  const feeding = hasExperts(shape, index) ? expertStages : mlpStages;
+  const { stages, tensors } = feeding(table, name, shape, has, attention.output);
+  return { name, stages: [...attending, ...stages], tensors: new Map([...attention.tensors, ...tensors]) };
+}
+
+interface FeedForward {
+  readonly stages: readonly Stage[];
+  readonly tensors: readonly (readonly [string, readonly number[]])[];
+}
+
+function mlpStages(table: DecoderTable, name: string, shape: ModelShape, has: Has, before: LinearShape): FeedForward {
+  const mlp = branchOf(table, table.mlp, name, shape, has);
+  const stages: readonly Stage[] = [
     {
       name: 'mlp-input',
       reads: ['hidden', 'context'],
-      applies: [attention.output],
+      applies: [before],
       parameters: { ...mlp.norms, ...outputNorm(table.attention, name) },
       captures: mlp.inputs,
       leaves: ['hidden'],
@@ -123,7 +136,87 @@ function decoderLayer(table: DecoderTable, index: number, shape: ModelShape, has
       changes: ['product'],
     },
   ];
-  return { name, stages, tensors: new Map([...attention.tensors, ...mlp.tensors]) };
+  return { stages, tensors: mlp.tensors };
+}
+
+function expertStages(table: DecoderTable, name: string, shape: ModelShape, _: Has, before: LinearShape): FeedForward {
+  const norm = `${name}.${table.mlp.norm}`;
+  const norms = normParameters(table, norm);
+  const { inputs, outputs } = expertLinears(table, name, shape);
+  const { router, shared } = table.experts as ExpertsTable;
+  const routers = {
+    router: `${name}.${router}.weight`,
+    ...(shared && { 'shared-router': `${name}.${shared.router}.weight` }),
+  };
+  const stages: readonly Stage[] = [
+    {
+      name: 'experts-input',
+      reads: ['hidden', 'context'],
+      applies: [before],
+      parameters: { ...norms, ...routers, ...outputNorm(table.attention, name) },
+      captures: inputs,
+      leaves: ['hidden', 'routing'],
+      changes: ['hidden', 'routing'],
+    },
+    {
+      name: 'experts',
+      reads: ['hidden', 'routing'],
+      applies: inputs,
+      parameters: norms,
+      captures: outputs,
+      leaves: ['hidden', 'routing', 'expert-products'],
+      changes: ['expert-products'],
+    },
+  ];
+  const { count } = shape.experts as ExpertShape;
+  return {
+    stages,
+    tensors: [
+      ...normTensors(table, norm, shape.hiddenSize),
+      [routers.router, [count, shape.hiddenSize]],
+      ...(routers['shared-router'] ? [[routers['shared-router'], [1, shape.hiddenSize]] as const] : []),
+      ...tensorsOf([...inputs, ...outputs]),
+    ],
+  };
+}
+
+/** Expert after expert, the shared one last. */
+function expertLinears({ experts: table }: DecoderTable, layer: string, shape: ModelShape) {
+  const { modules, projections, shared } = table as ExpertsTable;
+  const { count, intermediateSize, sharedIntermediateSize } = shape.experts as ExpertShape;
+  const { hiddenSize } = shape;
+  const linearsOf = (module: string, size: number, expert?: number) => {
+    const of = (role: 'gate' | 'up' | 'down', rows: number, columns: number): LinearShape => ({
+      name: `${layer}.${module}.${projections[role]}`,
+      role,
+      ...(expert !== undefined && { expert }),
+      rows,
+      columns,
+      bias: false,
+    });
+    return {
+      inputs: [of('gate', size, hiddenSize), of('up', size, hiddenSize)],
+      output: of('down', hiddenSize, size),
+    };
+  };
+  const all = Array.from({ length: count }, (_, i) => linearsOf(`${modules}.${i}`, intermediateSize, i));
+  if (shared) all.push(linearsOf(shared.module, sharedIntermediateSize));
+  return { inputs: all.flatMap(({ inputs }) => inputs), outputs: all.map(({ output }) => output) };
+}
+
+function hasExperts({ experts }: ModelShape, layer: number): boolean {
+  return experts?.layers[layer] ?? false;
+}
+
+/** What the first stage behind a layer reads and applies; behind nothing (-1) only the hidden state. */
+function afterLayer(table: DecoderTable, index: number, shape: ModelShape, has: Has): Pick<Stage, 'reads' | 'applies'> {
+  if (index < 0) return { reads: ['hidden'], applies: [] };
+  const layer = `${table.layers}.${index}`;
+  if (hasExperts(shape, index)) {
+    return { reads: ['hidden', 'routing', 'expert-products'], applies: expertLinears(table, layer, shape).outputs };
+  }
+  const { output } = table.mlp;
+  return { reads: ['hidden', 'product'], applies: [linear(`${layer}.${output.module}`, output, shape, has)] };
 }
 
 /** The final norm and a tied head belong to no block: they are never quantized. */
@@ -131,8 +224,7 @@ function headBlock(table: DecoderTable, shape: ModelShape, has: Has): Block {
   const head = linear(table.head, { role: 'head', module: table.head, bias: 'stored' }, shape, has);
   const headInput: Stage = {
     name: 'head-input',
-    reads: ['hidden', 'product'],
-    applies: [lastLinear(table, shape.layers - 1, shape, has)],
+    ...afterLayer(table, shape.layers - 1, shape, has),
     parameters: {
       ...normParameters(table, table.finalNorm),
       ...outputNorm(table.mlp, `${table.layers}.${shape.layers - 1}`),
@@ -163,10 +255,6 @@ function branchOf(table: DecoderTable, branch: BranchTable, layer: string, shape
 /** A parameter of the stage that adds what the branch leaves. */
 function outputNorm(branch: BranchTable, layer: string): Readonly<Record<string, string>> {
   return branch.outputNorm === undefined ? {} : { 'branch-norm': `${layer}.${branch.outputNorm}.weight` };
-}
-
-function lastLinear({ layers, mlp }: DecoderTable, index: number, shape: ModelShape, has: Has): LinearShape {
-  return linear(`${layers}.${index}.${mlp.output.module}`, mlp.output, shape, has);
 }
 
 function normParameters({ norm }: DecoderTable, module: string): Readonly<Record<string, string>> {

@@ -48,6 +48,10 @@ export function decoderRotations(
             set(linear, { gain, columns: hidden }, null);
         }
       }
+      for (const role of ['router', 'shared-router']) {
+        const router = parameters[role];
+        if (router !== undefined) rotations.set(router, { gain, columns: hidden });
+      }
       rotations.set(gain, { ones: true });
     }
   });

@@ -1,4 +1,4 @@
-import type { LayerAttention, ModelShape, RotaryScaling, SequenceLimit } from './architecture';
+import type { ExpertShape, LayerAttention, ModelShape, RotaryScaling, SequenceLimit } from './architecture';
 import { type Config, invalid, positive, type RefusedField, refuseFeatures, size } from './config-fields';
 import { rotaryScaling } from './rotary-scaling';
 
@@ -33,6 +33,8 @@ export interface ShapeTable {
   ): readonly LayerAttention[] | null;
   /** Rotary positions, where they are not where Llama has them. */
   rotaryOf?(config: Config, shape: Pick<ModelShape, 'maxPositions' | 'headSize'>): RotaryScaling;
+  /** Of a mixture of experts. Absent: there are none. */
+  experts?(config: Config, shape: Pick<ModelShape, 'layers' | 'intermediateSize'>): ExpertShape;
   /** What few architectures have. */
   extras?(config: Config, shape: Pick<ModelShape, 'hiddenSize'>): ShapeExtras;
   readonly refused: readonly RefusedField[];
@@ -96,15 +98,17 @@ export function decoderShape(config: Config, architecture: string, table: ShapeT
   const maxPositions = read(table.maxPositions);
   const layers = read(table.layers);
   if (layers > MOST_LAYERS) throw invalid(table.layers.field, layers, `at most ${MOST_LAYERS}`);
+  const intermediateSize = read(table.intermediateSize);
   const sequenceLimit = table.sequenceLimit?.(config, { maxPositions });
   const rotary = table.rotary
     ? (table.rotaryOf?.(config, { maxPositions, headSize }) ?? rotaryScaling(config, maxPositions, architecture))
     : null;
   const attention = table.attention?.(config, { layers, maxPositions, rotary });
+  const experts = table.experts?.(config, { layers, intermediateSize });
   return {
     layers,
     hiddenSize,
-    intermediateSize: read(table.intermediateSize),
+    intermediateSize,
     heads,
     keyValueHeads,
     headSize,
@@ -115,6 +119,7 @@ export function decoderShape(config: Config, architecture: string, table: ShapeT
     tiedHead: (config.tie_word_embeddings ?? table.tiedHead) === true,
     ...(sequenceLimit && { sequenceLimit }),
     ...(attention && { attention }),
+    ...(experts && { experts }),
     ...table.extras?.(config, { hiddenSize }),
   };
 }

@@ -19,7 +19,10 @@ export interface DecoderTable {
   readonly head: string;
   readonly norm: NormKind;
   readonly attention: BranchTable;
+  /** Of dense layers. */
   readonly mlp: BranchTable;
+  /** Of layers with experts: in place of the linears of `mlp`. Absent: there are none. */
+  readonly experts?: ExpertsTable;
   readonly config: ShapeTable;
   /** Whether rotations of the hidden state leave the function as it is: norms subtract no mean and add nothing. */
   readonly rotatable: boolean;
@@ -40,6 +43,18 @@ export interface BranchTable {
   readonly output: LinearEntry;
   /** Absent: what the branch adds is not normed. */
   readonly outputNorm?: string;
+}
+
+/** Experts of a layer. Every expert has a gate, an up and a down projection. */
+export interface ExpertsTable {
+  /** Module of the router. */
+  readonly router: string;
+  /** Expert 3 is `<modules>.3`. */
+  readonly modules: string;
+  /** Names of the projections within an expert. */
+  readonly projections: { readonly gate: string; readonly up: string; readonly down: string };
+  /** The expert that every token passes, and the module that weighs it. Absent: there is none. */
+  readonly shared?: { readonly module: string; readonly router: string };
 }
 
 export interface LinearEntry {

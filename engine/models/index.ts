@@ -2,6 +2,7 @@ export type {
   Architecture,
   Basis,
   Block,
+  ExpertShape,
   LayerAttention,
   LinearRole,
   LinearShape,
@@ -14,10 +15,13 @@ export type {
   TensorRotation,
 } from './architecture';
 export { ARCHITECTURES, architectureNamed, architectureOf } from './architecture-of';
+export { type CapturedInput, calibratingStage, capturedInputs, inputsByLinear } from './captured-inputs';
 export { gemma2 } from './gemma2';
 export { gemma3 } from './gemma3';
 export { gpt2 } from './gpt2';
+export { linearKey } from './linear-key';
 export { llama } from './llama';
+export { headerOfStack, type StackedMatrix, stackHeader, stackLength } from './matrix-stack';
 export { mistral } from './mistral';
 export { phi3 } from './phi3';
 export { qwen2 } from './qwen2';

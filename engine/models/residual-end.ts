@@ -18,6 +18,8 @@ export function residualEnd(blocks: readonly Block[], block: number, stage: stri
   const linear = stages[position]?.captures[0];
   // Behind a norm the hidden state is not linear in the weight.
   if (next?.parameters['branch-norm'] !== undefined) return null;
+  // What an expert adds is weighed, token by token.
+  if (linear?.expert !== undefined) return null;
   if (!linear || !next?.changes.includes('hidden') || !next.applies.some(({ name }) => name === linear.name))
     return null;
   const input = next.reads.find((name) => name !== 'hidden');

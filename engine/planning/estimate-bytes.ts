@@ -1,9 +1,10 @@
 import { formatOf } from '../checkpoints';
+import { activationFeatures } from '../graphs';
 import { rotatedDtype } from '../rotation';
 import { scaledTensors } from '../scaling';
 import { DTYPE_BITS, elementCount, type LinearPlan, type ModelPlan, type Recipe } from '../spec';
 import { averageOfOpen, openWidths } from '../widths';
-import { activationWidth, calibrationTokens, largest, scaledGroups, total, type WorkToDo } from './work-to-do';
+import { calibrationTokens, gramEntries, largest, scaledGroups, total, type WorkToDo } from './work-to-do';
 
 const FLOAT_BYTES = 4;
 
@@ -100,15 +101,17 @@ function calibrationBytes(work: WorkToDo): number {
   const tokens = calibrationTokens(work);
   if (tokens === 0) return 0;
   const hessians = blocks.map((block) =>
-    total(block.stages.map(({ captures }) => FLOAT_BYTES * (captures[0]?.columns ?? 0) ** 2)),
+    total(block.stages.map((stage) => FLOAT_BYTES * gramEntries(stage, work.spec))),
   );
   const computed = blocks.map((block) =>
     total(
-      block.stages.flatMap(({ changes }) => changes.map((name) => activationWidth(name, shape) * FLOAT_BYTES * tokens)),
+      block.stages.flatMap(({ changes }) =>
+        changes.map((name) => activationFeatures(name, shape) * FLOAT_BYTES * tokens),
+      ),
     ),
   );
   const handedOn = blocks.map((block) =>
-    total((block.stages.at(-1)?.leaves ?? []).map((name) => activationWidth(name, shape) * FLOAT_BYTES * tokens)),
+    total((block.stages.at(-1)?.leaves ?? []).map((name) => activationFeatures(name, shape) * FLOAT_BYTES * tokens)),
   );
   const passing = Math.max(
     ...blocks.map((_, i) => (hessians[i] as number) * plan.slices.length + (computed[i] as number)),

@@ -1,8 +1,13 @@
-import { stageBatchSequences, stageTemporaryBytesPerSequence } from '../graphs';
+import {
+  activationFeatures,
+  feedForwardFeatures,
+  stageBatchSequences,
+  stageTemporaryBytesPerSequence,
+} from '../graphs';
 import type { Stage } from '../models/architecture';
 import { elementCount, type LinearPlan, type PlanEstimate } from '../spec';
 import { quantizedLinearBytes } from './estimate-bytes';
-import { activationWidth, hasMismatch, largest, scaledGroups, total, type WorkToDo } from './work-to-do';
+import { gramEntries, hasMismatch, largest, scaledGroups, total, type WorkToDo } from './work-to-do';
 
 const FLOAT_BYTES = 4;
 /** Of a weight in bfloat16. */
@@ -20,7 +25,7 @@ const EVALUATION_ACTIVATION_BYTES = 1 << 30;
 export function estimateMemory(work: WorkToDo): PlanEstimate['peakMemoryBytes'] {
   const { plan, spec } = work;
   const calibrated = plan.slices.length > 0;
-  const mergeHessian = calibrated ? most(work, ({ captures }) => 16 * (captures[0]?.columns ?? 0) ** 2) : 0;
+  const mergeHessian = calibrated ? most(work, (stage) => 16 * widestInput(stage) ** 2) : 0;
   const quantize = most(work, (stage) => quantizeLinears(stage, calibrated));
   const mismatches = plan.blocks.flatMap(({ stages }) => stages.filter(hasMismatch).flatMap(({ linears }) => linears));
   const linears = plan.blocks.flatMap(({ stages }) => stages.flatMap((stage) => stage.linears));
@@ -75,16 +80,16 @@ function embedSlice({ plan, spec, architecture, shape }: WorkToDo): number {
  * read, one lies ready, one is run, one is written); XᵀX in float64 and float32; temporaries. Twice the batches, since the next slice waits already.
  */
 function calibrateSlice(stage: Stage, { plan, spec, shape }: WorkToDo): number {
-  const { name, applies, reads, changes, captures } = stage;
+  const { applies, reads, changes } = stage;
   const { sequenceLength } = spec.calibration;
   const sequences = stageBatchSequences({ stage, shape, sequenceLength });
   const tokens = Math.min(sliceTokens(plan.slices, sequenceLength), sequences * sequenceLength);
   const weights = total(applies.map(({ rows, columns }) => rows * columns)) * (FLOAT_BYTES + PACKED_BYTES);
   const largestBytes = largest(applies.map((linear) => plan.tensors[`${linear.name}.weight`]?.bytes ?? 0));
-  const width = (names: readonly string[]) => total(names.map((activation) => activationWidth(activation, shape)));
+  const width = (names: readonly string[]) => total(names.map((activation) => activationFeatures(activation, shape)));
   const batches = 2 * (3 * width(reads) + 4 * width(changes)) * tokens * FLOAT_BYTES;
-  const gram = (8 + FLOAT_BYTES) * (captures[0]?.columns ?? 0) ** 2;
-  const temporaries = Math.max(STAGE_TEMPORARY_BYTES, stageTemporaryBytesPerSequence(name, shape, sequenceLength));
+  const gram = (8 + FLOAT_BYTES) * gramEntries(stage, spec);
+  const temporaries = Math.max(STAGE_TEMPORARY_BYTES, stageTemporaryBytesPerSequence(stage, shape, sequenceLength));
   return weights + batches + largestBytes + gram + temporaries;
 }
 
@@ -100,8 +105,9 @@ function sumMismatch(linears: readonly LinearPlan[], { spec, shape }: WorkToDo):
  * The Hessian as read (float32), scaled, permuted and factored (float64 each); the largest linear as read, as float32, being worked
  * on (float32 twice), its codes and its serialized result.
  */
-function quantizeLinears({ captures }: Stage, calibrated: boolean): number {
-  const columns = captures[0]?.columns ?? 0;
+function quantizeLinears(stage: Stage, calibrated: boolean): number {
+  const { captures } = stage;
+  const columns = widestInput(stage);
   const hessian = calibrated ? (FLOAT_BYTES + 3 * 8) * columns ** 2 : 0;
   return hessian + largest(captures.map(({ rows }) => rows)) * columns * (4 + 3 * FLOAT_BYTES + 2);
 }
@@ -130,7 +136,7 @@ function evaluate(
   const layers = blocks.map(({ tensors }) => total([...tensors.values()].map(elementCount)));
   const head = shape.vocabularySize * shape.hiddenSize;
   const embedding = plan.tensors[architecture.embedding]?.bytes ?? 0;
-  const perToken = (2 * shape.hiddenSize + Math.max(shape.hiddenSize, shape.intermediateSize)) * FLOAT_BYTES;
+  const perToken = (2 * shape.hiddenSize + Math.max(shape.hiddenSize, feedForwardFeatures(shape))) * FLOAT_BYTES;
   const activations = Math.max(perToken * context, Math.min(perToken * maxTokens, EVALUATION_ACTIVATION_BYTES));
   const logits = context * shape.vocabularySize * FLOAT_BYTES;
   return Math.max(head, largest(layers)) * FLOAT_BYTES + embedding + activations + logits;
@@ -142,4 +148,9 @@ function most({ blocks }: WorkToDo, bytes: (stage: Stage) => number): number {
 
 function sliceTokens(slices: WorkToDo['plan']['slices'], sequenceLength: number): number {
   return largest(slices.map(({ sequences }) => sequences)) * sequenceLength;
+}
+
+/** Of experts one after the other is merged and solved. */
+function widestInput({ captures }: Stage): number {
+  return largest(captures.map(({ columns }) => columns));
 }

@@ -1,6 +1,16 @@
+import { calibratingStage, capturedInputs } from '../models';
+import type { Stage } from '../models/architecture';
 import { factorizes, needsHessian } from '../quantizers';
 import type { LinearPlan } from '../spec';
-import { calibrationTokens, hasMismatch, passesOriginal, scaledGroups, total, type WorkToDo } from './work-to-do';
+import {
+  calibrationTokens,
+  hasMismatch,
+  passesOriginal,
+  scaledGroups,
+  shareOfTokens,
+  total,
+  type WorkToDo,
+} from './work-to-do';
 
 /**
  * Floating-point operations of the whole job (an addition and a multiplication are two), evaluation included:
@@ -36,13 +46,16 @@ function calibration(work: WorkToDo): number {
     })),
   );
   const forward = stages.map(({ stage, passes }) => {
-    const linears = total(stage.applies.map(({ rows, columns }) => 2 * rows * columns));
+    const calibrating = calibratingStage(stage, spec.calibration);
+    const linears = total(
+      stage.applies.map((linear) => 2 * linear.rows * linear.columns * shareOfTokens(linear, calibrating, shape)),
+    );
     const attention =
       stage.name === 'attention' ? 2 * shape.heads * shape.headSize * spec.calibration.sequenceLength : 0;
     return (linears + attention) * tokens * passes;
   });
   const grams = stages.map(({ stage, plan: { linears = [] } = {} }) =>
-    linears.some(needsHessian) ? 2 * (stage.captures[0]?.columns ?? 0) ** 2 * tokens * (1 + measured) : 0,
+    linears.some(needsHessian) ? 2 * gramOperations(stage, work) * tokens * (1 + measured) : 0,
   );
   const apart = originalShare < 1 ? 1 : 0;
   const mismatches = plan.blocks.flatMap(({ stages }) =>
@@ -53,6 +66,16 @@ function calibration(work: WorkToDo): number {
       ),
   );
   return total(forward) + total(grams) + total(mismatches);
+}
+
+/** Of XᵀX per token, in multiplications. */
+function gramOperations(stage: Stage, { spec, shape }: WorkToDo): number {
+  const calibrating = calibratingStage(stage, spec.calibration);
+  return total(
+    capturedInputs(calibrating).map(
+      ({ columns, expert }) => columns ** 2 * shareOfTokens({ expert: expert ?? undefined }, calibrating, shape),
+    ),
+  );
 }
 
 function scaling(work: WorkToDo): number {
@@ -74,7 +97,10 @@ function solving({ plan, spec }: WorkToDo): number {
     stages.flatMap((linears) => [
       linears[0] === undefined
         ? 0
-        : (4 / 3) * linears[0].columns ** 3 * (apart && linears.some(({ recipe }) => recipe?.mismatch) ? 2 : 1),
+        : (4 / 3) *
+          linears[0].columns ** 3 *
+          new Set(linears.map(({ expert }) => expert)).size *
+          (apart && linears.some(({ recipe }) => recipe?.mismatch) ? 2 : 1),
       ...linears.map(({ rows, columns, recipe }) => (recipe?.mismatch ? 3 * rows * columns ** 2 : 0)),
       ...linears.map(
         ({ rows, columns, recipe }) =>

@@ -695,6 +695,41 @@ describe('planModel', () => {
       expect(estimate.peakMemoryBytes['scale-block']).toBeGreaterThan(0);
     });
 
+    test('with experts say what is kept, which experts may starve, and which formats hold them', async () => {
+      const model = tinyModelDirectory('qwen2moe-shared');
+      const recipe = { groupSize: 32 } as const;
+      const warned = async (changes: Partial<QuantizationSpecInput>) =>
+        (await plan({ model, recipe, calibration, ...changes })).estimate.warnings;
+      const [routers, starved, mismatch] = await warned({});
+      expect(routers).toMatch(
+        /^Routers are never quantized: model.layers.0.mlp.gate.weight, .*shared_expert_gate.weight and 2 more/,
+      );
+      expect(starved).toMatch(
+        /^An expert sees about \d+ of the \d+ calibration tokens, .* up to 64 columns: .*--all-experts/,
+      );
+      expect(mismatch).toMatch(/^mismatch is left out for experts/);
+      expect(await warned({ calibration: { ...calibration, allExperts: true }, order: 'layer' })).toEqual([
+        routers,
+        'Every token calibrates all 6 experts of a layer, of which it passes 3: as many times the work.',
+      ]);
+      expect(await warned({ recipe: { method: 'rtn', groupSize: 32 } })).toEqual([routers]);
+      expect(await warned({ model: 'demo', calibration: { ...calibration, allExperts: true } })).toContain(
+        'allExperts is left out: this model has no experts.',
+      );
+      expect(await refusalsOf('mixtral-grouped', { calibration, formats: ['onnx', 'gguf'] })).toEqual([
+        expect.stringMatching(/^format onnx: The ONNX export has no operator for a mixture of experts/),
+        expect.stringMatching(/^format gguf: mixtral cannot be written to GGUF yet/),
+      ]);
+      const bitsandbytes = { recipe: { method: 'nf4' }, formats: ['bitsandbytes'] } as const;
+      expect(await refusalsOf('mixtral-grouped', { calibration, ...bitsandbytes } as never)).toEqual([
+        expect.stringMatching(/experts.0.w1.*no reader of it knows experts that are quantized one by one/),
+      ]);
+      const sliced = { ...calibration, samples: 4800, sliceTokens: 8, sequenceLength: 8 };
+      expect(await refusalsOf('mixtral-grouped', { calibration: sliced })).toEqual([
+        'calibration.sliceTokens: 8 tokens a slice make 4800 slices; with 4 experts a layer there can be 1750. Make it 22 or more.',
+      ]);
+    });
+
     test('have the names that transformers writes, and leave masks behind', async () => {
       const model = tinyModelDirectory('gpt2-bare');
       const { plan: made, estimate } = await plan({ model, recipe: { groupSize: 32 }, calibration });

@@ -11,6 +11,7 @@ import {
   type SourceDirectory,
 } from '../sources';
 import type { BlockPlan, LinearPlan, ModelPlan, PlanEstimate, QuantizationSpec, Recipe } from '../spec';
+import { checkExperts } from './check-experts';
 import { checkFetch } from './check-fetch';
 import { checkLinears, checkOverrides, warnOfUnequalFused } from './check-linears';
 import { checkPlaces } from './check-places';
@@ -239,12 +240,18 @@ function warnOfIdleMismatch({ order, recipe, overrides }: QuantizationSpec, find
   );
 }
 
-function check(spec: QuantizationSpec, plan: ModelPlan, { architecture, shape }: Understood, findings: Findings): void {
+function check(
+  spec: QuantizationSpec,
+  plan: ModelPlan,
+  { architecture, shape, blocks }: Understood,
+  findings: Findings,
+): void {
   const linears = plan.blocks.flatMap(({ stages }) => stages.flatMap((stage) => stage.linears));
   const head = architecture.head.replace(/\.weight$/, '');
   checkOverrides(spec, linears, head, findings);
   checkLinears(linears, spec, findings);
   checkWidths(spec, plan, findings);
+  checkExperts(spec, plan, { shape, blocks }, findings);
   warnOfUnequalFused(plan.blocks, spec.formats, findings);
   const headRecipe = linears.find(({ name }) => name === head)?.recipe ?? null;
   if (headRecipe !== null && shape.tiedHead) {

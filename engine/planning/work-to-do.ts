@@ -1,4 +1,5 @@
-import type { Architecture, Block, ModelShape } from '../models/architecture';
+import { calibratingStage, capturedInputs } from '../models';
+import type { Architecture, Block, LinearShape, ModelShape, Stage } from '../models/architecture';
 import { plannedGroups, type ScalingGroup, scalingGroups } from '../scaling';
 import type { BlockPlan, ModelPlan, QuantizationSpec, StagePlan } from '../spec';
 
@@ -17,14 +18,18 @@ export function calibrationTokens({ plan, spec }: WorkToDo): number {
   return plan.slices.reduce((sum, { sequences }) => sum + sequences, 0) * spec.calibration.sequenceLength;
 }
 
-/** Elements per token of an activation that stages hand on. */
-export function activationWidth(name: string, shape: ModelShape): number {
-  const widths: Readonly<Record<string, number>> = {
-    hidden: shape.hiddenSize,
-    context: shape.heads * shape.headSize,
-    product: shape.intermediateSize,
-  };
-  return widths[name] ?? Math.max(...Object.values(widths));
+/** Entries of all matrices XᵀX that a stage sums. */
+export function gramEntries(stage: Stage | undefined, { calibration }: QuantizationSpec): number {
+  return stage ? total(capturedInputs(calibratingStage(stage, calibration)).map(({ columns }) => columns ** 2)) : 0;
+}
+
+/** Share of all tokens that pass a linear of a stage while it calibrates, on average. */
+export function shareOfTokens(
+  { expert }: Pick<LinearShape, 'expert'>,
+  { allExperts }: Pick<Stage, 'allExperts'>,
+  { experts }: ModelShape,
+): number {
+  return expert === undefined || allExperts || !experts ? 1 : experts.perToken / experts.count;
 }
 
 /** Whether a linear of the stage makes up for what has gone wrong upstream. */

@@ -7,6 +7,7 @@ export { gridOf } from './grids/grids';
 export type { Int8RowsLinear } from './grids/int8-rows-grid';
 export { type MergeOptions, mergeHessians, type PartialHessian } from './merge-hessians';
 export { mergeMismatches, type PartialMismatch } from './merge-mismatches';
+export { matricesOfStack, mergeStacks, type ReadFloats } from './merge-stacks';
 export {
   factorizes,
   gridKindOf,

@@ -16,6 +16,8 @@ export interface MergeOptions {
   readonly native?: NativeAddon | null;
   /** Where the sums go, `[columns * columns]`, of any content. Default: memory of their own. */
   readonly memory?: Float64Array;
+  /** Sums without any token stay zero. Default: they are refused. */
+  readonly mayBeEmpty?: true;
 }
 
 /** Numbers that are added before the event loop gets a turn. */
@@ -30,7 +32,7 @@ const NUMBERS_PER_TURN = 1 << 22;
  */
 export async function mergeHessians(
   partials: Iterable<PartialHessian> | AsyncIterable<PartialHessian>,
-  { threads = 1, native = selectKernels().native, memory }: MergeOptions = {},
+  { threads = 1, native = selectKernels().native, memory, mayBeEmpty }: MergeOptions = {},
 ): Promise<{ hessian: Float64Array; tokens: number }> {
   let sum: Float64Array | null = null;
   let tokens = 0;
@@ -46,6 +48,7 @@ export async function mergeHessians(
     else await addPartial(sum, partial.gram);
     tokens += partial.tokens;
   }
+  if (sum && tokens === 0 && mayBeEmpty) return { hessian: sum, tokens };
   if (!sum || !(tokens > 0)) {
     throw new QuantloomError('InvalidCalibration', 'No calibration tokens were counted, so there is no Hessian.');
   }

@@ -1,6 +1,7 @@
 import type { KernelChoice } from '../kernels';
 import { type DampingRung, QuantloomError, type Recipe } from '../spec';
 import { quantizeToBlocks } from './blocks/quantize-to-blocks';
+import { dampingForTokens } from './damping-for-tokens';
 import type { AffineLinear } from './grids/affine-grid';
 import { factorizes, gridKindOf, METHODS, needsHessian } from './methods';
 import { type Mismatch, mismatchTarget, type TokenSum } from './mismatch-target';
@@ -21,6 +22,8 @@ export interface LinearToQuantize {
    * methods that need none.
    */
   readonly hessian: Float64Array | Float32Array | PreparedHessian | null;
+  /** Of an expert's linear: tokens that the Hessian is the mean over. With fewer than columns it is damped more. Absent: enough. */
+  readonly tokens?: number;
   readonly recipe: Recipe;
   /**
    * Of all rows. With a `mismatch` in the recipe and a Hessian, the target of that (mismatchTarget) takes the weight's place, in the
@@ -77,6 +80,8 @@ export interface SolvedRows {
   readonly factorized: boolean;
   readonly rung: DampingRung;
   readonly damping: number;
+  /** As they were given. */
+  readonly tokens?: number;
   readonly deadColumns: number;
 }
 
@@ -90,7 +95,9 @@ export async function quantizeRowRange(
   options: LinearToQuantize,
   range: { readonly first: number; readonly count: number },
 ): Promise<SolvedRows> {
-  const { weight, columns, recipe, minimumZero, signal } = options;
+  const { weight, columns, recipe: asked, minimumZero, tokens, signal } = options;
+  const damping = dampingForTokens(asked.damping, columns, tokens);
+  const recipe = { ...asked, damping };
   const pool = solverPool(options.threads ?? 2, options.kernels);
   const name = options.name ?? 'the linear';
   checkSize(options, name);
@@ -109,10 +116,15 @@ export async function quantizeRowRange(
     blocks: await quantizeBlocks({ ...options, weight: target }, range, shared, pool, name),
     groupOf: groupOf(columns, groupSize, problem?.outerOrder),
     factorized: solves && Boolean(problem?.factor),
-    rung: solvable?.rung ?? (solves ? 'round-to-nearest' : 'not-needed'),
+    rung: rungOf(solvable?.rung ?? (solves ? 'round-to-nearest' : 'not-needed'), damping > asked.damping),
     damping: solvable?.damping ?? 0,
+    ...(tokens !== undefined && { tokens }),
     deadColumns: prepared?.deadColumns ?? 0,
   };
+}
+
+function rungOf(rung: DampingRung, dampedForTokens: boolean): DampingRung {
+  return rung === 'as-asked' && dampedForTokens ? 'more-damping' : rung;
 }
 
 /** Factorizes a Hessian as `recipe` asks, so that linears that come later find it done. @throws as quantizeLinear. */
@@ -273,7 +285,7 @@ function reportOf(
   parts: readonly SolvedRows[],
 ): QuantizationResult['report'] {
   const blocks = parts.flatMap((part) => part.blocks);
-  const [{ factorized, rung, damping, deadColumns }] = parts as readonly [SolvedRows];
+  const [{ factorized, rung, damping, tokens, deadColumns }] = parts as readonly [SolvedRows];
   type Sums =
     | 'errors'
     | 'errorsBefore'
@@ -306,6 +318,7 @@ function reportOf(
       : {}),
     rung,
     damping,
+    ...(tokens !== undefined && { tokens }),
     deadColumns,
   };
 }

@@ -57,8 +57,10 @@ describe('a rotated model', () => {
 
   it.each(ROTATABLE_MODELS)('has other weights, spread evenly, and gains of one: %s', async (name) => {
     const checkpoint = await rotatedReader(tinyModelDirectory(name));
-    const turned = await checkpoint.float('model.layers.1.mlp.down_proj.weight');
-    const original = await checkpoint.original.float('model.layers.1.mlp.down_proj.weight');
+    const downs = ['mlp.down_proj', 'mlp.experts.0.down_proj', 'block_sparse_moe.experts.0.w2'];
+    const down = downs.map((module) => `model.layers.1.${module}.weight`).find(checkpoint.has) as string;
+    const turned = await checkpoint.float(down);
+    const original = await checkpoint.original.float(down);
     const energy = (values: Float32Array) => values.reduce((sum, value) => sum + value * value, 0);
     expect(energy(turned.data) / energy(original.data)).toBeCloseTo(1, 5);
     const moved = turned.data.map((value, i) => value - (original.data[i] as number));

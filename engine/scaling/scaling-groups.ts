@@ -32,7 +32,9 @@ export function scalingGroups({ operators }: Architecture, shape: ModelShape, { 
     const linears = stage.captures;
     const columns = linears[0]?.columns ?? 0;
     const group = { stage: stage.name, linears, size: columns, repeats: 1 };
-    if (linears.some(({ transposed, role }) => transposed || role === 'head')) return [];
+    // Experts: what scales the hidden state would scale the router's input too.
+    if (linears.some(({ transposed, role, expert }) => transposed || role === 'head' || expert !== undefined))
+      return [];
     switch (operators[stage.name]) {
       case 'add-norm': {
         const { norm, 'norm.bias': bias } = stage.parameters;

@@ -20,6 +20,8 @@ export interface SourceTensor {
 
 /** A linear of a block, with the recipe that overrides have been applied to; `recipe: null` keeps it in 16 bit. */
 export interface LinearPlan {
+  /** Of an expert's linear: which. Absent: every token passes it. */
+  readonly expert?: number;
   /** Module name, e.g. `model.layers.0.self_attn.q_proj`. Its weight is `<name>.weight`, its bias `<name>.bias`. */
   readonly name: string;
   /** Output features. */

@@ -121,6 +121,11 @@ export const CalibrationSchema = z.strictObject({
     .positive()
     .max(1)
     .default(1 / 16),
+  /**
+   * In a mixture of experts, every token counts for every expert while calibrating, also for those that the router would not send it to: no expert
+   * starves, at the price of all of them computing everything. The forward pass stays what it is. Default: the tokens that are routed to an expert.
+   */
+  allExperts: z.boolean().optional(),
 });
 
 export const EvaluationSchema = z.strictObject({

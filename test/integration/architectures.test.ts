@@ -13,6 +13,7 @@ import { readGolden, type TinyModelName, TOKENIZED_MODELS, tinyModelDirectory } 
 const { quantizeDirect } = require('../../dist/engine') as typeof import('../../engine');
 
 const CONTEXT = 24;
+const CALIBRATION = { source: 'demo', samples: 8, sequenceLength: CONTEXT, sliceTokens: 96 };
 
 function tinySpec(
   name: TinyModelName,
@@ -23,7 +24,7 @@ function tinySpec(
     model: tinyModelDirectory(name),
     output,
     recipe: { bits: 4, groupSize: 32 },
-    calibration: { source: 'demo', samples: 8, sequenceLength: CONTEXT, sliceTokens: 96 },
+    calibration: CALIBRATION,
     ...changes,
   };
 }
@@ -91,6 +92,10 @@ describe('the workflow quantizeModel on other architectures', () => {
     ['gemma2-grouped', { recipe: { bits: 3, groupSize: 32, mismatch: 0.5 } }],
     ['gemma3-grouped', { order: 'layer', evaluation: { text: 'demo', context: CONTEXT } }],
     ['phi3-grouped', { rotation: 'hadamard', keepHead: false }],
+    ['mixtral-grouped', { recipe: { bits: 3, groupSize: 32, mismatch: 0.5 }, solveParts: 2 }],
+    ['qwen2moe-shared', { averageBits: 3.5, order: 'independent' }],
+    ['qwen2moe-dense', { calibration: { ...CALIBRATION, allExperts: true }, order: 'layer' }],
+    ['qwen3moe-grouped', { rotation: 'hadamard', evaluation: { text: 'demo', context: CONTEXT } }],
     ['mistral-window', { calibration: { source: 'demo', samples: 8, sequenceLength: 64, sliceTokens: 128 } }],
     ['gpt2-bare', { overrides: [{ match: '*.1.mlp.c_proj', skip: true }], keepHead: false, solveParts: 2 }],
   ] as const)(

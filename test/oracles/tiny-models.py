@@ -5,19 +5,21 @@ usage: tiny-models.py [OUT_DIR [NAME ...]]      (default: engine/graphs/fixtures
 
 Per model a directory with config.json, model.safetensors and golden.safetensors:
   tokens [2, 24] int32, logits [2, 24, vocabulary]; gram.<stage> [K, K]: XᵀX (in float64, stored as float32) of what reaches the
-  linears after each stage of layer 1, and of lm_head; prompt [8], generated [12]: greedy continuation;
+  linears after each stage of layer 1, and of lm_head; of a layer with experts gram.experts-input and gram.experts, by expert (`.0`, `.shared`) over the
+  tokens that are routed to it, and gram.experts.all.<expert> over all tokens; expert_tokens [experts]: how many that are; prompt [8], generated [12]: greedy continuation;
   inverse_frequencies [head_dim / 2] of the rotary embedding, where there is one;
   long_tokens [1, 600], long_positions, long_logits: logits at some positions of a sequence longer than an attention block, unless the model
   takes none that long.
 Models with a vocabulary of 320 have a byte-level BPE tokenizer as their family has it, and text_tokens: TEXT through it.
 """
-import json, pathlib, sys
+import json, pathlib, sys, tempfile
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import (Gemma2Config, Gemma2ForCausalLM, Gemma3ForCausalLM, Gemma3TextConfig, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM,
-                          Phi3Config, Phi3ForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM)
+                          MixtralConfig, MixtralForCausalLM, Phi3Config, Phi3ForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen2MoeConfig, Qwen2MoeForCausalLM, Qwen3Config,
+                          Qwen3ForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM)
 
 NO_SPECIAL = dict(bos_token_id=None, eos_token_id=None, pad_token_id=None)
 LLAMA = dict(hidden_size=32, intermediate_size=80, num_hidden_layers=2, num_attention_heads=4, vocab_size=96,
@@ -78,6 +80,23 @@ MODELS = {
     "gemma3-plain": (Gemma3TextConfig, Gemma3ForCausalLM, GEMMA,
                      dict(num_key_value_heads=4, head_dim=8, sliding_window=100, tie_word_embeddings=False, query_pre_attn_scalar=8,
                           final_logit_softcapping=4.0, sliding_window_pattern=2)),
+    "mixtral-grouped": (MixtralConfig, MixtralForCausalLM, OTHERS,
+                        dict(num_key_value_heads=2, head_dim=16, tie_word_embeddings=False, num_local_experts=4, num_experts_per_tok=2)),
+    "mixtral-window": (MixtralConfig, MixtralForCausalLM, OTHERS,
+                       dict(num_key_value_heads=4, tie_word_embeddings=True, sliding_window=24, num_local_experts=3, num_experts_per_tok=1,
+                            rope_parameters=dict(rope_type="default", rope_theta=500.0))),
+    "qwen2moe-shared": (Qwen2MoeConfig, Qwen2MoeForCausalLM, OTHERS,
+                        dict(hidden_size=64, num_key_value_heads=2, tie_word_embeddings=False, num_experts=6, num_experts_per_tok=3, moe_intermediate_size=32,
+                             shared_expert_intermediate_size=96, norm_topk_prob=False)),
+    "qwen2moe-dense": (Qwen2MoeConfig, Qwen2MoeForCausalLM, OTHERS,
+                       dict(num_key_value_heads=4, tie_word_embeddings=True, num_hidden_layers=3, decoder_sparse_step=2, num_experts=4, num_experts_per_tok=2,
+                            moe_intermediate_size=32, shared_expert_intermediate_size=32, norm_topk_prob=True, qkv_bias=False)),
+    "qwen3moe-grouped": (Qwen3MoeConfig, Qwen3MoeForCausalLM, OTHERS,
+                         dict(num_key_value_heads=2, head_dim=16, tie_word_embeddings=True, num_experts=8, num_experts_per_tok=2, moe_intermediate_size=32,
+                              norm_topk_prob=True)),
+    "qwen3moe-dense": (Qwen3MoeConfig, Qwen3MoeForCausalLM, OTHERS,
+                       dict(num_key_value_heads=4, head_dim=8, tie_word_embeddings=False, num_hidden_layers=3, mlp_only_layers=[0, 2], num_experts=4, num_experts_per_tok=3,
+                            moe_intermediate_size=64, norm_topk_prob=False, attention_bias=True)),
     "gpt2-tied": (GPT2Config, GPT2LMHeadModel, GPT2, dict(n_positions=640)),
     "gpt2-bare": (GPT2Config, GPT2LMHeadModel, GPT2, dict(n_positions=64, n_inner=96, tie_word_embeddings=False)),
 }
@@ -102,6 +121,24 @@ def randomized(config, model_class):
     return model
 
 
+def expert_grams(mlp, x):
+    """XᵀX of what reaches every expert's linears: their input and their product, of the tokens that are routed to them; of the product of all tokens too."""
+    gram = lambda rows: (rows.double().T @ rows.double()).float()
+    _, _, chosen = mlp.gate(x)
+    grams, counts = {}, []
+    for expert in range(mlp.experts.gate_up_proj.shape[0]):
+        gate, up = (x @ mlp.experts.gate_up_proj[expert].T).chunk(2, dim=-1)
+        product = torch.nn.functional.silu(gate) * up
+        routed = (chosen == expert).any(dim=-1)
+        counts.append(int(routed.sum()))
+        grams |= {f"gram.experts-input.{expert}": gram(x[routed]), f"gram.experts.{expert}": gram(product[routed]), f"gram.experts.all.{expert}": gram(product)}
+    if hasattr(mlp, "shared_expert"):
+        shared = mlp.shared_expert
+        product = torch.nn.functional.silu(shared.gate_proj(x)) * shared.up_proj(x)
+        grams |= {"gram.experts-input.shared": gram(x), "gram.experts.shared": gram(product)}
+    return {**grams, "gram.experts-input.all": gram(x), "expert_tokens": torch.tensor(counts).float()}
+
+
 def golden(model, vocabulary, longest):
     gpt2 = hasattr(model, "transformer")
     layers = model.transformer.h if gpt2 else model.model.layers
@@ -112,8 +149,13 @@ def golden(model, vocabulary, longest):
             grams[f"gram.{name}"] = (x.T @ x).float()
         handles.append(module.register_forward_pre_hook(hook))
     stages = GPT2_STAGES if gpt2 else PHI3_STAGES if "Phi3" in type(model).__name__ else LLAMA_STAGES
+    sparse = hasattr(getattr(layers[LAYER], "mlp", None), "experts")
     for stage, path in stages.items():
-        watch(stage, layers[LAYER].get_submodule(path))
+        if not (sparse and stage.startswith("mlp")):
+            watch(stage, layers[LAYER].get_submodule(path))
+    if sparse:
+        hook = lambda module, inputs: grams.update(expert_grams(module, inputs[0].reshape(-1, inputs[0].shape[-1])))
+        handles.append(layers[LAYER].mlp.register_forward_pre_hook(hook))
     watch("head-input", model.lm_head)
     generator = torch.Generator().manual_seed(11)
     tokens = torch.randint(0, vocabulary, (2, 24), generator=generator)
@@ -159,6 +201,13 @@ def as_first_released(weights, config):
     return {**{key.removeprefix("transformer."): value for key, value in weights.items()}, **masks}
 
 
+def as_published(model):
+    """transformers 5 keeps experts in one tensor, and writes one weight per expert and projection."""
+    with tempfile.TemporaryDirectory() as directory:
+        model.save_pretrained(directory)
+        return load_file(pathlib.Path(directory) / "model.safetensors")
+
+
 def main(out, names):
     for name, (config_class, model_class, shared, overrides) in MODELS.items():
         if names and name not in names:
@@ -174,6 +223,8 @@ def main(out, names):
             values = golden(model, config.vocab_size, longest)
         weights = {key: value for key, value in model.state_dict().items()
                    if not (config.tie_word_embeddings and key == "lm_head.weight")}
+        if "moe" in name or name.startswith("mixtral"):
+            weights = as_published(model)
         if name == "gpt2-bare":
             weights = as_first_released(weights, config)
         if config.vocab_size == 320:
@@ -192,6 +243,8 @@ def main(out, names):
                 described.pop(field, None)
         if name == "mistral-window":  # as it was written before transformers 5
             described["rope_theta"] = described.pop("rope_parameters")["rope_theta"]
+        if name == "qwen3moe-grouped":  # as the published ones call it
+            described["num_experts"] = described.pop("num_local_experts")
         (directory / "config.json").write_text(json.dumps(described, indent=1, sort_keys=True) + "\n")
 
 

@@ -22,7 +22,11 @@ export const bitsandbytes: CheckpointFormat = {
   grids: ['codebook', 'int8-rows'],
   smallestZero: 0,
   layout: (linears) => layoutsOf(linears)[0] ?? 'nf4',
-  refuse: () => null,
+  // transformers keeps a layer's experts in one tensor, and bitsandbytes replaces linears only.
+  refuse: ({ expert }) =>
+    expert === undefined
+      ? null
+      : 'no reader of it knows experts that are quantized one by one. Write the format compressed-tensors or gptq with the method gptq or rtn, or keep experts in 16 bit (an override "*.experts.*" with skip).',
 
   refuseTogether(linears) {
     const layouts = layoutsOf(linears);

@@ -1,6 +1,7 @@
 import { architectureOf } from '../../models';
 import { type LinearPlan, QuantloomError, type Recipe } from '../../spec';
 import type { CheckpointContext } from '../format';
+import { keptModules } from '../model-config';
 import { modulePatterns } from '../module-patterns';
 import { PACK_QUANTIZED } from './layout';
 
@@ -26,7 +27,6 @@ export function quantizationConfig({
   // A head that is kept need not be among the linears, but it is of the class.
   const head = architectureOf(sourceConfig).head.replace(/\.weight$/, '');
   const all = [...new Set([...linears.map(({ name }) => name), head])];
-  const quantized = new Set(groups.flatMap(({ modules }) => modules));
   const targetsOf = (modules: readonly string[]) =>
     groups.length === 1 ? ['Linear'] : modulePatterns(modules, all).map((pattern) => `re:${pattern}`);
   return {
@@ -45,7 +45,7 @@ export function quantizationConfig({
         },
       ]),
     ),
-    ignore: all.filter((name) => !quantized.has(name)),
+    ignore: keptModules({ linears, sourceConfig }),
     kv_cache_scheme: null,
     global_compression_ratio: null,
   };

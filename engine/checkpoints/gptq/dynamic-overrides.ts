@@ -1,6 +1,8 @@
 import type { LinearPlan } from '../../spec';
 import { modulePatterns } from '../module-patterns';
 
+type Linear = Pick<LinearPlan, 'name' | 'recipe'>;
+
 /** What of a module's settings differs from the base config; `false`: the module is not quantized. */
 export type ModuleOverride = Readonly<Record<string, number | boolean>> | false;
 
@@ -14,8 +16,8 @@ export type DynamicOverrides = Record<string, Record<string, number | boolean>>;
  * disjoint and end in `$`, so order does not matter. Where all parts of a fused linear agree, the fused name matches too.
  */
 export function writeDynamicOverrides(
-  linears: readonly LinearPlan[],
-  overrideOf: (linear: LinearPlan) => ModuleOverride | null,
+  linears: readonly Linear[],
+  overrideOf: (linear: Linear) => ModuleOverride | null,
 ): DynamicOverrides {
   const all = linears.map(({ name }) => name);
   const groups = new Map<string, { override: ModuleOverride; modules: string[] }>();

@@ -20,7 +20,9 @@ export function loading({ layout, linears }: Pick<Manifest, 'layout' | 'linears'
         ? 'settings that differ between modules'
         : head
           ? 'a quantized head'
-          : null;
+          : Object.keys(linears).some((name) => /\.experts\.\d+\./.test(name))
+            ? 'quantized experts: version 5 keeps those of a layer in one tensor'
+            : null;
   const transformers = transformersReason
     ? `transformers cannot load ${transformersReason}.`
     : `transformers (with gptqmodel and optimum installed):\n\n\`\`\`python\nfrom transformers import AutoModelForCausalLM\nmodel = AutoModelForCausalLM.from_pretrained("${directory}", device_map="auto")\n\`\`\``;

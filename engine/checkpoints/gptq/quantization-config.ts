@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { type LinearPlan, QuantloomError, type Recipe } from '../../spec';
 import type { CheckpointContext } from '../format';
-import { isHead } from '../model-config';
+import { isHead, routerModules } from '../model-config';
 import { writeDynamicOverrides } from './dynamic-overrides';
 
 /** What the file says of a linear, in the names of the quantization_config. */
@@ -26,8 +26,10 @@ export function quantizationConfig(context: CheckpointContext): Record<string, u
   const inLayers = context.linears.filter((linear) => !isHead(linear.name));
   const base = mostFrequent(inLayers.some((linear) => linear.recipe) ? inLayers : context.linears);
 
+  const routers = routerModules(context.sourceConfig).map((name) => ({ name, recipe: null }));
+
   const dynamic = writeDynamicOverrides(
-    context.linears.filter((linear) => linear.recipe !== null || !isHead(linear.name)),
+    [...context.linears.filter((linear) => linear.recipe !== null || !isHead(linear.name)), ...routers],
     (linear) => {
       if (linear.recipe === null) return false;
       const own = storedSettings(linear.recipe);
@@ -46,7 +48,7 @@ export function quantizationConfig(context: CheckpointContext): Record<string, u
     format: context.layout,
     pack_dtype: 'int32',
     ...(Object.keys(dynamic).length > 0 ? { dynamic } : {}),
-    ...(inLayers.some((linear) => linear.recipe === null)
+    ...(routers.length > 0 || inLayers.some((linear) => linear.recipe === null)
       ? { modules_in_block_to_quantize: modulesInBlock(inLayers) }
       : {}),
     meta: {

@@ -4,6 +4,7 @@ import type { Recipe } from '../../spec';
 import type { CheckpointFormat } from '../format';
 import { writtenModelConfig } from '../model-config';
 import { requireHeadSize } from './decoder-model';
+import { expertsRefusal } from './experts-refusal';
 import { loading } from './loading';
 import { isModelFile, modelFiles, modelFilesOf, onnxModelConfig } from './model-files';
 import { packedTensors } from './nbits-tensors';
@@ -40,7 +41,9 @@ export const onnx: CheckpointFormat = {
   },
 
   async requireWritable({ config, tensors }) {
-    requireHeadSize(architectureOf(config, (name) => name in tensors).shape(config));
+    const shape = architectureOf(config, (name) => name in tensors).shape(config);
+    if (shape.experts) throw expertsRefusal();
+    requireHeadSize(shape);
   },
 
   encodeLinear: (module, linear) => packedTensors(module, nbitsWeight(module, linear as AffineLinear)),

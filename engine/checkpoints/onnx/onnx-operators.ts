@@ -2,6 +2,7 @@ import { attentionOf } from '../../graphs/attention-of';
 import type { DecoderOperators } from '../../graphs/decoder-operators';
 import type { GraphBuilder } from '../../graphs/graph-builder';
 import type { LinearRole, ModelShape, NormKind, RotaryScaling, Stage } from '../../models/architecture';
+import { expertsRefusal } from './experts-refusal';
 import type { ModelWeights } from './model-weights';
 
 export interface OnnxOperatorsOptions {
@@ -61,7 +62,8 @@ export class OnnxOperators implements DecoderOperators<string> {
     for (const [name, value] of Object.entries(activations)) this.#activations.set(name, value);
   }
 
-  applies(role: LinearRole): boolean {
+  applies(role: LinearRole, expert?: number): boolean {
+    if (expert !== undefined) return false;
     return this.#moduleOf(role) !== undefined;
   }
 
@@ -112,6 +114,18 @@ export class OnnxOperators implements DecoderOperators<string> {
 
   gelu(x: string): string {
     return this.#options.builder.node('Gelu', [x], { approximate: 'tanh' });
+  }
+
+  route(): never {
+    throw expertsRefusal();
+  }
+
+  expertProducts(): never {
+    throw expertsRefusal();
+  }
+
+  expertSum(): never {
+    throw expertsRefusal();
   }
 
   selfAttention(x: string): string {
