@@ -1,5 +1,5 @@
 import { planModel } from '../engine/planning';
-import { type QuantizationSpec, QuantloomError } from '../engine/spec';
+import { type ModelPlan, type QuantizationSpec, QuantloomError } from '../engine/spec';
 import type { Settings } from './settings';
 
 /**
@@ -11,9 +11,9 @@ export async function refuseByPlan(
   spec: QuantizationSpec,
   { store, sources }: Settings,
   signal: AbortSignal,
-): Promise<void> {
-  const { estimate } = await planModel(spec, { storeDirectory: store, sources, signal });
-  if (estimate.refusals.length === 0) return;
+): Promise<ModelPlan> {
+  const { plan, estimate } = await planModel(spec, { storeDirectory: store, sources, signal });
+  if (estimate.refusals.length === 0) return plan;
   const reasons = estimate.refusals.map(({ where, message }) => `${where}: ${message}`);
   throw new QuantloomError('PlanRefused', reasons.join(' '), { details: { refusals: estimate.refusals } });
 }

@@ -237,7 +237,8 @@ export const SPEC_FLAGS: readonly SpecFlag[] = [
   },
   {
     flags: '--solve-parts <n>',
-    description: 'activities that share the rows of a stage (default: as many as there are CPU workers)',
+    description:
+      'activities that share the rows of a stage (default: as many as there are CPU workers, where linears are large enough)',
     path: ['solveParts'],
     parse: wholeNumber,
   },

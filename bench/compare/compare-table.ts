@@ -19,7 +19,7 @@ export interface ComparedRow {
   readonly timesQuantloom: number | null;
 }
 
-/** In the order of the first runs. */
+/** By falling width, then in the order of the first runs. */
 export function comparedRows(runs: readonly CompareRun[]): ComparedRow[] {
   const groups = new Map<string, ComparedRun[]>();
   for (const run of runs.filter(isCompared)) {
@@ -27,7 +27,7 @@ export function comparedRows(runs: readonly CompareRun[]): ComparedRow[] {
     groups.set(key, [...(groups.get(key) ?? []), run]);
   }
   const wallOf = (group: readonly ComparedRun[] | undefined) => group && median(group.map((run) => run.wallSeconds));
-  return [...groups.values()].map((group) => {
+  const rows = [...groups.values()].map((group) => {
     const first = group[0] as ComparedRun;
     const own = wallOf(groups.get(`${first.width} quantloom`));
     const wallSeconds = wallOf(group) as number;
@@ -45,6 +45,7 @@ export function comparedRows(runs: readonly CompareRun[]): ComparedRow[] {
       timesQuantloom: own === undefined ? null : wallSeconds / own,
     };
   });
+  return rows.sort((a, b) => Number.parseInt(b.width, 10) - Number.parseInt(a.width, 10));
 }
 
 /** For the terminal. */

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
+import { solvePartsFor } from '../../engine/planning';
 import { type Progress, QuantloomError, UPDATES } from '../../engine/spec';
 import type { CommandDefinition, Invocation } from '../command';
 import { alreadyPublished, refuseExistingOutput } from '../existing-output';
@@ -30,14 +31,16 @@ export const quantize: CommandDefinition = {
 
   async run(invocation) {
     const { flags, args, settings, environment, workingDirectory } = invocation;
-    // Changes no byte and no job's id: only by how many activities a solve is shared.
-    const defaults = { solveParts: Math.max(1, settings.cpuWorkers), ...settings.specDefaults };
-    const asked = specFromFlags({ model: args[0], flags, defaults, workingDirectory });
-    const spec = await pinnedSpec(asked, invocation);
+    const asked = specFromFlags({ model: args[0], flags, defaults: settings.specDefaults, workingDirectory });
+    let spec = await pinnedSpec(asked, invocation);
     await refuseExistingOutput(spec, settings.sources);
     // A server elsewhere has workers elsewhere, which may see other disks.
     if (!externalServer(environment) && (spec.overwrite || !existsSync(spec.output))) {
-      await refuseByPlan(spec, settings, invocation.signal);
+      const plan = await refuseByPlan(spec, settings, invocation.signal);
+      // Changes no byte and no job's id: only by how many activities a solve is shared.
+      if (asked.solveParts === 1 && flags.solveParts === undefined) {
+        spec = { ...spec, solveParts: solvePartsFor(plan, settings.cpuWorkers) };
+      }
     }
     const session = await openSession(invocation, {
       purpose: 'quantize',

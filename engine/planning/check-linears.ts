@@ -86,7 +86,9 @@ function gridTrouble(recipe: Recipe, { name, grids }: CheckpointFormat): string 
   const formats = Object.values(CHECKPOINT_FORMATS).filter(
     (format) => format.grids.includes(grid) && !format.planRecipes,
   );
-  const methods = Object.values(METHODS).filter((other) => other.grids.some((kind) => grids.includes(kind)));
+  const methods = Object.values(METHODS).filter(
+    (other) => !('takesStored' in other) && other.grids.some((kind) => grids.includes(kind)),
+  );
   return (
     `it cannot hold what the method ${method} makes. Write the format ${listedOr(formats)}; or for ${name} ` +
     `use the method ${listedOr(methods)}.`

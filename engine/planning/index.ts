@@ -1,2 +1,3 @@
 export { planModel } from './plan-model';
 export { leavesBitsOpen, resolveRecipe } from './resolve-recipe';
+export { solvePartsFor } from './solve-parts';

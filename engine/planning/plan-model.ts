@@ -63,7 +63,7 @@ export async function planModel(
   const findings = new Findings();
   const isDense = !refuseQuantizedInput(source.config, source.tensors, findings);
   const understood = await findings.attempt('model', () => understand(source));
-  const made = await withStoredRecipes(makePlan(spec, source, understood, located), located, findings);
+  const made = await withStoredRecipes(makePlan(spec, source, understood, located), spec, located, findings);
   const plan = withRecipesOfFormat(spec, made, findings);
   const calibrated = plan.slices.length > 0;
   await checkTexts({ spec, directory: located.preview, shape: understood?.shape ?? null, calibrated }, findings);

@@ -1,6 +1,6 @@
-import { type CheckpointReader, openCheckpoint } from '../checkpoints';
+import { type CheckpointReader, formatOf, openCheckpoint } from '../checkpoints';
 import type { LocatedModel } from '../sources';
-import type { LinearPlan, ModelPlan, Recipe } from '../spec';
+import type { LinearPlan, ModelPlan, QuantizationSpec, Recipe } from '../spec';
 import { type Findings, listed } from './findings';
 
 /**
@@ -9,6 +9,7 @@ import { type Findings, listed } from './findings';
  */
 export async function withStoredRecipes(
   plan: ModelPlan,
+  { formats }: Pick<QuantizationSpec, 'formats'>,
   { quantized }: LocatedModel,
   findings: Findings,
 ): Promise<ModelPlan> {
@@ -48,7 +49,20 @@ export async function withStoredRecipes(
     ...block,
     stages: block.stages.map((stage) => ({ ...stage, linears: stage.linears.map(recipeOf) })),
   }));
-  return { ...plan, blocks };
+  const planned = { ...plan, blocks };
+  const shifted = linearsOf(planned).filter(({ recipe }) => recipe?.symmetric === false);
+  const lossy = formats.filter((format) => formatOf(format).smallestZero > 0);
+  if (shifted.length > 0 && lossy.length > 0) {
+    findings.refuse(
+      'PlanRefused',
+      `format ${lossy.join(', ')}`,
+      `It cannot hold the zero point 0, which the source may have (${listed(
+        shifted.map(({ name }) => name),
+        1,
+      )}). Write the format gptq_v2 or compressed-tensors.`,
+    );
+  }
+  return planned;
 }
 
 /** null: the source keeps it in 16 bit. */

@@ -52,6 +52,25 @@ describe('a conversion', () => {
     expect(await reader.stored(kept)).toEqual(await (await openCheckpoint(join(root, 'source'))).stored(kept));
   }, 300_000);
 
+  it('with zero points goes where every zero point can be held', async () => {
+    await quantized('shifted', {
+      recipe: { bits: 4, groupSize: 32, symmetric: false, refinements: 0, mismatch: 0 },
+      formats: ['gptq_v2'],
+    });
+    const lossy = await runCli(['convert', 'shifted', '--format', 'gptq', '--out', 'lossy'], place());
+    expect(lossy.code).not.toBe(0);
+    expect(lossy.stderr).toContain('cannot hold the zero point 0');
+    const { code, stderr } = await runCli(
+      ['convert', 'shifted', '--format', 'compressed-tensors', '--out', 'held'],
+      place(),
+    );
+    expect({ code, stderr: code === 0 ? '' : stderr }).toEqual({ code: 0, stderr: '' });
+    const [source, held] = [await manifestOf('shifted'), await manifestOf('held')];
+    for (const [name, { weightSha256 }] of Object.entries(source.linears)) {
+      expect(held.linears[name]?.weightSha256).toBe(weightSha256);
+    }
+  }, 300_000);
+
   it.each([
     ['a model that is not quantized', ['demo', '--format', 'gptq'], 'there are no codes to convert'],
     ['no format', ['source'], 'No format given'],
