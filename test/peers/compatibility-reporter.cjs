@@ -1,0 +1,2 @@
+require('../run-typescript.cjs');
+module.exports = require('./compatibility-reporter.ts').CompatibilityReporter;
