@@ -117,6 +117,8 @@ export async function inspectModel(
 
 function schemeOf({ recipe, averageBits, scaling }: QuantizationSpec): string {
   const group = recipe.groupSize === -1 ? 'per channel' : `g${recipe.groupSize}`;
-  const scaled = scaling === 'awq' && recipe.method !== 'awq' ? 'awq-scaled ' : '';
-  return `${scaled}${recipe.method} ${averageBits ?? recipe.bits} bit ${group}${recipe.symmetric ? '' : ' asymmetric'}`;
+  const scaled = scaling === 'none' || recipe.method === scaling ? '' : `${scaling}-scaled `;
+  const inputs = recipe.activations && recipe.activations !== 'none' ? `, activations ${recipe.activations}` : '';
+  if (recipe.floatType) return `${scaled}${recipe.method} ${recipe.floatType}${inputs}`;
+  return `${scaled}${recipe.method} ${averageBits ?? recipe.bits} bit ${group}${recipe.symmetric ? '' : ' asymmetric'}${inputs}`;
 }

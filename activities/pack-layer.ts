@@ -1,6 +1,7 @@
 import {
   formatOf,
   type KeptStorage,
+  layoutsWithin,
   recordedLinears,
   type SignedReport,
   type StoredDigests,
@@ -43,6 +44,8 @@ interface PackInput {
   readonly kept: Readonly<Record<string, ArtifactRef>>;
   /** Of kept tensors that are written in another dtype than the table's, by name. */
   readonly dtypes?: Readonly<Record<string, 'F32' | 'F16' | 'BF16'>>;
+  /** By module name, of linears that are stored as something else than the layout. */
+  readonly layouts?: Readonly<Record<string, string>>;
   /** By module name, for formats that store floats. */
   readonly forms?: Readonly<Record<string, WeightForm>>;
   /** Of kept tensors that the format stores in another way than the source, by name. */
@@ -53,7 +56,7 @@ const packStep = defineStep({
   name: 'pack-layer',
   version: 1,
   run: async (
-    { format: name, layout, quantized, kept, dtypes = {}, forms = {}, storage = {} }: PackInput,
+    { format: name, layout, layouts = {}, quantized, kept, dtypes = {}, forms = {}, storage = {} }: PackInput,
     bench,
   ): Promise<PackedShard> => {
     const format = formatOf(name);
@@ -61,8 +64,8 @@ const packStep = defineStep({
     const digests: Record<string, string> = {};
     for (const [module, ref] of Object.entries(quantized)) {
       const linear: QuantizedLinear = parseQuantizedLinear(await bench.read(ref));
-      for (const [tensor, value] of format.encodeLinear(module, linear, layout, forms[module]))
-        tensors.set(tensor, value);
+      const encoded = format.encodeLinear(module, linear, layouts[module] ?? layout, forms[module]);
+      for (const [tensor, value] of encoded) tensors.set(tensor, value);
       Object.assign(digests, storedDigests(format, [[module, linear]], forms));
     }
     for (const [name, ref] of Object.entries(kept)) {
@@ -110,6 +113,7 @@ export async function packLayer(
   );
   const dtypes = dtypesToWrite(kept, plan);
   const planned = plan.blocks.flatMap((block) => block.stages.flatMap((stage) => stage.linears));
+  const own = planned.filter(({ name }) => name in input.quantized);
   let reports: readonly SignedReport[] = await readReports(input.reports, runtime, attempt);
   const shards: Record<string, ArtifactRef> = {};
   const efforts: Effort[] = [];
@@ -118,7 +122,12 @@ export async function packLayer(
     const layout = layoutFor(planned);
     const forms = linearStorage.floats && weightForms(plan, Object.keys(input.quantized));
     const storage = storageOf(kept, keptStorage?.(plan) ?? {});
-    const ways = { ...(forms && { forms }), ...(Object.keys(storage).length > 0 && { storage }) };
+    const layouts = layoutsWithin(formatOf(format), layout, own);
+    const ways = {
+      ...(Object.keys(layouts).length > 0 && { layouts }),
+      ...(forms && { forms }),
+      ...(Object.keys(storage).length > 0 && { storage }),
+    };
     const packed = await perform(
       packStep,
       { format, layout, quantized: input.quantized, kept, dtypes, ...ways },

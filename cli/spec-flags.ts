@@ -62,6 +62,18 @@ export const SPEC_FLAGS: readonly SpecFlag[] = [
     path: ['recipe', 'doubleQuant'],
     value: false,
   },
+  {
+    flags: '--float-type <type>',
+    description:
+      'gptq, rtn: floats in place of integers: fp8 (a scale per row), fp8-tensor, fp8-block (128 x 128), mxfp4, nvfp4, log2',
+    path: ['recipe', 'floatType'],
+  },
+  {
+    flags: '--activations <type>',
+    description:
+      'what runtimes quantize inputs to, token by token: int8 (with 8 bits per row), fp8 (default with fp8), none',
+    path: ['recipe', 'activations'],
+  },
   { flags: '--sym', description: 'symmetric codes (default)', path: ['recipe', 'symmetric'], value: true },
   { flags: '--asym', description: 'asymmetric codes, with zero points', path: ['recipe', 'symmetric'], value: false },
   {
@@ -136,7 +148,8 @@ export const SPEC_FLAGS: readonly SpecFlag[] = [
   },
   {
     flags: '--scaling <how>',
-    description: 'none (default), or awq: input channels scaled before rounding, folded into the norm or linear before',
+    description:
+      'none (default), or awq: input channels scaled before rounding, folded into the norm or linear before',
     path: ['scaling'],
   },
   {

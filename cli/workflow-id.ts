@@ -11,6 +11,8 @@ export function schemeName({
   if (recipe.method === 'stored') return formats.join('-').replaceAll(':', '-');
   const mix = formats.map((format) => format.split(':')[1]).find((name) => name !== undefined);
   if (mix !== undefined) return `${recipe.method}-${mix}`;
+  if (recipe.floatType) return `${recipe.method}-${recipe.floatType}${recipe.activations === 'none' ? '-weights' : ''}`;
+  if (recipe.activations === 'int8') return `${recipe.method}-w${recipe.bits}a8`;
   const group = recipe.groupSize === -1 ? 'row' : `g${recipe.groupSize}`;
   return `${recipe.method}-${averageBits ?? recipe.bits}bit-${group}${recipe.symmetric ? '' : '-asym'}`;
 }

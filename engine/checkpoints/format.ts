@@ -44,6 +44,9 @@ export interface CheckpointFormat {
   /** Runtimes that load it keep linears apart which share an input. Absent: some (vLLM, SGLang) load them as one matrix, and need them alike. */
   readonly keptApart?: true;
 
+  /** Its configuration says what the inputs of linears are quantized to. Absent: it holds weights alone. */
+  readonly quantizesActivations?: true;
+
   /** The smallest zero point that the format can store; quantizers keep to it when they are asymmetric. */
   readonly smallestZero: 0 | 1;
 
@@ -77,6 +80,9 @@ export interface CheckpointFormat {
    */
   layout(linears: readonly LinearPlan[]): string;
 
+  /** What a linear is stored as within this layout, where linears of one checkpoint differ. Absent: all are of the layout. */
+  layoutOf?(linear: LinearPlan, layout: string): string;
+
   /**
    * A tensor that is not quantized as it is stored, and under which name. Absent: as the source has it.
    *
@@ -97,6 +103,7 @@ export interface CheckpointFormat {
    * The tensors that replace `<name>.weight` in a shard, by name, in the order in which they are written. A bias stays what it was.
    *
    * @param linear on one of the format's grids
+   * @param layout of this linear
    * @param form how the source has the weight; for formats whose storage has `floats`. Default float32, not transposed.
    * @throws QuantloomError UnsupportedInput when a value cannot be stored (naming the group, the value and the limit).
    */

@@ -11,6 +11,7 @@ export { createManifest, type ManifestInput } from './create-manifest';
 export { dequantizeLinear, weightSha256 } from './dequantize-linear';
 export type { CheckpointContext, CheckpointFormat, FormatName, KeptStorage } from './format';
 export { CHECKPOINT_FORMATS, formatOf, smallestZeroOf } from './formats';
+export { layoutsWithin } from './layouts-within';
 export { MANIFEST_FILE, type Manifest, ManifestSchema, parseManifest, serializeManifest } from './manifest';
 export { meanErrors } from './mean-errors';
 export { modelCard } from './model-card';

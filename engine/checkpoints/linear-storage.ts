@@ -1,3 +1,4 @@
+import type { InputRounding } from '../models';
 import type { GridKind, QuantizedLinear } from '../quantizers/quantized-linear';
 import type { FloatTensor, Recipe, Tensor } from '../spec';
 import type { RawLinear } from './verification/raw-linear';
@@ -11,10 +12,15 @@ export interface LinearSettings {
   readonly symmetric: boolean;
   /** Variant of the format, as `CheckpointFormat.layout` names it, or what this linear is stored as in it. */
   readonly layout: string;
+  /** What codes are bits of. Absent: integers, or what the format says. */
+  readonly floatType?: Recipe['floatType'];
+  /** What runtimes quantize its input to, token by token. Absent: nothing. */
+  readonly activations?: 'int8' | 'fp8';
 }
 
 /** What of a recipe says how a linear is stored. */
-export type StoredRecipe = Pick<LinearSettings, 'bits' | 'groupSize' | 'symmetric'> & Pick<Recipe, 'blockType'>;
+export type StoredRecipe = Pick<LinearSettings, 'bits' | 'groupSize' | 'symmetric'> &
+  Pick<Recipe, 'blockType' | 'floatType' | 'activations'>;
 
 /** What is said of a checkpoint's linears. */
 export interface LinearDescription {
@@ -80,6 +86,9 @@ export interface LinearStorage {
 
   /** How a linear that was quantized with this recipe is stored. Default: with the settings that the recipe has. */
   settingsFor?(recipe: StoredRecipe): LinearSettings;
+
+  /** What runtimes round the input of a linear to; undefined: it stays as it is. Absent: all do. */
+  inputs?(settings: LinearSettings): InputRounding | undefined;
 
   /** `[rows, columns]` of a linear, from the shapes of its tensors by part, or from what is in them. @throws QuantloomError InvalidCheckpoint. */
   shape(

@@ -76,13 +76,18 @@ function describeBits(manifest: Manifest): string {
   return `${widths.join(', ')} bits`;
 }
 
+function bitsOf({ bits, blockType, floatType, activations }: Recipe): string {
+  const notes = [blockType ?? floatType ?? [], activations ? `activations ${activations}` : []].flat();
+  return notes.length > 0 ? `${bits} (${notes.join(', ')})` : String(bits);
+}
+
 function recipeTable(manifest: Manifest): string {
   const rows = recipes(manifest).map(({ recipe, modules }) => {
     const names = [...new Set(modules.map((name) => name.replace(/^.*?\.\d+\./, '')))];
     const cells = recipe
       ? [
           recipe.method,
-          recipe.blockType ? `${recipe.bits} (${recipe.blockType})` : String(recipe.bits),
+          bitsOf(recipe),
           recipe.groupSize === -1 ? 'whole row' : String(recipe.groupSize),
           recipe.symmetric ? 'yes' : 'no',
           recipe.method === 'gptq' ? recipe.actOrder : '-',
@@ -111,7 +116,7 @@ function changes({ spec, format }: Manifest): string {
 function scaled({ scaling }: Manifest['spec']): string[] {
   if (scaling === 'none') return [];
   return [
-    'Input channels of linears are scaled (AWQ), and the inverse is folded into the norm or the linear before: norms, biases and weights differ ' +
+    `Input channels of linears are scaled (${scaling === 'awq' ? 'AWQ' : 'SmoothQuant'}), and the inverse is folded into the norm or the linear before: norms, biases and weights differ ` +
       'from the source by these factors; embedding and head are unchanged by them.',
   ];
 }

@@ -1,3 +1,4 @@
+import type { InputRounding } from '../models';
 import { bytesOf, decodeFloats } from '../numbers';
 import { type DType, type FloatTensor, QuantloomError, type Tensor } from '../spec';
 import { containerAt } from './container-at';
@@ -22,6 +23,8 @@ export interface CheckpointReader {
   has(name: string): boolean;
   /** Whether it is stored quantized; such a weight is `[rows, columns]` whatever the dense model's is. */
   quantized(name: string): boolean;
+  /** What runtimes round the input of a linear to, by its module; undefined: it stays as it is. */
+  inputs(module: string): InputRounding | undefined;
   /** Of a tensor that is not stored quantized. @throws QuantloomError InvalidCheckpoint when there is no such tensor. */
   dtype(name: string): DType;
   /** @throws QuantloomError InvalidCheckpoint when there is no such tensor. */
@@ -75,6 +78,7 @@ export async function openCheckpoint(directory: string): Promise<CheckpointReade
     names: () => names,
     has: (name) => moduleOf(name) !== null || (tensors.has(name) && !parts.has(name)),
     quantized: (name) => moduleOf(name) !== null,
+    inputs: (module) => (quantized.has(module) ? stored?.storage.inputs?.(settingsOf(module)) : undefined),
     linear,
 
     dtype: (name) => tensorNamed(name).dtype,

@@ -7,6 +7,8 @@ export interface RecordedLinear {
   readonly groupSize: number;
   readonly symmetric: boolean;
   readonly blockType?: Recipe['blockType'];
+  readonly floatType?: Recipe['floatType'];
+  readonly activations?: Recipe['activations'];
   /** null: not recorded. */
   readonly weightSha256: string | null;
 }
@@ -18,8 +20,13 @@ export function recordedLinears(
   const recorded: Record<string, RecordedLinear> = {};
   for (const { name, recipe, weightSha256 } of linears) {
     if (recipe === null) continue;
-    const { bits, groupSize, symmetric, blockType } = recipe;
-    recorded[name] = { bits, groupSize, symmetric, ...(blockType && { blockType }), weightSha256 };
+    const { bits, groupSize, symmetric, blockType, floatType, activations } = recipe;
+    const others = {
+      ...(blockType && { blockType }),
+      ...(floatType && { floatType }),
+      ...(activations && { activations }),
+    };
+    recorded[name] = { bits, groupSize, symmetric, ...others, weightSha256 };
   }
   return recorded;
 }

@@ -15,6 +15,7 @@ import {
   describeFile,
   formatOf,
   type KeptStorage,
+  layoutsWithin,
   publishDirectory,
   type SignedReport,
   serializeSafetensors,
@@ -186,12 +187,16 @@ async function write(
       const place = (root: string) => (spec.formats.length > 1 ? join(root, name) : root);
       const directory = place(staging);
       await mkdir(directory, { recursive: true });
-      const layout = format.layout(plan.blocks.flatMap(({ stages }) => stages.flatMap(({ linears }) => linears)));
+      const linears = plan.blocks.flatMap(({ stages }) => stages.flatMap((stage) => stage.linears));
+      const layout = format.layout(linears);
+      const layouts = layoutsWithin(format, layout, linears);
       const storage = format.keptStorage?.(plan) ?? {};
       const shards = blocks.map((block) => ({
         async exportTo(path: string) {
           const forms = weightForms(plan, block.quantized.keys());
-          const content = serializeSafetensors(await tensorsOf(model, block, format, { layout, forms, storage }));
+          const content = serializeSafetensors(
+            await tensorsOf(model, block, format, { layout, layouts, forms, storage }),
+          );
           await writeFile(path, content);
           return describeFile(basename(path), content);
         },
@@ -226,6 +231,8 @@ async function write(
 /** How a format stores what it is given. */
 interface Ways {
   readonly layout: string;
+  /** By module, where it is another. */
+  readonly layouts: Readonly<Record<string, string>>;
   readonly forms: Readonly<Record<string, WeightForm>>;
   readonly storage: KeptStorage;
 }
@@ -235,11 +242,12 @@ async function tensorsOf(
   model: DirectModel,
   { names, quantized }: FinishedBlock,
   format: CheckpointFormat,
-  { layout, forms, storage }: Ways,
+  { layout, layouts, forms, storage }: Ways,
 ): Promise<Map<string, Tensor>> {
   const tensors = new Map<string, Tensor>();
   for (const [module, linear] of quantized) {
-    for (const [name, tensor] of format.encodeLinear(module, linear, layout, forms[module])) tensors.set(name, tensor);
+    const encoded = format.encodeLinear(module, linear, layouts[module] ?? layout, forms[module]);
+    for (const [name, tensor] of encoded) tensors.set(name, tensor);
   }
   for (const name of names) {
     if (quantized.has(name.replace(/\.weight$/, ''))) continue;

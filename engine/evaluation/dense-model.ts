@@ -24,8 +24,21 @@ export interface DenseModel {
 export function denseModel(reader: DenseReader): DenseModel {
   const architecture = architectureOf(reader.config, (tensor) => reader.has(tensor));
   const shape = architecture.shape(reader.config);
-  const blocks = architecture.blocks(shape, (tensor) => reader.has(tensor));
+  const blocks = architecture.blocks(shape, (tensor) => reader.has(tensor)).map((block) => withInputs(block, reader));
   return { reader, architecture, shape, blocks, head: blocks[blocks.length - 1] as Block };
+}
+
+/** Linears know what their inputs are rounded to, where the checkpoint says so. */
+function withInputs(block: Block, reader: DenseReader): Block {
+  if (!reader.inputs) return block;
+  const stages = block.stages.map((stage) => ({
+    ...stage,
+    applies: stage.applies.map((linear) => {
+      const inputs = reader.inputs?.(linear.name);
+      return inputs ? { ...linear, inputs } : linear;
+    }),
+  }));
+  return { ...block, stages };
 }
 
 /** The tensor that the head multiplies with: the embedding when they are tied. */

@@ -106,7 +106,7 @@ function layerAttention(stages: readonly Stage[], shape: ModelShape): LayerAtten
 function decodeKey(architecture: string, shape: ModelShape, stages: readonly Stage[]): string {
   const { heads, keyValueHeads, headSize, normEpsilon } = shape;
   const roles = stages.flatMap(({ applies }) =>
-    applies.map((linear) => [linearKey(linear), linear.rows, linear.columns, linear.bias]),
+    applies.map((linear) => [linearKey(linear), linear.rows, linear.columns, linear.bias, linear.inputs]),
   );
   const scores = [shape.scoreScale, shape.scoreCap, layerAttention(stages, shape), shape.experts];
   return JSON.stringify(['decode', architecture, roles, heads, keyValueHeads, headSize, normEpsilon, scores]);

@@ -12,6 +12,7 @@ import type { DecoderOperators, ExpertProducts } from './decoder-operators';
 import { ExpertGraph, silu } from './expert-graph';
 import { GraphBuilder } from './graph-builder';
 import { rotaryPairs } from './rotary-table';
+import { roundedInput } from './rounded-input';
 import { windowedAttention } from './windowed-attention';
 
 /** Query rows that are scored at once: halves the work of causal attention and bounds its memory. */
@@ -79,8 +80,9 @@ export class DecoderGraph implements DecoderOperators<string> {
   /** Gemm with transB takes the weight as it lies in the file and is as fast as any other way. */
   linear(role: LinearRole, x: string, expert?: number): string {
     const key = linearKey({ role, expert });
-    const { rows, columns, bias } = this.#linears.get(key) as LinearShape;
-    const factors = [x, this.#input(`${key}.weight`, [rows, columns])];
+    const { rows, columns, bias, inputs: rounding } = this.#linears.get(key) as LinearShape;
+    const input = rounding ? roundedInput(this.builder, x, rounding, columns) : x;
+    const factors = [input, this.#input(`${key}.weight`, [rows, columns])];
     const inputs = this.#precision === 'float32' ? factors : factors.map((factor) => this.builder.rounded(factor));
     if (bias) inputs.push(this.#input(`${key}.bias`, [rows]));
     return this.builder.node('Gemm', inputs, { transB: 1n });

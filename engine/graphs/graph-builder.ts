@@ -85,6 +85,12 @@ export class GraphBuilder {
     return this.node('Cast', [short], { to: BigInt(TensorProto_DataType.FLOAT) });
   }
 
+  /** Rounds to F8_E4M3, ties to even, and back. Magnitudes are at most 448. */
+  float8(x: string): string {
+    const short = this.node('Cast', [x], { to: BigInt(TensorProto_DataType.FLOAT8E4M3FN) });
+    return this.node('Cast', [short], { to: BigInt(TensorProto_DataType.FLOAT) });
+  }
+
   /** Declares that the value `source` leaves the graph under `name`. */
   output(name: string, source: string, shape: readonly Dimension[]): void {
     this.#outputs.push(valueInfo(name, shape, 'float'));

@@ -70,7 +70,7 @@ export function stageGraphKey(options: StageGraphOptions): string {
     architecture,
     stage.name,
     stage.changes,
-    stage.applies.map((linear) => [linearKey(linear), linear.rows, linear.columns, linear.bias]),
+    stage.applies.map((linear) => [linearKey(linear), linear.rows, linear.columns, linear.bias, linear.inputs]),
     stage.captures[0]?.columns,
     shape.hiddenSize,
     shape.heads,

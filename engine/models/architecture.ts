@@ -94,6 +94,15 @@ export interface LinearShape {
   readonly rows: number;
   readonly columns: number;
   readonly bias: boolean;
+  /** Of a quantized model: what runtimes round its input to. Absent: it stays as it is. */
+  readonly inputs?: InputRounding;
+}
+
+/** Numbers that an input is rounded to, by the largest magnitude of each token, or of each group of its features. */
+export interface InputRounding {
+  readonly type: 'int8' | 'fp8';
+  /** -1: all features of a token. */
+  readonly groupSize: number;
 }
 
 /**

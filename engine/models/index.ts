@@ -3,6 +3,7 @@ export type {
   Basis,
   Block,
   ExpertShape,
+  InputRounding,
   LayerAttention,
   LinearRole,
   LinearShape,

@@ -19,6 +19,7 @@ export {
   float16Value,
   roundToFloat16,
 } from './float16';
+export { E2M1, E4M3, type Minifloat, minifloatCode, minifloatValues } from './minifloat';
 export { findNonFinite, mayBeNonFinite } from './non-finite';
 export { roundHalfAway, roundHalfEven, truncateAfterHalf } from './rounding';
 export { transposed, transposedBytes } from './transposed';

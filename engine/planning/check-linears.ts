@@ -44,7 +44,8 @@ export function checkLinears(linears: readonly LinearPlan[], spec: QuantizationS
     const trouble = gridKindOf(recipe) === 'affine' ? groupTrouble(linear.columns, recipe.groupSize) : null;
     if (trouble !== null) note(trouble, linear.name);
     // A block type has the widths that it has.
-    const open = spec.averageBits !== null && !recipe.blockType && leavesBitsOpen(spec, linear.name);
+    const open =
+      spec.averageBits !== null && !recipe.blockType && !recipe.floatType && leavesBitsOpen(spec, linear.name);
     for (const bits of open ? spec.mixedWidths : [recipe.bits]) {
       const planned = { ...linear, recipe: open ? recipeAtWidth(recipe, bits, spec) : recipe };
       const refusal = refuseRecipe(planned.recipe);
@@ -56,12 +57,18 @@ export function checkLinears(linears: readonly LinearPlan[], spec: QuantizationS
       }
     }
   }
+  const rounded = linears.filter(({ recipe }) => recipe?.activations).map(({ name }) => name);
   for (const [message, names] of troubles) findings.refuse('PlanRefused', listed(names), message);
   for (const name of spec.formats) {
     const refused = troubles.size === 0 ? formatOf(name).refuseTogether?.(linears) : null;
     if (refused) findings.refuse('PlanRefused', 'overrides', `Format ${name}: ${refused}`);
     const warning = troubles.size === 0 ? formatOf(name).warn?.(linears) : null;
     if (warning) findings.warn(`Format ${name}: ${warning}`);
+    if (rounded.length > 0 && !formatOf(name).quantizesActivations) {
+      findings.warn(
+        `Format ${name}: it holds weights alone. Its readers, and its perplexity here, leave activations as they are (${listed(rounded, 1)}).`,
+      );
+    }
   }
 
   const asymmetric = linears.filter(({ recipe }) => recipe !== null && !recipe.symmetric).map(({ name }) => name);
@@ -86,6 +93,9 @@ function gridTrouble(recipe: Recipe, { name, grids }: CheckpointFormat): string 
   const formats = Object.values(CHECKPOINT_FORMATS).filter(
     (format) => format.grids.includes(grid) && !format.planRecipes,
   );
+  if (recipe.floatType) {
+    return `it holds no weights in ${recipe.floatType}. Write the format ${listedOr(formats)}, or leave floatType out.`;
+  }
   const methods = Object.values(METHODS).filter(
     (other) => !('takesStored' in other) && other.grids.some((kind) => grids.includes(kind)),
   );
@@ -134,5 +144,8 @@ export function warnOfUnequalFused(
 function storage({ recipe }: LinearPlan): string {
   return recipe === null
     ? '16 bit'
-    : [recipe.bits, recipe.groupSize, recipe.symmetric, recipe.actOrder === 'dynamic'].join();
+    : [
+        ...[recipe.bits, recipe.groupSize, recipe.symmetric, recipe.actOrder === 'dynamic'],
+        ...[recipe.floatType, recipe.activations],
+      ].join();
 }

@@ -9,6 +9,14 @@ export function checkWidths(spec: QuantizationSpec, { blocks, slices }: ModelPla
   const linears = blocks.flatMap(({ stages }) =>
     stages.flatMap((stage) => stage.linears.filter(({ recipe }) => recipe)),
   );
+  if (linears.some(({ recipe }) => recipe?.floatType || recipe?.activations)) {
+    findings.refuse(
+      'PlanRefused',
+      'averageBits',
+      'floatType and activations go with the width that they have. Leave averageBits out, or these.',
+    );
+    return;
+  }
   const mean = (open: number) => meanBits(linears, (linear) => (leavesBitsOpen(spec, linear.name) ? open : null));
   const [least, most] = [mean(Math.min(...mixedWidths)), mean(Math.max(...mixedWidths))];
   if (averageBits < least || averageBits > most) {

@@ -1,4 +1,4 @@
-import { type Override, type QuantizationSpec, QuantloomError, type Recipe } from '../spec';
+import { type Override, type QuantizationSpec, QuantloomError, type Recipe, recipeOfFloats } from '../spec';
 
 type Matching = Pick<QuantizationSpec, 'overrides'>;
 
@@ -13,8 +13,14 @@ export function resolveRecipe(spec: Matching & Pick<QuantizationSpec, 'recipe'>,
   const given = Object.fromEntries(fields.filter(([, value]) => value !== undefined)) as Partial<Recipe> & {
     skip?: boolean;
   };
-  const { skip, ...recipe } = { skip: false, ...spec.recipe, ...given };
-  return skip ? null : recipe;
+  const { skip, activations, ...recipe } = { skip: false, ...spec.recipe, ...given };
+  if (skip) return null;
+  return {
+    ...recipe,
+    ...(activations !== undefined && activations !== 'none' && { activations }),
+    // As the specification's own recipe has them.
+    ...(recipe.floatType && recipeOfFloats(recipe.floatType)),
+  };
 }
 
 /** Whether no override gives the bits of a module. @throws as resolveRecipe. */

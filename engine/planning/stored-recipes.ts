@@ -24,7 +24,9 @@ export async function withStoredRecipes(
     );
     return plan;
   }
-  if (!reader.linears.storage.grids.includes('affine')) {
+  const { storage, settingsOf } = reader.linears;
+  const floats = asked.some(({ name }) => reader.quantized(`${name}.weight`) && settingsOf(name)?.floatType);
+  if (floats || !storage.grids.includes('affine')) {
     findings.refuse(
       'PlanRefused',
       'model',
@@ -70,9 +72,16 @@ function storedRecipe(reader: CheckpointReader, module: string, recipe: Recipe):
   if (!reader.quantized(`${module}.weight`)) return null;
   const settings = reader.linears?.settingsOf(module);
   if (!settings) return null;
-  const { bits, groupSize, symmetric } = settings;
+  const { bits, groupSize, symmetric, activations } = settings;
   const actOrder = followsActOrder(reader.config) ? 'dynamic' : 'static';
-  return { ...recipe, bits: bits as Recipe['bits'], groupSize: groupSize as Recipe['groupSize'], symmetric, actOrder };
+  return {
+    ...recipe,
+    bits: bits as Recipe['bits'],
+    groupSize: groupSize as Recipe['groupSize'],
+    symmetric,
+    actOrder,
+    ...(activations && { activations }),
+  };
 }
 
 /** Whether columns are in groups by an index of their own, as configurations of GPTQ and compressed-tensors say. */

@@ -8,7 +8,7 @@ import type { MethodProblem, RowMethod } from './row-block';
  */
 export const gptq: RowMethod = {
   name: 'gptq',
-  grids: ['affine', 'blocks'],
+  grids: ['affine', 'blocks', 'minifloat'],
   needsHessian: true,
   factorizes: true,
   quantizeRows(problem: MethodProblem): void {

@@ -5,6 +5,7 @@ export { type CodebookLinear, type NestedAbsmax, resolveAbsmax } from './grids/c
 export type { RowReader } from './grids/grid';
 export { gridOf } from './grids/grids';
 export type { Int8RowsLinear } from './grids/int8-rows-grid';
+export type { MinifloatLinear } from './grids/minifloat-grid';
 export { type MergeOptions, mergeHessians, type PartialHessian } from './merge-hessians';
 export { mergeMismatches, type PartialMismatch } from './merge-mismatches';
 export { matricesOfStack, mergeStacks, type ReadFloats } from './merge-stacks';
@@ -17,6 +18,7 @@ export {
   refuseRecipe,
   solvesByRows,
 } from './methods';
+export { scaleLayout } from './minifloat/minifloat-types';
 export type { Mismatch } from './mismatch-target';
 export { type PreparedHessian, prepareHessian } from './prepare-hessian';
 export {

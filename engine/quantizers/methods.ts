@@ -22,8 +22,13 @@ export const METHODS: Readonly<Record<Recipe['method'], QuantizationMethod>> = {
 };
 
 /** The kind of grid that a recipe quantizes to. */
-export function gridKindOf({ method, blockType }: Pick<Recipe, 'method' | 'blockType'>): GridKind {
-  return blockType ? 'blocks' : METHODS[method].grids[0];
+export function gridKindOf({
+  method,
+  blockType,
+  floatType,
+}: Pick<Recipe, 'method' | 'blockType' | 'floatType'>): GridKind {
+  if (blockType) return 'blocks';
+  return floatType ? 'minifloat' : METHODS[method].grids[0];
 }
 
 /** Whether a linear needs the Hessian of its input; one that is kept in 16 bit does not. */
@@ -42,13 +47,32 @@ export function refuseRecipe(recipe: Recipe): string | null {
   if (recipe.blockType && !grids.includes('blocks')) {
     return `the method ${name} makes no blocks of GGUF. Use the method gptq or kquants, or leave blockType out.`;
   }
+  if (recipe.floatType && !grids.includes('minifloat')) {
+    return `the method ${name} rounds to no floats of the type ${recipe.floatType}. Use the method gptq or rtn, or leave floatType out.`;
+  }
+  if (recipe.floatType && recipe.blockType) {
+    return `blockType ${recipe.blockType} and floatType ${recipe.floatType} are two grids. Leave one of them out.`;
+  }
+  const refused = refuseActivations(recipe);
+  if (refused) return refused;
   if (recipe.importance === 'none' && weighs && name !== 'kquants') {
     return `the method ${name} needs the calibration that importance none leaves out. Use the method kquants, or importance diagonal.`;
   }
   return refuse?.(recipe) ?? null;
 }
 
+/** Kernels multiply integers with integers, and floats with floats. */
+function refuseActivations(recipe: Recipe): string | null {
+  const { activations, bits, groupSize, symmetric, floatType } = recipe;
+  if (activations === 'fp8' && (!floatType || bits !== 8)) {
+    return 'activations fp8 go with weights in fp8. Set floatType to fp8, or leave activations out.';
+  }
+  if (activations !== 'int8') return null;
+  if (gridKindOf(recipe) === 'affine' && bits === 8 && groupSize === -1 && symmetric) return null;
+  return 'activations int8 go with symmetric codes of 8 bits and one scale per row. Set bits to 8 and groupSize to -1, or leave activations out.';
+}
+
 /** Whether several workers can share the rows of a linear. */
-export function solvesByRows(recipe: Pick<Recipe, 'method' | 'blockType'>): boolean {
+export function solvesByRows(recipe: Pick<Recipe, 'method' | 'blockType' | 'floatType'>): boolean {
   return gridKindOf(recipe) === 'affine' && 'quantizeRows' in METHODS[recipe.method];
 }

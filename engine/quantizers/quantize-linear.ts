@@ -4,6 +4,7 @@ import { quantizeToBlocks } from './blocks/quantize-to-blocks';
 import { dampingForTokens } from './damping-for-tokens';
 import type { AffineLinear } from './grids/affine-grid';
 import { factorizes, gridKindOf, METHODS, needsHessian } from './methods';
+import { quantizeToMinifloat } from './minifloat/quantize-to-minifloat';
 import { type Mismatch, mismatchTarget, type TokenSum } from './mismatch-target';
 import { type PreparedHessian, prepareHessian } from './prepare-hessian';
 import { quantizeWhole } from './quantize-whole';
@@ -55,18 +56,20 @@ export interface LinearToQuantize {
  */
 export async function quantizeLinear(options: LinearToQuantize): Promise<QuantizationResult> {
   const { recipe, rows, columns, weight } = options;
-  if (gridKindOf(recipe) === 'blocks') {
+  const method = METHODS[recipe.method];
+  if ('takesStored' in method) return resultOfStored(options);
+  if ('quantize' in method) return quantizeWhole(method, options);
+  const kind = gridKindOf(recipe);
+  if (kind === 'blocks' || kind === 'minifloat') {
     const name = options.name ?? 'the linear';
     const pool = solverPool(options.threads ?? 2, options.kernels);
     checkSize(options, name);
     const hessian = needsHessian({ recipe }) ? await preparedHessianOf(options, name) : null;
     const target = hessian ? await targetOf(options, { first: 0, count: rows }, hessian, pool) : weight;
-    const linear = { weight: target, original: weight, rows, columns, recipe, hessian, name };
-    return quantizeToBlocks({ ...linear, threads: options.threads ?? 2, signal: options.signal }, pool);
+    const { threads = 2, signal } = options;
+    const linear = { weight: target, original: weight, rows, columns, recipe, hessian, name, threads, signal };
+    return kind === 'blocks' ? quantizeToBlocks(linear, pool) : quantizeToMinifloat(linear, pool);
   }
-  const method = METHODS[recipe.method];
-  if ('takesStored' in method) return resultOfStored(options);
-  if ('quantize' in method) return quantizeWhole(method, options);
   return joinRows(options, [await quantizeRowRange(options, { first: 0, count: options.rows })]);
 }
 

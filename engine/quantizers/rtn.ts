@@ -4,7 +4,7 @@ import type { MethodProblem, RowMethod } from './row-block';
 /** Round-to-nearest: scales from the extremes or by search, each weight rounded for itself. */
 export const rtn: RowMethod = {
   name: 'rtn',
-  grids: ['affine'],
+  grids: ['affine', 'minifloat'],
   needsHessian: false,
   quantizeRows(problem: MethodProblem): void {
     const { kernels, shared } = problem;

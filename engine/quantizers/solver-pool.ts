@@ -5,6 +5,7 @@ import { Piscina } from 'piscina';
 import { type KernelChoice, selectKernels } from '../kernels';
 import type { BlockRows, BlockRowsTask } from './blocks/quantize-block-rows';
 import type { Factorization, FactorizationTask } from './factorize';
+import type { MinifloatRows, MinifloatRowsTask } from './minifloat/quantize-minifloat-rows';
 import type { MismatchTask } from './mismatch-target';
 import { nativeSolver } from './native-solver';
 import { type QuantizedRows, ROWS_PER_BLOCK, type RowBlock, type RowFault, type SharedProblem } from './row-block';
@@ -20,6 +21,8 @@ export interface SolverPool {
   quantizeRows(shared: SharedProblem, block: RowBlock, signal?: AbortSignal): Promise<QuantizedRows | RowFault>;
   /** In threads of JavaScript, whatever the kernels. */
   quantizeBlockRows(task: BlockRowsTask, signal?: AbortSignal): Promise<BlockRows>;
+  /** The same. */
+  quantizeMinifloatRows(task: MinifloatRowsTask, signal?: AbortSignal): Promise<MinifloatRows>;
   mismatchTarget(task: MismatchTask, signal?: AbortSignal): Promise<Float32Array | null>;
 }
 
@@ -79,6 +82,7 @@ function workerThreads(threads: number): SolverPool {
     factorize: (task, signal) => run('factorize', task, signal),
     quantizeRows: (shared, block, signal) => run('quantizeRows', { shared, block }, signal),
     quantizeBlockRows: (task, signal) => run('quantizeBlockRows', task, signal),
+    quantizeMinifloatRows: (task, signal) => run('quantizeMinifloatRows', task, signal),
     mismatchTarget: (task, signal) => run('mismatchTarget', task, signal),
   };
 }
@@ -96,6 +100,7 @@ function callingThread(): SolverPool {
     factorize: (task, signal) => run(() => worker.factorize(task), signal),
     quantizeRows: (shared, block, signal) => run(() => worker.quantizeRows({ shared, block }), signal),
     quantizeBlockRows: (task, signal) => run(() => worker.quantizeBlockRows(task), signal),
+    quantizeMinifloatRows: (task, signal) => run(() => worker.quantizeMinifloatRows(task), signal),
     mismatchTarget: (task, signal) => run(() => worker.mismatchTarget(task), signal),
   };
 }

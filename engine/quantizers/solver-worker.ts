@@ -1,11 +1,16 @@
 /** What runs in the threads of a SolverPool: one exported function per kind of task. */
-import { nativeGridKernels, referenceKernels, selectKernels } from '../kernels';
+import { type GridKernels, type KernelChoice, nativeGridKernels, referenceKernels, selectKernels } from '../kernels';
 import {
   type BlockRows,
   type BlockRowsTask,
   quantizeBlockRows as quantizeBlockRowsWith,
 } from './blocks/quantize-block-rows';
 import { dampedHessian, type Factorization, type FactorizationTask, factorize as factorizeWith } from './factorize';
+import {
+  type MinifloatRows,
+  type MinifloatRowsTask,
+  quantizeMinifloatRows as quantizeMinifloatRowsWith,
+} from './minifloat/quantize-minifloat-rows';
 import { type MismatchTask, mismatchTargetOf } from './mismatch-target';
 import { quantizeRows as quantizeRowsWith } from './quantize-rows';
 import type { QuantizedRows, RowBlock, RowFault, SharedProblem } from './row-block';
@@ -23,8 +28,16 @@ export function mismatchTarget(task: MismatchTask): Float32Array | null {
 }
 
 export function quantizeBlockRows(task: BlockRowsTask): BlockRows {
-  const { native } = selectKernels(task.kernels ?? 'typescript');
-  return quantizeBlockRowsWith(native ? nativeGridKernels(native) : referenceKernels, task);
+  return quantizeBlockRowsWith(gridKernels(task), task);
+}
+
+export function quantizeMinifloatRows(task: MinifloatRowsTask): MinifloatRows {
+  return quantizeMinifloatRowsWith(gridKernels(task), task);
+}
+
+function gridKernels({ kernels = 'typescript' }: { readonly kernels?: KernelChoice }): GridKernels {
+  const { native } = selectKernels(kernels);
+  return native ? nativeGridKernels(native) : referenceKernels;
 }
 
 export function quantizeRows(task: { shared: SharedProblem; block: RowBlock }): QuantizedRows | RowFault {

@@ -1,4 +1,5 @@
 export type { ArtifactKind, ArtifactRef } from './artifact-ref';
+export { FLOAT_TYPES, type FloatType, recipeOfFloats } from './float-types';
 export {
   GGUF_MIXES,
   type GgufMixName,

@@ -1,6 +1,7 @@
 import { z } from 'zod';
+import { FLOAT_TYPES, recipeOfFloats } from './float-types';
 import { formatNamed, GGUF_MIXES, type GgufMixName, QUANTIZED_BLOCK_TYPES } from './gguf-names';
-import { defaultsOfMethod } from './method-defaults';
+import { defaultsOfKernels, defaultsOfMethod } from './method-defaults';
 import { QUALITIES, recipeOfQuality } from './quality';
 import { QuantloomError } from './quantloom-error';
 
@@ -61,6 +62,18 @@ const RECIPE_FIELDS = {
    * does, and falls back to a type with smaller blocks where rows are no multiple of its own. Bits, group size and symmetry follow from it.
    */
   blockType: z.string().toUpperCase().pipe(z.enum(QUANTIZED_BLOCK_TYPES)),
+  /**
+   * The type of float that weights are rounded to, with the methods rtn and gptq, in place of integers. `fp8`: E4M3 with a scale per row;
+   * `fp8-tensor`: with one scale; `fp8-block`: with one per 128 x 128 weights. `mxfp4`: E2M1 in groups of 32 with a power of two (OCP Microscaling);
+   * `nvfp4`: E2M1 in groups of 16 with a scale in E4M3, and one for all of the weight. `log2`: powers of
+   * two from 2^-6 to 1, and 0, in groups of 32. Bits, group size and symmetry follow from it.
+   */
+  floatType: z.string().toLowerCase().pipe(z.enum(FLOAT_TYPES)),
+  /**
+   * What runtimes quantize the input of the linear to, token by token, by its largest magnitude (of each 128 features with `fp8-block`): `int8`, for
+   * 8 bits with one scale per row, or `fp8`, for the floats of that name. Weights are not changed by it. Default: `fp8` with fp8, else `none`.
+   */
+  activations: z.enum(['none', 'int8', 'fp8']),
 };
 
 /** How one linear is quantized. Every field can be overridden per module. */
@@ -83,6 +96,8 @@ export const RecipeSchema = z.strictObject({
   mismatch: RECIPE_FIELDS.mismatch.optional(),
   doubleQuant: RECIPE_FIELDS.doubleQuant.optional(),
   blockType: RECIPE_FIELDS.blockType.optional(),
+  floatType: RECIPE_FIELDS.floatType.optional(),
+  activations: RECIPE_FIELDS.activations.optional(),
 });
 export type Recipe = z.infer<typeof RecipeSchema>;
 
@@ -197,7 +212,8 @@ export const QuantizationSpecSchema = z.strictObject({
   /**
    * `awq`: weights of input channels that matter are scaled up before they are rounded, by scales that are searched under the error of the output
    * and folded into the norm or linear before (docs/adr has what it gains). The result is a plain model of the same architecture. Costs one
-   * more calibration pass. Default: `none`; with the method `awq`, `awq`.
+   * more calibration pass.
+   * Default: `none`; with the method `awq`, `awq`.
    */
   scaling: z.enum(['none', 'awq']).default('none'),
   /** One checkpoint is written per format; with several, each in a subdirectory of `output` named after it. Default with zero points: `gptq_v2`. */
@@ -231,7 +247,14 @@ const QualitySchema = z.object({
   quality: QuantizationSpecSchema.shape.quality,
   order: QuantizationSpecSchema.shape.order,
   calibration: z.looseObject({}).prefault({}),
-  recipe: z.looseObject({ method: RecipeSchema.shape.method, bits: RecipeSchema.shape.bits }).prefault({}),
+  recipe: z
+    .looseObject({
+      method: RecipeSchema.shape.method,
+      bits: RECIPE_FIELDS.bits.optional(),
+      floatType: RecipeSchema.shape.floatType,
+      activations: RecipeSchema.shape.activations,
+    })
+    .prefault({}),
 });
 
 /** Fills in what follows from other fields. Faults are left to the schema of the whole spec. */
@@ -241,10 +264,18 @@ function withQuality(input: unknown): unknown {
   const { quality, order, recipe: chosen } = given.data;
   const { recipe: fields, formats } = input as { recipe?: object; formats?: unknown };
   const own = defaultsOfMethod(chosen.method);
-  const set = own?.recipe ?? recipeOfQuality(quality, chosen.bits, order);
-  const recipe: { symmetric?: unknown } = { ...set, ...fields };
+  const kernels = defaultsOfKernels(chosen);
+  const floats = chosen.floatType && recipeOfFloats(chosen.floatType);
+  const { bits } = {
+    ...RecipeSchema.parse({}),
+    ...kernels?.recipe,
+    ...(chosen.bits && { bits: chosen.bits }),
+    ...floats,
+  };
+  const set = own?.recipe ?? recipeOfQuality(quality, bits, order);
+  const recipe: { symmetric?: unknown } = { ...set, ...kernels?.recipe, ...fields, ...floats };
   // GPTQModel reads zero points that others found in the second version of the format only.
-  const format = formats ?? own?.formats ?? (recipe.symmetric === false ? ['gptq_v2'] : undefined);
+  const format = formats ?? own?.formats ?? kernels?.formats ?? (recipe.symmetric === false ? ['gptq_v2'] : undefined);
   const calibration = quality === 'best' ? { calibration: { originalShare: 1, ...given.data.calibration } } : {};
   const scaling = own?.scaling && (input as { scaling?: unknown }).scaling === undefined && { scaling: own.scaling };
   return { ...(input as object), recipe, ...calibration, ...(format !== undefined && { formats: format }), ...scaling };

@@ -8,7 +8,7 @@ import type { LinearSettings } from '../linear-storage';
 import { RawSafetensors } from '../verification/raw-safetensors';
 import type { StoredTensors } from '../verification/stored-tensors';
 import { compressedTensorsStorage } from './compressed-tensors-storage';
-import { encodeLinear } from './encode-linear';
+import { encodePacked } from './encode-packed';
 import { readConfig } from './read-config';
 
 /** Compressed and decompressed by compressed-tensors 0.19 (test/oracles/compressed-tensors-packing.py). */
@@ -94,7 +94,7 @@ describe.each(FILES.filter((file) => !/float|act-order/.test(file)))('compressed
   it('is written as the same bytes', async () => {
     const fixture = await load(file);
     const { codes, zeros, dense, ...stored } = fixture.tensors;
-    const written = encodeLinear('m', await read(fixture));
+    const written = encodePacked('m', await read(fixture));
     expect([...written.keys()].sort()).toEqual(
       Object.keys(stored)
         .map((part) => `m.${part}`)
@@ -116,7 +116,7 @@ const CONFIGS: Record<string, Described> = JSON.parse(readFileSync(join(FIXTURES
 
 describe('a config of compressed-tensors', () => {
   it.each(Object.entries(CONFIGS))('says of every module what it says there: %s', (_, { config, modules }) => {
-    const settingsOf = readConfig(config);
+    const { settingsOf } = readConfig(config);
     const found = Object.keys(modules).map((module) => [module, settingsOf(module)]);
     const expected = Object.entries(modules).map(([module, settings]) => [
       module,
@@ -133,18 +133,19 @@ describe('a config of compressed-tensors', () => {
   it.each([
     [
       'weights of another format',
-      { ...base, format: 'int-quantized' },
-      'config_groups.group_0.format is "int-quantized"',
+      { ...base, format: 'mxfp8-quantized' },
+      'config_groups.group_0.format is "mxfp8-quantized"',
     ],
-    ['another format of a group', withGroup({ format: 'float-quantized' }), '"float-quantized"'],
+    ['another format of a group', withGroup({ format: 'dense' }), '"dense"'],
+    ['a byte for each weight, in groups', withGroup({ format: 'int-quantized' }), '"strategy":"group"'],
     ['floating-point codes', withWeights({ type: 'float' }), 'weights.type is "float"; "int" can be read'],
     ['a block of rows and columns', withWeights({ strategy: 'block', group_size: null }), '"strategy":"block"'],
     ['one scale for all', withWeights({ strategy: 'tensor', group_size: null }), '"strategy":"tensor"'],
     ['too many bits', withWeights({ num_bits: 16 }), 'num_bits is 16; 2 to 8 can be read'],
     [
-      'activations too',
+      'inputs with static scales',
       withGroup({ input_activations: { num_bits: 8 } }),
-      'group_0.input_activations is {"num_bits":8}',
+      'group_0.input_activations is {"type":"int","num_bits":8,"symmetric":true,"dynamic":false',
     ],
     ['a key-value cache', { ...base, kv_cache_scheme: { num_bits: 8 } }, 'kv_cache_scheme'],
     ['transforms', { ...base, transform_config: { config_groups: {} } }, 'transform_config'],

@@ -3,6 +3,7 @@ import { formatOf, storedLinears } from '../formats';
 
 const { config, refuse, bitsPerWeight, encodeLinear, loading } = formatOf('compressed-tensors');
 
+const PACKED = 'pack-quantized';
 const LINEARS = ['self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj', 'self_attn.o_proj', 'mlp.down_proj'];
 
 function recipe(fields: Partial<Recipe> = {}): Recipe {
@@ -134,11 +135,11 @@ describe('what cannot be written', () => {
       scales: new Float32Array([1, 2]),
       groupOf: Int32Array.from({ length: 64 }, (_, column) => Math.floor(column / 32)),
     };
-    expect(() => encodeLinear('m', quantized, '')).not.toThrow();
-    expect(() => encodeLinear('m', { ...quantized, scales: new Float32Array([1, 0]) }, '')).toThrow(
+    expect(() => encodeLinear('m', quantized, PACKED)).not.toThrow();
+    expect(() => encodeLinear('m', { ...quantized, scales: new Float32Array([1, 0]) }, PACKED)).toThrow(
       'm: the scale of row 0, group 1 is 0',
     );
-    expect(() => encodeLinear('m', { ...quantized, groupOf: quantized.groupOf.toReversed() }, '')).toThrow(
+    expect(() => encodeLinear('m', { ...quantized, groupOf: quantized.groupOf.toReversed() }, PACKED)).toThrow(
       'm: compressed-tensors 0.19 no longer reads groups that follow the act-order',
     );
   });

@@ -1,35 +1,47 @@
+import type { AffineLinear } from '../../quantizers/grids/affine-grid';
+import type { MinifloatLinear } from '../../quantizers/grids/minifloat-grid';
+import type { LinearPlan } from '../../spec';
 import type { CheckpointFormat } from '../format';
 import { quantizedModelConfig } from '../model-config';
 import { safetensorsContainer } from '../safetensors-container';
 import { compressedTensorsStorage } from './compressed-tensors-storage';
-import { encodeLinear } from './encode-linear';
-import { groupsOf, PACK_QUANTIZED } from './layout';
+import { type LinearLayout, linearLayout, MIXED_PRECISION, PACK_QUANTIZED } from './layout';
 import { loading } from './loading';
 import { quantizationConfig } from './quantization-config';
 import { refuse } from './refuse';
+import { VARIANTS } from './variants';
 
-const SHAPE_BITS = 2 * 64;
-
-/** compressed-tensors, pack-quantized: what transformers and vLLM load from llm-compressor. */
+/** compressed-tensors: what transformers and vLLM load from llm-compressor. */
 export const compressedTensors: CheckpointFormat = {
   name: 'compressed-tensors',
   storage: compressedTensorsStorage,
   container: safetensorsContainer,
-  grids: ['affine'],
+  grids: ['affine', 'minifloat'],
+  quantizesActivations: true,
   smallestZero: 0,
-  layout: () => PACK_QUANTIZED,
+
+  layout(linears) {
+    const layouts = new Set(linears.flatMap(layoutOf));
+    const [only = PACK_QUANTIZED, ...others] = layouts;
+    return others.length > 0 ? MIXED_PRECISION : only;
+  },
+
+  layoutOf: (linear, layout) => layoutOf(linear)[0] ?? layout,
   refuse,
-  encodeLinear,
+  encodeLinear: (name, linear, layout) =>
+    VARIANTS[layout as LinearLayout].encode(name, linear as AffineLinear & MinifloatLinear),
   config: (context) => quantizedModelConfig(context, quantizationConfig(context)),
   files: () => new Map(),
 
-  bitsPerWeight({ recipe, columns, rows }, sourceBits = 16) {
+  bitsPerWeight({ recipe, rows, columns }, sourceBits = 16) {
     if (recipe === null) return sourceBits;
-    const { bits, groupSize, symmetric } = recipe;
-    return (
-      bits + (groupsOf(columns, groupSize) * (16 + (symmetric ? 0 : bits))) / columns + SHAPE_BITS / (rows * columns)
-    );
+    return VARIANTS[linearLayout(recipe)].bitsPerWeight(recipe, rows, columns);
   },
 
   loading,
 };
+
+/** Empty: it is kept. */
+function layoutOf({ recipe }: LinearPlan): LinearLayout[] {
+  return recipe ? [linearLayout(recipe)] : [];
+}

@@ -1,33 +1,47 @@
-import type { ExpectedTensor, LinearStorage } from '../linear-storage';
-import { readLinear } from './decode-linear';
-import { groupsOf, PACK_QUANTIZED, wordsOf } from './layout';
-import { readRawLinear } from './raw-linear';
+import type { LinearStorage } from '../linear-storage';
+import { type LinearLayout, linearLayout } from './layout';
+import { inputArgs } from './quantization-args';
 import { readConfig } from './read-config';
+import { VARIANTS } from './variants';
 
-/** compressed-tensors of every producer, as far as it is pack-quantized: integer weights, activations as they are. */
+const variantOf = ({ layout }: { readonly layout: string }) => VARIANTS[layout as LinearLayout];
+
+/** compressed-tensors of every producer, as far as inputs are quantized token by token or not at all. */
 export const compressedTensorsStorage = {
   method: 'compressed-tensors',
-  grids: ['affine'],
-  parts: ['weight_packed', 'weight_scale', 'weight_zero_point', 'weight_shape', 'weight_g_idx'],
+  grids: ['affine', 'minifloat'],
+  parts: [
+    'weight_packed',
+    'weight_scale',
+    'weight_zero_point',
+    'weight_shape',
+    'weight_g_idx',
+    'weight_global_scale',
+    'weight',
+  ],
+  // Dense modules have a weight too.
+  markers: ['weight_scale'],
 
-  describe: (raw) => ({ layout: PACK_QUANTIZED, settingsOf: readConfig(raw) }),
+  describe: readConfig,
 
-  shape({ bits }, shapeOf) {
-    const [rows = 0, words = 0] = shapeOf('weight_packed');
-    return [rows, (words * 32) / bits];
+  settingsFor({ bits, groupSize, symmetric, floatType, activations }) {
+    const inputs = activations && activations !== 'none' && { activations };
+    const form = { bits, groupSize, symmetric, ...(floatType && { floatType }), ...inputs };
+    return { ...form, layout: linearLayout(form) };
   },
 
-  tensors({ bits, groupSize, symmetric }, [rows, columns]): Readonly<Record<string, ExpectedTensor>> {
-    const groups = groupsOf(columns, groupSize);
-    return {
-      weight_packed: { shape: [rows, wordsOf(columns, bits)], dtypes: ['I32'] },
-      weight_scale: { shape: [rows, groups], dtypes: ['F16', 'BF16', 'F32'] },
-      weight_shape: { shape: [2], dtypes: ['I64'] },
-      ...(symmetric ? {} : { weight_zero_point: { shape: [wordsOf(rows, bits), groups], dtypes: ['I32'] } }),
-      weight_g_idx: { shape: [columns], dtypes: ['I32'], optional: true },
-    };
+  inputs(settings) {
+    const { activations: type } = settings;
+    return type && { type, groupSize: inputArgs(settings)?.group_size ?? -1 };
   },
 
-  read: readLinear,
-  readRaw: readRawLinear,
+  shape: (settings, shapeOf) => variantOf(settings).shape(settings, shapeOf),
+  tensors: (settings, shape) => variantOf(settings).tensors(settings, shape),
+  read: (module, source) => variantOf(source.settings).read(module, source),
+
+  async readRaw(module, stored, description) {
+    const settings = description.settingsOf(module);
+    if (!settings) throw new Error(`stored quantized, but ${description.describedBy} that it is not`);
+    return variantOf(settings).readRaw(module, stored, description);
+  },
 } satisfies LinearStorage;

@@ -5,13 +5,22 @@ const VLLM_BITS = [4, 8];
 
 /** Who can load a compressed-tensors checkpoint, and how. */
 export function loading({ linears }: Pick<Manifest, 'linears'>): string {
-  const widths = new Set(Object.values(linears).flatMap(({ recipe }) => recipe?.bits ?? []));
+  const recipes = Object.values(linears).flatMap(({ recipe }) => recipe ?? []);
+  const widths = new Set(recipes.flatMap(({ bits, floatType }) => (floatType ? [] : bits)));
   const others = [...widths].filter((bits) => !VLLM_BITS.includes(bits)).sort();
   const directory = 'path/to/this/directory';
   const version = others.some((bits) => 32 % bits !== 0) ? ' 0.18 or later' : '';
   const kernels =
     others.length === 0 ? '' : ` (a version that has kernels for ${others.join(' and ')} bits in this format)`;
+  const activations = [...new Set(recipes.flatMap((recipe) => recipe.activations ?? []))];
+  const rounded =
+    activations.length === 0
+      ? []
+      : [
+          `Inputs of quantized linears are quantized to ${activations.join(' and ')} by the runtime, token by token, as config.json says. The perplexity of this card is measured so.`,
+        ];
   return [
+    ...rounded,
     `transformers (with compressed-tensors${version} installed):\n\n\`\`\`python\nfrom transformers import AutoModelForCausalLM\nmodel = AutoModelForCausalLM.from_pretrained("${directory}", device_map="auto")\n\`\`\``,
     `vLLM${kernels}:\n\n\`\`\`sh\nvllm serve ${directory}\n\`\`\``,
   ].join('\n\n');

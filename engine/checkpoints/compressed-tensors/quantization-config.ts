@@ -3,7 +3,8 @@ import { type LinearPlan, QuantloomError, type Recipe } from '../../spec';
 import type { CheckpointContext } from '../format';
 import { keptModules } from '../model-config';
 import { modulePatterns } from '../module-patterns';
-import { PACK_QUANTIZED } from './layout';
+import { linearLayout } from './layout';
+import { inputArgs, weightArgs } from './quantization-args';
 
 /**
  * The quantization_config as compressed-tensors (transformers) and vLLM read it: a config group for every way that linears are stored.
@@ -16,8 +17,9 @@ import { PACK_QUANTIZED } from './layout';
 export function quantizationConfig({
   linears,
   sourceConfig,
-}: Pick<CheckpointContext, 'linears' | 'sourceConfig'>): Record<string, unknown> {
-  const groups = groupByWeights(linears);
+  layout,
+}: Pick<CheckpointContext, 'linears' | 'sourceConfig' | 'layout'>): Record<string, unknown> {
+  const groups = groupByScheme(linears);
   if (groups.length === 0) {
     throw new QuantloomError(
       'InvalidSpecification',
@@ -31,19 +33,10 @@ export function quantizationConfig({
     groups.length === 1 ? ['Linear'] : modulePatterns(modules, all).map((pattern) => `re:${pattern}`);
   return {
     quant_method: 'compressed-tensors',
-    format: PACK_QUANTIZED,
+    format: layout,
     quantization_status: 'compressed',
     config_groups: Object.fromEntries(
-      groups.map(({ weights, modules }, index) => [
-        `group_${index}`,
-        {
-          targets: targetsOf(modules),
-          weights,
-          input_activations: null,
-          output_activations: null,
-          format: PACK_QUANTIZED,
-        },
-      ]),
+      groups.map(({ scheme, modules }, index) => [`group_${index}`, { targets: targetsOf(modules), ...scheme }]),
     ),
     ignore: keptModules({ linears, sourceConfig }),
     kv_cache_scheme: null,
@@ -52,29 +45,25 @@ export function quantizationConfig({
 }
 
 /** Modules that are stored alike, in the order of the model. */
-function groupByWeights(linears: readonly LinearPlan[]) {
-  const groups = new Map<string, { readonly weights: ReturnType<typeof weightsOf>; readonly modules: string[] }>();
+function groupByScheme(linears: readonly LinearPlan[]) {
+  const groups = new Map<string, { readonly scheme: ReturnType<typeof schemeOf>; readonly modules: string[] }>();
   for (const { name, recipe } of linears) {
     if (recipe === null) continue;
-    const weights = weightsOf(recipe);
-    const key = JSON.stringify(weights);
-    const group = groups.get(key) ?? { weights, modules: [] };
+    const scheme = schemeOf(recipe);
+    const key = JSON.stringify(scheme);
+    const group = groups.get(key) ?? { scheme, modules: [] };
     groups.set(key, group);
     group.modules.push(name);
   }
   return [...groups.values()];
 }
 
-/** The fields of compressed-tensors' QuantizationArgs. */
-function weightsOf({ bits, symmetric, groupSize, method, actOrder }: Recipe) {
+/** The fields of compressed-tensors' QuantizationScheme but for the targets. */
+function schemeOf(recipe: Recipe) {
   return {
-    num_bits: bits,
-    type: 'int',
-    symmetric,
-    strategy: groupSize === -1 ? 'channel' : 'group',
-    group_size: groupSize === -1 ? null : groupSize,
-    dynamic: false,
-    // The order in which columns were quantized; groups are sequential all the same.
-    actorder: method === 'gptq' && actOrder === 'static' ? 'weight' : null,
+    weights: weightArgs(recipe),
+    input_activations: inputArgs(recipe),
+    output_activations: null,
+    format: linearLayout(recipe),
   };
 }

@@ -1,7 +1,15 @@
 import { z } from 'zod';
-import { QuantloomError } from '../../spec';
+import { FLOAT_TYPES, QuantloomError, recipeOfFloats } from '../../spec';
 import type { LinearSettings } from '../linear-storage';
-import { PACK_QUANTIZED } from './layout';
+import {
+  LINEAR_LAYOUTS,
+  type LinearLayout,
+  linearLayout,
+  MIXED_PRECISION,
+  PACK_QUANTIZED,
+  PLAIN_LAYOUTS,
+} from './layout';
+import { FLOAT_ARGS, inputArgs } from './quantization-args';
 
 const WeightsSchema = z.object({
   num_bits: z.int().default(8),
@@ -9,12 +17,16 @@ const WeightsSchema = z.object({
   symmetric: z.boolean().default(true),
   strategy: z.string().nullish(),
   group_size: z.int().nullish(),
+  block_structure: z.array(z.int()).nullish(),
 });
+type Weights = z.infer<typeof WeightsSchema>;
+
+const InputsSchema = WeightsSchema.extend({ dynamic: z.union([z.boolean(), z.string()]).default(false) });
 
 const GroupSchema = z.object({
   targets: z.array(z.string()),
   weights: WeightsSchema.nullish(),
-  input_activations: z.unknown().optional(),
+  input_activations: InputsSchema.nullish(),
   output_activations: z.unknown().optional(),
   format: z.string().nullish(),
 });
@@ -37,9 +49,12 @@ const ConfigSchema = z.object({
  * A target is the name of a module, a regular expression after `re:` that matches from the start of the name, or the class `Linear`; names go
  * before expressions, expressions before the class, and what `ignore` matches is not quantized.
  *
- * @throws QuantloomError UnsupportedInput for what is not an integer weight in pack-quantized, InvalidCheckpoint for what makes no sense.
+ * @throws QuantloomError UnsupportedInput for weights, and inputs, that are quantized in another way than can be read, InvalidCheckpoint for what makes no sense.
  */
-export function readConfig(raw: Readonly<Record<string, unknown>>): (module: string) => LinearSettings | null {
+export function readConfig(raw: Readonly<Record<string, unknown>>): {
+  readonly layout: string;
+  settingsOf(module: string): LinearSettings | null;
+} {
   const parsed = ConfigSchema.safeParse(raw);
   if (!parsed.success) {
     const faults = parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`);
@@ -58,9 +73,13 @@ export function readConfig(raw: Readonly<Record<string, unknown>>): (module: str
   });
   schemes.sort((a, b) => a.rank - b.rank || (a.target < b.target ? -1 : 1));
   const ignored = (config.ignore ?? []).map(matcher);
-  return (module) => {
-    if (ignored.some(({ matches }) => matches(module))) return null;
-    return schemes.find(({ matches }) => matches(module))?.settings ?? null;
+  const layouts = new Set(schemes.flatMap(({ settings }) => settings?.layout ?? []));
+  return {
+    layout: config.format ?? (layouts.size > 1 ? MIXED_PRECISION : ([...layouts][0] ?? PACK_QUANTIZED)),
+    settingsOf(module) {
+      if (ignored.some(({ matches }) => matches(module))) return null;
+      return schemes.find(({ matches }) => matches(module))?.settings ?? null;
+    },
   };
 }
 
@@ -83,18 +102,34 @@ function matcher(target: string): Matcher {
 }
 
 function groupSettings(path: string, group: Group, format: string | null | undefined): LinearSettings | null {
-  for (const field of ['input_activations', 'output_activations'] as const) {
-    requireNone(`${path}.${field}`, group[field]);
+  requireNone(`${path}.output_activations`, group.output_activations);
+  const { weights, input_activations: inputs } = group;
+  if (!weights) {
+    requireNone(`${path}.input_activations`, inputs);
+    return null;
   }
-  const { weights } = group;
-  if (!weights) return null;
-  const own = group.format ?? format;
-  if (own !== PACK_QUANTIZED) throw unsupported(`${path}.format`, own, `"${PACK_QUANTIZED}"`);
+  const layout = (group.format ?? format) as LinearLayout;
+  if (!LINEAR_LAYOUTS.includes(layout)) {
+    const known = LINEAR_LAYOUTS.map((name) => JSON.stringify(name)).join(', ');
+    throw unsupported(`${path}.format`, layout, known);
+  }
+  const form = layout === PACK_QUANTIZED ? packedForm(path, weights) : formOfKernels(path, weights);
+  const packed = form.floatType && form.bits === 4;
+  if (packed) requireNone(`${path}.input_activations`, inputs);
+  const fits = packed ? layout === linearLayout(form) : layout === PACK_QUANTIZED || PLAIN_LAYOUTS.includes(layout);
+  if (!fits) throw unsupported(`${path}.format`, layout, `of these weights ${JSON.stringify(linearLayout(form))}`);
+  const activations = inputs && activationsOf(`${path}.input_activations`, inputs, form);
+  return { ...form, layout, ...(activations && { activations }) };
+}
+
+type Form = Omit<LinearSettings, 'layout' | 'activations'>;
+
+function packedForm(path: string, weights: Weights): Form {
   if (weights.type !== 'int') throw unsupported(`${path}.weights.type`, weights.type, '"int"');
   const bits = weights.num_bits;
   if (bits < 2 || bits > 8) throw unsupported(`${path}.weights.num_bits`, bits, '2 to 8');
   const size = weights.group_size;
-  const strategy = weights.strategy ?? (size == null ? 'tensor' : size > 0 ? 'group' : 'channel');
+  const strategy = strategyOf(weights);
   if (strategy !== 'channel' && !(strategy === 'group' && size != null && size > 0)) {
     throw unsupported(
       `${path}.weights`,
@@ -102,8 +137,43 @@ function groupSettings(path: string, group: Group, format: string | null | undef
       'strategy "channel", and "group" with a group_size,',
     );
   }
-  const groupSize = strategy === 'channel' ? -1 : (size as number);
-  return { bits, groupSize, symmetric: weights.symmetric, layout: PACK_QUANTIZED };
+  return { bits, groupSize: strategy === 'channel' ? -1 : (size as number), symmetric: weights.symmetric };
+}
+
+/** Integers of a byte, or floats. */
+function formOfKernels(path: string, weights: Weights): Form {
+  const { type, num_bits: bits, symmetric, block_structure: structure, group_size: size } = weights;
+  const strategy = strategyOf(weights);
+  if (type === 'int' && bits === 8 && strategy === 'channel') return { bits, groupSize: -1, symmetric };
+  const floats = FLOAT_TYPES.find((name) => {
+    const args = FLOAT_ARGS[name];
+    if (!args) return false;
+    const sizes = [args.group_size, args.block_structure ?? null];
+    const agree = JSON.stringify(sizes) === JSON.stringify([size ?? null, structure ?? null]);
+    return agree && args.num_bits === bits && args.strategy === strategy;
+  });
+  if (type === 'float' && symmetric && floats) return { ...recipeOfFloats(floats), floatType: floats };
+  throw unsupported(
+    `${path}.weights`,
+    { type, num_bits: bits, strategy, group_size: size ?? null, block_structure: structure ?? null },
+    '"int" of 8 bits with strategy "channel", "float" of 8 bits with "channel", "tensor" or "block" of [128, 128], and of 4 bits in "group" of 32 or "tensor_group" of 16,',
+  );
+}
+
+function strategyOf({ strategy, group_size: size }: Weights): string {
+  return strategy ?? (size == null ? 'tensor' : size > 0 ? 'group' : 'channel');
+}
+
+/** Scales that runtimes find token by token; others are no matter of the weights, and would be missed. */
+function activationsOf(path: string, inputs: z.infer<typeof InputsSchema>, form: Form): 'int8' | 'fp8' {
+  const activations = inputs.type === 'int' ? 'int8' : 'fp8';
+  const readable = inputArgs({ ...form, activations });
+  const { num_bits, symmetric, dynamic, group_size } = inputs;
+  const found = { num_bits, symmetric, dynamic, strategy: strategyOf(inputs), group_size: group_size ?? null };
+  const { type: _, ...wanted } = readable as NonNullable<typeof readable>;
+  const agree = Object.entries(wanted).every(([field, value]) => found[field as keyof typeof found] === value);
+  if (agree && (activations === 'fp8') === (form.floatType !== undefined)) return activations;
+  throw unsupported(path, { type: inputs.type, ...found }, `of these weights null, and ${JSON.stringify(readable)},`);
 }
 
 /** What changes the meaning of weights, or the result of the model, beyond the codes. */

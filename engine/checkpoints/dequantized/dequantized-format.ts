@@ -19,7 +19,7 @@ function dequantizedAs(name: FormatName, dtype: 'F32' | null): CheckpointFormat 
     name,
     storage: floatStorage,
     container: safetensorsContainer,
-    grids: ['affine', 'codebook', 'int8-rows'],
+    grids: ['affine', 'codebook', 'int8-rows', 'minifloat'],
     keptApart: true,
     smallestZero: 0,
     layout: () => name,

@@ -1,6 +1,6 @@
 import { architectureOf } from '../../models';
 import { QuantloomError } from '../../spec';
-import { type ExpectedTensor, quantizedModules, settingsFor } from '../linear-storage';
+import { type ExpectedTensor, type LinearSettings, quantizedModules, settingsFor } from '../linear-storage';
 import type { Manifest } from '../manifest';
 import type { StoredLinears } from '../weight-container';
 import { CheckRecord } from './check';
@@ -83,6 +83,11 @@ function expectedTensors(
   }
 }
 
+/** What configuration and manifest have to agree on. */
+function comparable({ bits, groupSize, symmetric, floatType, activations }: Omit<LinearSettings, 'layout'>) {
+  return { bits, groupSize, symmetric, floatType, activations };
+}
+
 /** The config against the layout and the recipes that the manifest records. */
 function checkLinearsOfManifest(manifest: Manifest, linears: StoredLinears | null, check: CheckRecord): void {
   if (linears) {
@@ -91,12 +96,10 @@ function checkLinearsOfManifest(manifest: Manifest, linears: StoredLinears | nul
   }
   for (const [name, { recipe }] of Object.entries(manifest.linears)) {
     const settings = linears?.settingsOf(name) ?? null;
-    const written = recipe && linears ? settingsFor(linears.storage, recipe, manifest.layout) : recipe;
-    const meant = written && { bits: written.bits, groupSize: written.groupSize, symmetric: written.symmetric };
-    const { bits, symmetric } = settings ?? {};
+    const written = recipe && linears ? settingsFor(linears.storage, recipe, manifest.layout) : null;
+    const meant = written ? comparable(written) : recipe && comparable({ ...recipe, activations: undefined });
     // A config that does not say it cannot contradict.
-    const groupSize = settings?.groupSize || meant?.groupSize;
-    const stored = settings && { bits, groupSize, symmetric };
+    const stored = settings && { ...comparable(settings), groupSize: settings.groupSize || meant?.groupSize };
     check.expect(
       JSON.stringify(stored) === JSON.stringify(meant),
       () => `${name}: config.json says ${JSON.stringify(stored)}, the manifest ${JSON.stringify(meant)}`,

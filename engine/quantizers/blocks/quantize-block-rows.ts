@@ -3,50 +3,19 @@ import { BLOCK_TYPES } from '../../checkpoints/gguf/blocks/block-types';
 import { decodeBlocks, encodeBlocks } from '../../checkpoints/gguf/blocks/encode-blocks';
 import type { GridKernels, KernelChoice } from '../../kernels';
 import type { QuantizedBlockType } from '../../spec';
+import { type GridHessian, type GridRows, type GridRowsTask, liveDifference } from '../on-grid/grid-rows';
 import { gridOfBlocks, packCodes } from './grid-of-blocks';
 
-/** The Hessian of a linear that becomes blocks. In shared memory. */
-export interface BlockHessian {
-  /** `[columns, columns]`, symmetric; the diagonal of dead columns is made up. */
-  readonly values: Float64Array;
-  /** `[columns]`: 1 where the input was zero in all of the calibration. */
-  readonly dead: Uint8Array;
-  /** What GPTQ solves with; null: codes are those of the search. */
-  readonly compensation: {
-    /** `[columns, columns]`, in the order of solving: Uᵀ (see inverseFactor). */
-    readonly factor: Float64Array;
-    readonly solveOrder: Int32Array;
-    /** Of coordinate descent after GPTQ. */
-    readonly rounds: number;
-  } | null;
-}
-
 /** Some rows that become blocks. Plain data, since it crosses threads. */
-export interface BlockRowsTask {
+export interface BlockRowsTask extends GridRowsTask {
   readonly blockType: QuantizedBlockType;
-  /** `[rows, columns]`, finite. */
-  readonly weight: Float32Array;
-  readonly rows: number;
-  readonly columns: number;
-  /** `[columns]`: what weighs squared errors in the search; undefined: all alike. */
-  readonly importance: Float32Array | undefined;
-  /** null: none, and no errors of outputs. */
-  readonly hessian: BlockHessian | null;
-  /** The linear's, for messages. */
-  readonly name: string;
   /** What solves; the search is in TypeScript always. Default: `typescript`. */
   readonly kernels?: KernelChoice;
 }
 
-export interface BlockRows {
+export interface BlockRows extends GridRows {
   /** `[rows, bytes of a row]` */
   readonly blocks: Uint8Array;
-  /** All `[rows]`: `ΔW H ΔWᵀ` before the descent and after it, and `W H Wᵀ`; null without a Hessian. */
-  readonly outputs: {
-    readonly errorsBefore: Float64Array;
-    readonly errors: Float64Array;
-    readonly energies: Float64Array;
-  } | null;
 }
 
 /**
@@ -62,7 +31,7 @@ export function quantizeBlockRows(kernels: GridKernels, task: BlockRowsTask): Bl
   if (!hessian) return { blocks: found, outputs: null };
   const energyOf = (blocks: Uint8Array | null) =>
     kernels.outputEnergy(
-      difference(task, hessian.dead, blocks && decodeBlocks(type, blocks)),
+      liveDifference(task, hessian, blocks && decodeBlocks(type, blocks)),
       hessian.values,
       rows,
       columns,
@@ -93,7 +62,7 @@ function solveOnGrid(
   blockCodes: BlockCodes,
   found: Uint8Array,
   hessian: Float64Array,
-  { factor, solveOrder, rounds }: NonNullable<BlockHessian['compensation']>,
+  { factor, solveOrder, rounds }: NonNullable<GridHessian['compensation']>,
 ): { readonly compensated: Uint8Array; readonly blocks: Uint8Array } {
   const grid = {
     groupSize: blockCodes.groupSize,
@@ -110,18 +79,4 @@ function solveOnGrid(
   const compensated = withCodes();
   kernels.descendOnGrid({ ...problem, hessian, rounds });
   return { compensated, blocks: withCodes() };
-}
-
-/** `[rows, columns]`: W - Q, or W; 0 in dead columns, whose Hessian is made up. */
-function difference(
-  { weight, columns }: BlockRowsTask,
-  dead: Uint8Array,
-  quantized: Float32Array | null,
-): Float64Array {
-  const result = Float64Array.from(weight);
-  for (let at = 0; at < result.length; at++) {
-    if (dead[at % columns]) result[at] = 0;
-    else if (quantized) result[at] = (result[at] as number) - (quantized[at] as number);
-  }
-  return result;
 }

@@ -4,6 +4,7 @@ import { blocksGrid } from './blocks-grid';
 import { codebookGrid } from './codebook-grid';
 import type { Grid } from './grid';
 import { int8RowsGrid } from './int8-rows-grid';
+import { minifloatGrid } from './minifloat-grid';
 
 /** Every kind of grid. */
 export const GRIDS: { readonly [Kind in GridKind]: Grid<Extract<QuantizedLinear, { kind: Kind }>> } = {
@@ -11,6 +12,7 @@ export const GRIDS: { readonly [Kind in GridKind]: Grid<Extract<QuantizedLinear,
   codebook: codebookGrid,
   'int8-rows': int8RowsGrid,
   blocks: blocksGrid,
+  minifloat: minifloatGrid,
 };
 
 /** The grid that a linear is quantized to. */

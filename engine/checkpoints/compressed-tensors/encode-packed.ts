@@ -18,7 +18,7 @@ import { refuseShape } from './refuse';
  *
  * @throws QuantloomError UnsupportedInput: what `refuseShape` says, groups that are not sequential, a scale that is no positive float16.
  */
-export function encodeLinear(name: string, linear: AffineLinear): Map<string, Tensor> {
+export function encodePacked(name: string, linear: AffineLinear): Map<string, Tensor> {
   const { rows: N, columns: K, bits, groupSize, codes, scales, zeros, groupOf, symmetric } = linear;
   const G = scales.length / N;
   const sequential = groupOf.every((group, column) => group === Math.floor(column / groupSize));

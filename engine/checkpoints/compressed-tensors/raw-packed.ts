@@ -9,7 +9,7 @@ import type { StoredTensors } from '../verification/stored-tensors';
  *
  * @throws Error saying what of the tensors does not agree with each other or with what is said of them.
  */
-export async function readRawLinear(
+export async function readRawPacked(
   module: string,
   stored: StoredTensors,
   { describedBy, settingsOf }: LinearDescription,

@@ -6,13 +6,13 @@ import { groupsOf, wordsOf } from './layout';
 import { unpackColumns, unpackRows } from './pack-codes';
 
 /**
- * Reads what `encodeLinear` or llm-compressor wrote; `weight_g_idx` of old files too.
+ * Reads what `encodePacked` or llm-compressor wrote; `weight_g_idx` of old files too.
  *
  * compressed-tensors multiplies in the dtype of the scales; here the product is float32, and the scale what the file holds.
  *
  * @throws QuantloomError InvalidCheckpoint naming the tensor, what it is and what it should be.
  */
-export async function readLinear(module: string, { where, settings, read }: LinearSource): Promise<AffineLinear> {
+export async function readPacked(module: string, { where, settings, read }: LinearSource): Promise<AffineLinear> {
   const { bits, symmetric } = settings;
   const packed = await required('weight_packed', ['I32']);
   const [N = 0, words = 0] = packed.shape;

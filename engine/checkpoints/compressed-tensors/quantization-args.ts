@@ -1,0 +1,70 @@
+import type { FloatType, Recipe } from '../../spec';
+import type { LinearSettings } from '../linear-storage';
+
+/** The fields of compressed-tensors' QuantizationArgs that say how weights are quantized. */
+export interface WeightArgs {
+  readonly num_bits: number;
+  readonly type: string;
+  readonly symmetric: boolean;
+  readonly strategy: string;
+  readonly group_size: number | null;
+  readonly block_structure?: readonly number[];
+  readonly scale_dtype?: string;
+  readonly dynamic: false;
+  readonly actorder: string | null;
+}
+
+/** The same of the inputs, whose scales runtimes find token by token. */
+export interface InputArgs {
+  readonly num_bits: number;
+  readonly type: string;
+  readonly symmetric: true;
+  readonly strategy: string;
+  readonly group_size: number | null;
+  readonly dynamic: true;
+}
+
+type FloatArgs = Pick<WeightArgs, 'num_bits' | 'strategy' | 'group_size' | 'block_structure' | 'scale_dtype'>;
+
+/** The types of float that compressed-tensors has. */
+export const FLOAT_ARGS: Readonly<Partial<Record<FloatType, FloatArgs>>> = {
+  fp8: { num_bits: 8, strategy: 'channel', group_size: null },
+  'fp8-tensor': { num_bits: 8, strategy: 'tensor', group_size: null },
+  'fp8-block': { num_bits: 8, strategy: 'block', group_size: null, block_structure: [128, 128] },
+  mxfp4: { num_bits: 4, strategy: 'group', group_size: 32, scale_dtype: 'torch.uint8' },
+  nvfp4: { num_bits: 4, strategy: 'tensor_group', group_size: 16, scale_dtype: 'torch.float8_e4m3fn' },
+};
+
+export function weightArgs({ bits, symmetric, groupSize, method, actOrder, floatType }: Recipe): WeightArgs {
+  // The order in which columns were quantized; groups are sequential all the same.
+  const actorder = method === 'gptq' && actOrder === 'static' ? 'weight' : null;
+  const floats = floatType && FLOAT_ARGS[floatType];
+  if (floats) return { type: 'float', symmetric: true, ...floats, dynamic: false, actorder };
+  return {
+    num_bits: bits,
+    type: 'int',
+    symmetric,
+    strategy: groupSize === -1 ? 'channel' : 'group',
+    group_size: groupSize === -1 ? null : groupSize,
+    dynamic: false,
+    actorder,
+  };
+}
+
+/** null: they stay as they are. */
+export function inputArgs({
+  activations,
+  floatType,
+}: Pick<LinearSettings, 'floatType'> & Pick<Recipe, 'activations'>): InputArgs | null {
+  if (!activations || activations === 'none') return null;
+  // Weights in blocks are multiplied block by block.
+  const across = floatType && FLOAT_ARGS[floatType]?.block_structure?.[1];
+  return {
+    num_bits: 8,
+    type: activations === 'int8' ? 'int' : 'float',
+    symmetric: true,
+    strategy: across ? 'group' : 'token',
+    group_size: across ?? null,
+    dynamic: true,
+  };
+}

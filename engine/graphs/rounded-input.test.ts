@@ -1,0 +1,26 @@
+import { join } from 'node:path';
+import { InferenceSession } from 'onnxruntime-node';
+import { tensorsOfFile } from '../../test/support/tensors-of-file';
+import { GraphBuilder } from './graph-builder';
+import { roundedInput } from './rounded-input';
+import { floatFeed } from './stage-feeds';
+
+/** Rounded by compressed-tensors 0.19 (test/oracles/compressed-tensors-floats.py). */
+const FIXTURE = join(__dirname, '..', 'checkpoints', 'compressed-tensors', 'fixtures', 'floats', 'inputs.safetensors');
+
+describe('the input of a linear', () => {
+  it.each([
+    ['int8', { type: 'int8', groupSize: -1 }],
+    ['fp8', { type: 'fp8', groupSize: -1 }],
+    ['fp8-groups', { type: 'fp8', groupSize: 128 }],
+  ] as const)('rounded to %s is what compressed-tensors rounds it to', async (name, rounding) => {
+    const { tensor, floats } = await tensorsOfFile(FIXTURE);
+    const [tokens, columns] = tensor('x').shape as [number, number];
+    const graph = new GraphBuilder('rounded');
+    const x = graph.input('x', ['tokens', columns]);
+    graph.output('y', roundedInput(graph, x, rounding, columns), ['tokens', columns]);
+    const session = await InferenceSession.create(graph.build());
+    const { y } = await session.run({ x: floatFeed(floats('x'), [tokens, columns]) });
+    expect(y?.data).toEqual(floats(name));
+  });
+});
