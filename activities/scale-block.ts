@@ -9,6 +9,7 @@ import {
   scaleTensor,
   scalingGroups,
   searchScales,
+  smoothScales,
 } from '../engine/scaling';
 import type { ArtifactRef, Recipe, StagePlan, TensorTable } from '../engine/spec';
 import { type JobPlan, readDocument, viewModel } from './model-view';
@@ -52,6 +53,26 @@ const searchStep = defineStep({
   },
 });
 
+/** As searched, but for what only a search needs. */
+type SmoothInput = Omit<SearchInput, 'minimumZero'>;
+
+const smoothStep = defineStep({
+  name: 'smooth-scales',
+  version: 1,
+  run: async ({ hessian, linears, channels, gain, gainOffset }: SmoothInput, bench) => {
+    const values = float32View(await bench.read(hessian));
+    const columns = hessian.shape?.[0] as number;
+    const meanSquares = Float64Array.from({ length: columns }, (_, i) =>
+      Math.max(0, values[i * columns + i] as number),
+    );
+    const weights: Float32Array[] = [];
+    for (const { weight } of linears) weights.push((await readFloats(weight, bench)).data);
+    const scales = smoothScales({ meanSquares, weights, channels });
+    const taken = gain ? scalesOfGain(await readTensor(gain, bench), scales, gainOffset) : scales;
+    return { scales: await bench.write('weight', bytesOf(taken), { dtype: 'F32', shape: [taken.length] }) };
+  },
+});
+
 interface ScaleInput {
   readonly tensor: ArtifactRef;
   /** One per scale. */
@@ -87,7 +108,7 @@ const listStep = defineStep({
   }),
 });
 
-/** Searches the scales of one block's input channels and folds them into its tensors, a group of linears after the other. */
+/** Finds the scales of one block's input channels and folds them into its tensors, a group of linears after the other. */
 export async function scaleBlock(
   input: {
     plan: ArtifactRef;
@@ -113,19 +134,18 @@ export async function scaleBlock(
       ...linear,
       weight: current(`${linear.name}.weight`),
     }));
-    const found = await perform(
-      searchStep,
-      {
-        hessian: input.hessians[stage] as ArtifactRef,
-        linears,
-        channels: { size, repeats },
-        gain: 'norm' in before ? current(before.norm[0]) : null,
-        ...('norm' in before && before.gainOffset !== 0 && { gainOffset: before.gainOffset }),
-        minimumZero: smallestZeroOf(plan.spec.formats),
-      },
-      runtime,
-      attempt,
-    );
+    const given = {
+      hessian: input.hessians[stage] as ArtifactRef,
+      linears,
+      channels: { size, repeats },
+      gain: 'norm' in before ? current(before.norm[0]) : null,
+      ...('norm' in before && before.gainOffset !== 0 && { gainOffset: before.gainOffset }),
+    };
+    const minimumZero = smallestZeroOf(plan.spec.formats);
+    const found =
+      plan.spec.scaling === 'smoothquant'
+        ? await perform(smoothStep, given, runtime, attempt)
+        : await perform(searchStep, { ...given, minimumZero }, runtime, attempt);
     efforts.push(found);
     const { scales } = found;
     for (const { name, columns, ...where } of scaledTensors(plan, group)) {

@@ -149,7 +149,7 @@ export const SPEC_FLAGS: readonly SpecFlag[] = [
   {
     flags: '--scaling <how>',
     description:
-      'none (default), or awq: input channels scaled before rounding, folded into the norm or linear before',
+      'none (default), awq or smoothquant: input channels scaled before rounding, folded into the norm or linear before',
     path: ['scaling'],
   },
   {

@@ -26,7 +26,8 @@ export async function scaleModel(
   carryOn: CarryOn,
 ): Promise<{ readonly model: PreparedModel; readonly start: LayersSoFar }> {
   // Jobs that began before there was scaling have no such field.
-  if (model.spec.scaling !== 'awq' || model.scaled) return { model, start };
+  const { scaling = 'none' } = model.spec;
+  if (scaling === 'none' || model.scaled) return { model, start };
   const { plan, table } = model;
   job.board.entered('scaling');
   // What the first layer starts from is needed once more, where linears are calibrated too.

@@ -15,14 +15,14 @@ export function checkScaling(
   const quantized = plan.blocks.flatMap(({ stages }) =>
     stages.flatMap(({ linears }) => linears.filter(({ recipe }) => recipe !== null)),
   );
-  const others = quantized.filter(({ recipe }) => recipe && gridKindOf(recipe) !== 'affine');
+  const others = scaling === 'awq' ? quantized.filter(({ recipe }) => recipe && gridKindOf(recipe) !== 'affine') : [];
   if (others.length > 0) {
     const methods = [...new Set(others.map(({ recipe }) => recipe?.method))].join(', ');
     findings.refuse(
       'PlanRefused',
       'scaling',
       `Scales are searched for the integer grids of awq, gptq and rtn; ${listed(others.map(({ name }) => name))} ` +
-        `${others.length === 1 ? 'has' : 'have'} the method ${methods}. Leave scaling out, or use one of these methods.`,
+        `${others.length === 1 ? 'is' : 'are'} on another (${methods}). Leave scaling out, or use one of these methods.`,
     );
     return;
   }
@@ -41,6 +41,11 @@ export function checkScaling(
         '16 bit. Set scaling to none.',
     );
     return;
+  }
+  if (scaling === 'smoothquant' && quantized.every(({ recipe }) => !recipe?.activations)) {
+    findings.warn(
+      'smoothquant makes inputs easier to quantize, and weights harder; here inputs stay as they are. Set activations to int8, or scaling to awq.',
+    );
   }
   const left = quantized.filter(({ name }) => !scaled.has(name)).map(({ name }) => name);
   if (left.length === 0) return;

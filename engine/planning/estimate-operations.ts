@@ -22,7 +22,7 @@ import {
  * - factorization: 4/3 · columns³ (Cholesky, inverse, Cholesky) per Hessian;
  * - GPTQ: rows · columns² per linear (Frantar et al. 2022, section 3.3); each refinement 2 · rows · columns²; learned rounding as much, and
  *   again for every 100 steps, in which a code moves about once;
- * - scaling channels: the calibration of the original, and for each of 40 candidates rows · columns² for at most some 512 rows of a group;
+ * - scaling channels: the calibration of the original, and for each of awq's 40 candidates rows · columns² for at most some 512 rows of a group;
  * - choosing widths: GPTQ at each of them, and the calibration of the original model, but in order `independent`.
  */
 export function estimateOperations(work: WorkToDo): number {
@@ -79,6 +79,7 @@ function gramOperations(stage: Stage, { spec, shape }: WorkToDo): number {
 }
 
 function scaling(work: WorkToDo): number {
+  if (work.spec.scaling !== 'awq') return 0;
   return total(
     scaledGroups(work)
       .flat()

@@ -212,10 +212,10 @@ export const QuantizationSpecSchema = z.strictObject({
   /**
    * `awq`: weights of input channels that matter are scaled up before they are rounded, by scales that are searched under the error of the output
    * and folded into the norm or linear before (docs/adr has what it gains). The result is a plain model of the same architecture. Costs one
-   * more calibration pass.
-   * Default: `none`; with the method `awq`, `awq`.
+   * more calibration pass. `smoothquant`: by the magnitudes of inputs and weights alone, so that inputs have no outliers where runtimes quantize them
+   * (recipe.activations); at the same cost. Default: `none`; with the method `awq`, `awq`.
    */
-  scaling: z.enum(['none', 'awq']).default('none'),
+  scaling: z.enum(['none', 'awq', 'smoothquant']).default('none'),
   /** One checkpoint is written per format; with several, each in a subdirectory of `output` named after it. Default with zero points: `gptq_v2`. */
   formats: z.array(FormatSchema).min(1).default(['gptq']),
   calibration: CalibrationSchema.prefault({}),

@@ -1,0 +1,78 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { openCheckpoint, parseManifest, verifyCheckpoint } from '../../engine/checkpoints';
+import { resolveModelDirectory } from '../../engine/sources';
+import type { QuantizationSpecInput } from '../../engine/spec';
+import { type JobStack, startJobStack } from '../support/job-stack';
+
+function spec(output: string, changes: Partial<QuantizationSpecInput>): QuantizationSpecInput {
+  return {
+    model: 'demo',
+    output,
+    calibration: { source: 'demo', samples: 8, sequenceLength: 64, sliceTokens: 128 },
+    evaluation: { text: 'demo', context: 128, maxTokens: 1024 },
+    ...changes,
+  };
+}
+
+describe('a job for kernels that quantize the inputs of linears', () => {
+  let stack: JobStack;
+
+  beforeAll(async () => {
+    stack = await startJobStack();
+  }, 60_000);
+
+  afterAll(() => stack.stop(), 60_000);
+
+  it.each([
+    ['fp8', { recipe: { method: 'rtn', floatType: 'fp8' } }, 0.02],
+    ['fp8 by gptq', { recipe: { floatType: 'fp8' } }, 0.02],
+    ['int8', { recipe: { activations: 'int8' } }, 0.02],
+    ['int8, smoothed', { recipe: { activations: 'int8', method: 'rtn' }, scaling: 'smoothquant' }, 0.02],
+    [
+      'fp8 and packed codes',
+      { recipe: { floatType: 'fp8-tensor' }, overrides: [{ match: '*.layers.1.*', skip: true }] },
+      0.02,
+    ],
+  ] as const)(
+    'writes %s, verified, with a perplexity that knows of it',
+    async (what, changes, most) => {
+      const id = what.replaceAll(/\W+/g, '-');
+      const output = stack.output(id);
+      await stack.run(spec(output, changes as Partial<QuantizationSpecInput>), id);
+      expect((await verifyCheckpoint(output)).passed).toBe(true);
+      const { perplexity } = parseManifest(await readFile(join(output, 'quantloom.json'), 'utf8'));
+      const { original, quantized } = perplexity as { original: number; quantized: number };
+      expect(Math.abs(quantized / original - 1)).toBeLessThan(most);
+      // Weights alone would not be the same to the last digits.
+      const reader = await openCheckpoint(output);
+      const type = what.startsWith('int8') ? 'int8' : 'fp8';
+      expect(reader.inputs('model.layers.0.mlp.up_proj')).toEqual({ type, groupSize: -1 });
+      expect(reader.inputs('lm_head')).toBeUndefined();
+    },
+    300_000,
+  );
+
+  it('folds the scales of SmoothQuant into norms and weights', async () => {
+    const output = stack.output('smoothed');
+    const changes = {
+      recipe: { method: 'rtn', activations: 'int8' },
+      scaling: 'smoothquant',
+      evaluation: null,
+    } as const;
+    await stack.run(spec(output, changes), 'smoothed');
+    const [found, source] = [await openCheckpoint(output), await openCheckpoint(resolveModelDirectory('demo'))];
+    const norm = 'model.layers.2.input_layernorm.weight';
+    const [gain, before] = [await found.float(norm), await source.float(norm)];
+    const scales = before.data.map((value, at) => value / (gain.data[at] as number));
+    expect(Math.max(...scales) / Math.min(...scales)).toBeGreaterThan(1.5);
+    const weight = 'model.layers.2.self_attn.q_proj.weight';
+    const [own, original] = [(await found.float(weight)).data, (await source.float(weight)).data];
+    const largest = original.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+    const off = own.reduce((most, value, at) => {
+      const scale = scales[at % scales.length] as number;
+      return Math.max(most, Math.abs(value / scale - (original[at] as number)) / largest);
+    }, 0);
+    expect(off).toBeLessThan(0.03);
+  }, 300_000);
+});
