@@ -22,7 +22,7 @@ export const SPEC_FLAGS: readonly SpecFlag[] = [
   {
     flags: '--method <method>',
     description:
-      'gptq (default), awq, rtn, kquants, nf4, fp4 or llm-int8; stored: the codes of a quantized source (see convert)',
+      'gptq (default), awq, rtn, kquants, nf4, fp4, llm-int8 or ternary; stored: the codes of a quantized source (see convert)',
     path: ['recipe', 'method'],
   },
   {

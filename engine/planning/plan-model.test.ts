@@ -103,7 +103,7 @@ describe('planModel', () => {
 
     test('refuses a format that cannot hold what the method makes, with what to do', async () => {
       expect(await refused({ recipe, formats: ['gptq'] })).toEqual([
-        'Format gptq: it cannot hold what the method nf4 makes. Write the format bitsandbytes, dequantized or dequantized-float32; or for gptq use the method rtn, gptq or awq.',
+        'Format gptq: it cannot hold what the method nf4 makes. Write the format bitsandbytes, dequantized or dequantized-float32; or for gptq use the method rtn, gptq, awq or ternary.',
       ]);
       expect(await refused({ formats: ['bitsandbytes'] })).toEqual([
         'Format bitsandbytes: it cannot hold what the method gptq makes. ' +

@@ -7,6 +7,7 @@ import type { GridKind } from './quantized-linear';
 import type { RowMethod } from './row-block';
 import { ROW_METHODS } from './row-methods';
 import { type StoredMethod, stored } from './stored';
+import { ternary } from './ternary';
 import type { WholeMethod } from './whole-method';
 
 export type QuantizationMethod = RowMethod | WholeMethod | BlockMethod | StoredMethod;
@@ -18,6 +19,7 @@ export const METHODS: Readonly<Record<Recipe['method'], QuantizationMethod>> = {
   fp4,
   'llm-int8': llmInt8,
   kquants,
+  ternary,
   stored,
 };
 

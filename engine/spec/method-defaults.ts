@@ -24,6 +24,10 @@ const DEFAULTS: Partial<Record<Recipe['method'], MethodDefaults>> = {
     recipe: { bits: 8, groupSize: -1, symmetric: true, refinements: 0 },
     formats: ['bitsandbytes'],
   },
+  ternary: {
+    recipe: { bits: 2, groupSize: -1, symmetric: true, refinements: 0 },
+    formats: ['gptq'],
+  },
   stored: {
     recipe: { refinements: 0 },
     formats: ['compressed-tensors'],

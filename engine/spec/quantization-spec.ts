@@ -11,9 +11,10 @@ const RECIPE_FIELDS = {
    * Hessian; for all of AWQ (Lin et al. 2023) with `scaling: awq`, which it sets. The others need no calibration. `rtn`: round-to-nearest.
    * `nf4`, `fp4`: bitsandbytes' 4 bits (QLoRA); `groupSize` is the block of the flattened weight. `llm-int8`: row-wise int8 (LLM.int8).
    * `kquants`: llama.cpp's way, blocks of GGUF by search under squared error weighted by `importance`; needs calibration unless that is `none`.
-   * `stored`: the very codes that a quantized source has, on integer grids; widths and groups follow from it (`quantloom convert`).
+   * `ternary`: -1, 0 and 1 times the mean magnitude (BitNet b1.58), without calibration: exact for weights that are ternary, and a great loss for
+   * others. `stored`: the very codes that a quantized source has, on integer grids; widths and groups follow from it (`quantloom convert`).
    */
-  method: z.enum(['rtn', 'gptq', 'awq', 'nf4', 'fp4', 'llm-int8', 'kquants', 'stored']),
+  method: z.enum(['rtn', 'gptq', 'awq', 'nf4', 'fp4', 'llm-int8', 'kquants', 'ternary', 'stored']),
   /** Bits per code. 5 and 6 are written in GPTQModel's planar layout. */
   bits: z.literal([2, 3, 4, 5, 6, 8]),
   /** Input columns that share a scale; -1: the whole row. Smaller is more accurate and larger on disk. */
