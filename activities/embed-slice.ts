@@ -13,6 +13,8 @@ interface EmbedInput {
   readonly embedding: ArtifactRef;
   /** Learned positions; absent where there are none. */
   readonly positions?: ArtifactRef;
+  /** Their rows in front of that of a sequence's first token; absent where there are none. */
+  readonly positionOffset?: number;
   /** What rows of the embedding are multiplied by; absent where they are not. */
   readonly embeddingScale?: number;
   readonly firstSequence: number;
@@ -36,7 +38,7 @@ const embedStep = defineStep({
     };
     const stride = [sequenceLength, table.shape[1] as number];
     const data = scaleEmbedding(embedStored(slice, table), input);
-    if (positions) addPositions(data, await readFloats(positions, bench), { sequenceLength });
+    if (positions) addPositions(data, await readFloats(positions, bench), { shape: input, sequenceLength });
     const first = (count: number) => {
       const bytes = bytesOf(data.subarray(0, count * elementCount(stride)));
       return bench.write('activation', bytes, { dtype: 'F32', shape: [count, ...stride] });
@@ -67,13 +69,14 @@ export async function embedSlice(
   const positions = architecture.positions === null ? undefined : table[architecture.positions];
   const shares = input.original ? originalSequences(plan.slices, plan.spec.calibration.originalShare) : [];
   const original = shares[input.slice] ?? 0;
-  const { embeddingScale } = shape;
+  const { embeddingScale, positionOffset } = shape;
   return perform(
     embedStep,
     {
       tokens: input.tokens,
       embedding,
       ...(positions && { positions }),
+      ...(positionOffset !== undefined && { positionOffset }),
       ...(embeddingScale !== undefined && { embeddingScale }),
       ...slice,
       ...(original > 0 && { original }),

@@ -28,14 +28,16 @@ export const TINY_MODELS = [
   'qwen3moe-dense',
   'gpt2-tied',
   'gpt2-bare',
+  'opt-tied',
+  'opt-bare',
 ] as const;
 export type TinyModelName = (typeof TINY_MODELS)[number];
 
 /** Those that take sequences of 600 tokens. */
-export const LONG_MODELS: readonly TinyModelName[] = TINY_MODELS.filter((name) => name !== 'gpt2-bare');
+export const LONG_MODELS: readonly TinyModelName[] = TINY_MODELS.filter((name) => !/^(gpt2|opt)-bare$/.test(name));
 
 /** Those whose function stays as it is when they are rotated. */
-export const ROTATABLE_MODELS: readonly TinyModelName[] = TINY_MODELS.filter((name) => !/^(gpt2|gemma)/.test(name));
+export const ROTATABLE_MODELS: readonly TinyModelName[] = TINY_MODELS.filter((name) => !/^(gpt2|opt|gemma)/.test(name));
 
 /** Those whose second layer has experts. */
 export const SPARSE_MODELS: readonly TinyModelName[] = TINY_MODELS.filter((name) => /^mixtral|moe/.test(name));

@@ -92,7 +92,7 @@ export function openDirectModel(
     weight: (module) => floats(weightTensor(architecture, module, (name) => name in plan.tensors)),
     async embed(tokens, sequenceLength) {
       const data = scaleEmbedding(embed(tokens, await floats(architecture.embedding)), shape);
-      if (architecture.positions) addPositions(data, await floats(architecture.positions), { sequenceLength });
+      if (architecture.positions) addPositions(data, await floats(architecture.positions), { shape, sequenceLength });
       return { hidden: { shape: [tokens.length / sequenceLength, sequenceLength, shape.hiddenSize], data } };
     },
     async runStage(stage, activations, { quantized, gram, original }) {

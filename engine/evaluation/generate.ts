@@ -43,7 +43,7 @@ export async function generate(options: GenerateOptions): Promise<Int32Array> {
   let seen = 0;
   const embedNext = (tokens: Int32Array) => {
     const rows = scaleEmbedding(embed(tokens, embedding), shape);
-    if (positions) addPositions(rows, positions, { sequenceLength: tokens.length, first: seen });
+    if (positions) addPositions(rows, positions, { shape, sequenceLength: tokens.length, first: seen });
     seen += tokens.length;
     return rows;
   };

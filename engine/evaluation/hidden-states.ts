@@ -36,7 +36,7 @@ export async function hiddenStates(options: HiddenStatesOptions): Promise<FloatT
   const scratch = new ScratchFloats();
   const hidden = scaleEmbedding(embedStored(tokens, await reader.stored(architecture.embedding)), shape);
   if (architecture.positions) {
-    addPositions(hidden, await reader.float(architecture.positions), { sequenceLength: context });
+    addPositions(hidden, await reader.float(architecture.positions), { shape, sequenceLength: context });
   }
   const activations: Record<string, Float32Array> = { hidden };
   /** Not the one that it is read from. Two that take turns: fresh ones for every stage would be more garbage than is collected in time. */

@@ -118,6 +118,10 @@ export class DecoderGraph implements DecoderOperators<string> {
     return this.builder.node('Gelu', [x], { approximate: 'tanh' });
   }
 
+  relu(x: string): string {
+    return this.builder.node('Relu', [x]);
+  }
+
   route(x: string): string {
     return this.#experts.route(x);
   }

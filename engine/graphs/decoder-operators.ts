@@ -25,6 +25,8 @@ export interface DecoderOperators<Value> {
   gatedProduct(x: Value, activation: 'silu' | 'gelu-tanh'): Value;
   /** GELU by its tanh approximation (Hendrycks and Gimpel 2016, section 2). */
   gelu(x: Value): Value;
+  /** max(0, x). */
+  relu(x: Value): Value;
   /**
    * o's input: causal attention of queries and keys of x over values of x, within each sequence, and in the stage's window where it has one.
    * Queries and keys come normed head by head where there are parameters `q-norm` and `k-norm`, and with their positions turned in where

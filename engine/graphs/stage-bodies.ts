@@ -35,6 +35,11 @@ function gated<Value>(operators: DecoderOperators<Value>, activation: 'silu' | '
   return { captured: product, changes: { product } };
 }
 
+function activated<Value>(operators: DecoderOperators<Value>, activation: (x: Value) => Value): StageOutput<Value> {
+  const product = activation(operators.linear('up', operators.norm(operators.activation('hidden'))));
+  return { captured: product, changes: { product } };
+}
+
 /** What architectures share; a table of the registry says which of them its stages are. */
 const BODIES: Readonly<Record<StageOperator, StageBody>> = {
   'add-norm': (operators) => {
@@ -57,10 +62,8 @@ const BODIES: Readonly<Record<StageOperator, StageBody>> = {
   },
   'gated-silu': (operators) => gated(operators, 'silu'),
   'gated-gelu-tanh': (operators) => gated(operators, 'gelu-tanh'),
-  'gelu-tanh': (operators) => {
-    const product = operators.gelu(operators.linear('up', operators.norm(operators.activation('hidden'))));
-    return { captured: product, changes: { product } };
-  },
+  'gelu-tanh': (operators) => activated(operators, (x) => operators.gelu(x)),
+  relu: (operators) => activated(operators, (x) => operators.relu(x)),
 };
 
 /** @throws QuantloomError UnsupportedArchitecture when there is no such stage. */

@@ -58,7 +58,7 @@ async function forward(options: ForwardOptions): Promise<Map<string, StageResult
   const runner = createStageRunner({ ...given, precision, kernels });
   const data = scaleEmbedding(embed(tokens, weights.get(architecture.embedding) as FloatTensor), shape);
   const positions = architecture.positions && weights.get(architecture.positions);
-  if (positions) addPositions(data, positions, { sequenceLength: tokens.length / sequences });
+  if (positions) addPositions(data, positions, { shape, sequenceLength: tokens.length / sequences });
   const hidden = { shape: [sequences, tokens.length / sequences, shape.hiddenSize], data };
   let activations = new Map([['hidden', hidden as FloatTensor]]);
   const results = new Map<string, StageResult>();

@@ -6,6 +6,7 @@ import { gpt2 } from './gpt2';
 import { llama } from './llama';
 import { mistral } from './mistral';
 import { mixtral } from './mixtral';
+import { opt } from './opt';
 import { phi3 } from './phi3';
 import { qwen2 } from './qwen2';
 import { qwen2Moe } from './qwen2-moe';
@@ -19,6 +20,7 @@ export const ARCHITECTURES: readonly Architecture[] = [
   qwen2,
   qwen3,
   gpt2,
+  opt,
   gemma2,
   gemma3,
   phi3,

@@ -23,6 +23,8 @@ export interface ModelShape {
   readonly logitCap?: number;
   /** What rows of the embedding are multiplied by. Absent: 1. */
   readonly embeddingScale?: number;
+  /** Rows of the learned positions in front of that of a sequence's first token. Absent: 0. */
+  readonly positionOffset?: number;
   /** Gains of norms are what the files hold and this. Absent: 0. */
   readonly gainOffset?: number;
   /** Of layers whose feed-forward part is a choice of experts. Absent: there are none. */
@@ -167,8 +169,8 @@ export type NormKind = 'rms-norm' | 'layer-norm';
  * What a stage computes (engine/graphs/stage-bodies.ts):
  * - `add-norm`: hidden + the last linear of the branch before, normed where the architecture does so; captures its norm;
  * - `attention`: causal attention over the normed hidden state; captures the context;
- * - `gated-silu`: SiLU(gate(x)) · up(x) of the normed hidden state; `gated-gelu-tanh`: GELU(gate(x)) · up(x); `gelu-tanh`: GELU(up(x)). Captures
- *   the product;
+ * - `gated-silu`: SiLU(gate(x)) · up(x) of the normed hidden state; `gated-gelu-tanh`: GELU(gate(x)) · up(x); `gelu-tanh`: GELU(up(x));
+ *   `relu`: max(0, up(x)). Captures the product;
  * - `add-norm-route`: `add-norm`, and the router's choice of experts for every token; `experts`: SiLU(gate(x)) · up(x) of each token's experts.
  *   Both capture what reaches every expert.
  */
@@ -179,7 +181,8 @@ export type StageOperator =
   | 'attention'
   | 'gated-silu'
   | 'gated-gelu-tanh'
-  | 'gelu-tanh';
+  | 'gelu-tanh'
+  | 'relu';
 
 /** An entry of the registry: the names of an architecture's tensors, and its stages. `decoderArchitecture` makes one from a table. */
 export interface Architecture {
@@ -197,7 +200,7 @@ export interface Architecture {
   shape(config: Readonly<Record<string, unknown>>): ModelShape;
   /** `model.embed_tokens.weight`. */
   readonly embedding: string;
-  /** Learned positions `[maxPositions, hiddenSize]`, which are added to the embedding; null: none. */
+  /** Learned positions `[positionOffset + maxPositions, hiddenSize]`, which are added to the embedding; null: none. */
   readonly positions: string | null;
   /** `model.norm.weight`. */
   readonly finalNorm: string;

@@ -6,6 +6,7 @@ import { gemma3 } from './gemma3';
 import { gpt2 } from './gpt2';
 import { mistral } from './mistral';
 import { mixtral } from './mixtral';
+import { opt } from './opt';
 import { phi3 } from './phi3';
 import { qwen2 } from './qwen2';
 import { qwen2Moe } from './qwen2-moe';
@@ -34,7 +35,7 @@ describe('the registry', () => {
 
   it('refuses a name that it does not have', () => {
     expect(() => architectureNamed('mamba')).toThrow(
-      /no architecture "mamba".*llama, mistral, qwen2, qwen3, gpt2, gemma2, gemma3, phi3, mixtral, qwen2_moe, qwen3_moe/,
+      /no architecture "mamba".*llama, mistral, qwen2, qwen3, gpt2, opt, gemma2, gemma3, phi3, mixtral, qwen2_moe, qwen3_moe/,
     );
   });
 
@@ -141,6 +142,24 @@ describe('defaults of config.json are those of transformers', () => {
       sequenceLimit: { tokens: 1024, field: 'n_positions' },
     });
   });
+
+  it('for OPT', () => {
+    expect(opt.shape({})).toEqual({
+      layers: 12,
+      hiddenSize: 768,
+      intermediateSize: 3072,
+      heads: 12,
+      keyValueHeads: 12,
+      headSize: 64,
+      vocabularySize: 50272,
+      maxPositions: 2048,
+      positionOffset: 2,
+      normEpsilon: 1e-5,
+      rotary: null,
+      tiedHead: true,
+      sequenceLimit: { tokens: 2048, field: 'max_position_embeddings' },
+    });
+  });
 });
 
 describe('a mixture of experts', () => {
@@ -224,6 +243,11 @@ describe('what is not computed is refused by name', () => {
     [gpt2, { scale_attn_weights: false }, /scale_attn_weights = false/],
     [gpt2, { scale_attn_by_inverse_layer_idx: true }, /scale_attn_by_inverse_layer_idx = true/],
     [gpt2, { add_cross_attention: true }, /cross-attention/],
+    [opt, { do_layer_norm_before: false }, /norms behind the branches.*do_layer_norm_before = false/],
+    [opt, { word_embed_proj_dim: 32 }, /word_embed_proj_dim = 32.*Supported: word_embed_proj_dim = hidden_size \(64\)/],
+    [opt, { activation_function: 'gelu' }, /activation_function = "gelu".*opt architecture/],
+    [opt, { layer_norm_elementwise_affine: false }, /layer norms without gain and bias/],
+    [opt, { _remove_final_layer_norm: true }, /no norm before the head/],
   ])('%#', (architecture, fields, message) => {
     expect(() => architecture.shape({ ...SIZES, ...fields })).toThrow(
       expect.objectContaining({ code: 'UnsupportedArchitecture', message: expect.stringMatching(message) }),
@@ -283,6 +307,24 @@ describe('Gemma', () => {
 
   it('is not rotated: the gain of a norm behind a branch has no linear to move to', () => {
     expect(gemma3.rotations(gemma3.shape(SIZES), () => true)).toBeNull();
+  });
+});
+
+describe('OPT', () => {
+  it('goes by the names of the files, and publishes those of transformers', () => {
+    const config = { model_type: 'opt' };
+    const bare = architectureOf(config, (name) => name === 'decoder.embed_tokens.weight');
+    expect([bare.embedding, bare.positions, bare.finalNorm, bare.head]).toEqual([
+      'decoder.embed_tokens.weight',
+      'decoder.embed_positions.weight',
+      'decoder.final_layer_norm.weight',
+      'lm_head.weight',
+    ]);
+    expect(bare.publishedName('decoder.layers.3.fc1.bias')).toBe('model.decoder.layers.3.fc1.bias');
+  });
+
+  it('is not rotated', () => {
+    expect(opt.rotations(opt.shape({}), () => true)).toBeNull();
   });
 });
 

@@ -49,10 +49,10 @@ export function decoderArchitecture(
 
     shape: (config) => decoderShape(config, table.name, table.config),
 
-    outside: ({ vocabularySize, maxPositions, hiddenSize }) =>
+    outside: ({ vocabularySize, maxPositions, positionOffset = 0, hiddenSize }) =>
       new Map([
         [embedding, [vocabularySize, hiddenSize]],
-        ...(positions === null ? [] : [[positions, [maxPositions, hiddenSize]] as const]),
+        ...(positions === null ? [] : [[positions, [positionOffset + maxPositions, hiddenSize]] as const]),
         ...normTensors(table, table.finalNorm, hiddenSize),
       ]),
 

@@ -20,7 +20,8 @@ export interface ShapeTable {
   readonly headSize: NumberField | null;
   readonly vocabularySize: NumberField;
   readonly maxPositions: NumberField;
-  readonly normEpsilon: NumberField;
+  /** A number: config.json has no field for it. */
+  readonly normEpsilon: NumberField | number;
   /** `tie_word_embeddings` where it is missing. */
   readonly tiedHead: boolean;
   readonly rotary: boolean;
@@ -40,7 +41,10 @@ export interface ShapeTable {
   readonly refused: readonly RefusedField[];
 }
 
-export type ShapeExtras = Pick<ModelShape, 'scoreScale' | 'scoreCap' | 'logitCap' | 'embeddingScale' | 'gainOffset'>;
+export type ShapeExtras = Pick<
+  ModelShape,
+  'scoreScale' | 'scoreCap' | 'logitCap' | 'embeddingScale' | 'positionOffset' | 'gainOffset'
+>;
 
 /** What Llama and its descendants call things. */
 export const LLAMA_FIELDS = {
@@ -114,7 +118,10 @@ export function decoderShape(config: Config, architecture: string, table: ShapeT
     headSize,
     vocabularySize: read(table.vocabularySize),
     maxPositions,
-    normEpsilon: positive(config, table.normEpsilon.field, fixed(table.normEpsilon)),
+    normEpsilon:
+      typeof table.normEpsilon === 'number'
+        ? table.normEpsilon
+        : positive(config, table.normEpsilon.field, fixed(table.normEpsilon)),
     rotary,
     tiedHead: (config.tie_word_embeddings ?? table.tiedHead) === true,
     ...(sequenceLimit && { sequenceLimit }),

@@ -24,6 +24,7 @@ export { linearKey } from './linear-key';
 export { llama } from './llama';
 export { headerOfStack, type StackedMatrix, stackHeader, stackLength } from './matrix-stack';
 export { mistral } from './mistral';
+export { opt } from './opt';
 export { phi3 } from './phi3';
 export { qwen2 } from './qwen2';
 export { qwen3 } from './qwen3';

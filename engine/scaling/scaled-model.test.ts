@@ -70,10 +70,15 @@ describe('a model with scaled channels', () => {
 
     const { reader, scaled } = await scaledModel(tinyModelDirectory(name));
     const inputs = name.startsWith('phi3')
-      ? ['qkv_proj', 'gate_up_proj']
-      : // What scales the input of experts would scale the router's.
-        ['q_proj', 'v_proj', ...(SPARSE_MODELS.includes(name) ? [] : ['up_proj', 'down_proj'])];
-    for (const module of [...inputs, 'o_proj', 'input_layernorm']) {
+      ? ['qkv_proj', 'gate_up_proj', 'o_proj', 'input_layernorm']
+      : name.startsWith('opt')
+        ? ['q_proj', 'v_proj', 'out_proj', 'fc1', 'fc2', 'self_attn_layer_norm']
+        : // What scales the input of experts would scale the router's.
+          [
+            ...['q_proj', 'v_proj', 'o_proj', 'input_layernorm'],
+            ...(SPARSE_MODELS.includes(name) ? [] : ['up_proj', 'down_proj']),
+          ];
+    for (const module of inputs) {
       expect([...scaled.keys()].some((key) => key.endsWith(`${module}.weight`))).toBe(true);
     }
     const found = await perplexity({ checkpoint: reader, tokens, context, threads: 2 });

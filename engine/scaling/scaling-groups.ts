@@ -20,8 +20,8 @@ export interface ScalingGroup {
   readonly repeats: number;
 }
 
-/** Operators whose product grows with the rows of `up`. A nonlinear function of them would not. */
-const PRODUCTS: readonly StageOperator[] = ['gated-silu', 'gated-gelu-tanh'];
+/** Operators whose product grows with the rows of `up`. Most nonlinear functions of them would not. */
+const PRODUCTS: readonly StageOperator[] = ['gated-silu', 'gated-gelu-tanh', 'relu'];
 
 /**
  * Where a block's input channels can be scaled without another tensor or another function: behind a norm, from v to o, from up to down. In the

@@ -89,6 +89,8 @@ describe('the workflow quantizeModel on other architectures', () => {
   it.each([
     ['gpt2-tied', { recipe: { bits: 3, groupSize: 32, mismatch: 0.5 } }],
     ['gpt2-tied', { averageBits: 3.5, order: 'independent' }],
+    ['opt-tied', { recipe: { bits: 3, groupSize: 32, mismatch: 0.5 } }],
+    ['opt-bare', { order: 'layer', keepHead: false, evaluation: { text: 'demo', context: CONTEXT } }],
     ['gemma2-grouped', { recipe: { bits: 3, groupSize: 32, mismatch: 0.5 } }],
     ['gemma3-grouped', { order: 'layer', evaluation: { text: 'demo', context: CONTEXT } }],
     ['phi3-grouped', { rotation: 'hadamard', keepHead: false }],

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import (Gemma2Config, Gemma2ForCausalLM, Gemma3ForCausalLM, Gemma3TextConfig, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM,
-                          MixtralConfig, MixtralForCausalLM, Phi3Config, Phi3ForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen2MoeConfig, Qwen2MoeForCausalLM, Qwen3Config,
+                          MixtralConfig, MixtralForCausalLM, OPTConfig, OPTForCausalLM, Phi3Config, Phi3ForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen2MoeConfig, Qwen2MoeForCausalLM, Qwen3Config,
                           Qwen3ForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM)
 
 NO_SPECIAL = dict(bos_token_id=None, eos_token_id=None, pad_token_id=None)
@@ -28,10 +28,12 @@ OTHERS = {**LLAMA, "intermediate_size": 64, "vocab_size": 320}
 PHI3 = {**OTHERS, "hidden_size": 64}
 GEMMA = {**OTHERS, "hidden_size": 32}
 GPT2 = dict(n_embd=32, n_layer=2, n_head=4, vocab_size=320, layer_norm_epsilon=1e-5, **NO_SPECIAL)
+OPT = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, vocab_size=320, **NO_SPECIAL)
 LLAMA3 = dict(rope_type="llama3", rope_theta=500.0, factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0,
               original_max_position_embeddings=32)
 LLAMA_STAGES = {"attention-input": "self_attn.q_proj", "attention": "self_attn.o_proj", "mlp-input": "mlp.gate_proj", "mlp": "mlp.down_proj"}
 GPT2_STAGES = {"attention-input": "attn.c_attn", "attention": "attn.c_proj", "mlp-input": "mlp.c_fc", "mlp": "mlp.c_proj"}
+OPT_STAGES = {"attention-input": "self_attn.q_proj", "attention": "self_attn.out_proj", "mlp-input": "fc1", "mlp": "fc2"}
 PHI3_STAGES = {**LLAMA_STAGES, "attention-input": "self_attn.qkv_proj", "mlp-input": "mlp.gate_up_proj"}
 LAYER = 1
 TEXT = "The quick brown fox can't count: 12345 tokens, naïve café…\n\n  def f(x):\n\treturn x  # 你好 🙂 END"
@@ -99,6 +101,8 @@ MODELS = {
                             moe_intermediate_size=64, norm_topk_prob=False, attention_bias=True)),
     "gpt2-tied": (GPT2Config, GPT2LMHeadModel, GPT2, dict(n_positions=640)),
     "gpt2-bare": (GPT2Config, GPT2LMHeadModel, GPT2, dict(n_positions=64, n_inner=96, tie_word_embeddings=False)),
+    "opt-tied": (OPTConfig, OPTForCausalLM, OPT, dict(ffn_dim=96, max_position_embeddings=640)),
+    "opt-bare": (OPTConfig, OPTForCausalLM, OPT, dict(hidden_size=64, ffn_dim=64, max_position_embeddings=64, enable_bias=False, tie_word_embeddings=False)),
 }
 
 
@@ -111,7 +115,7 @@ def randomized(config, model_class):
         for name, parameter in model.named_parameters():
             if name.endswith("norm.weight") and "Gemma" in type(model).__name__:  # as they are stored: less 1
                 parameter.copy_(0.2 * torch.randn_like(parameter))
-            elif name.endswith(("norm.weight", "ln_1.weight", "ln_2.weight", "ln_f.weight")):
+            elif name.endswith(("norm.weight", "ln_1.weight", "ln_2.weight", "ln_f.weight", "layer_norm.weight")):
                 parameter.copy_(1 + 0.2 * torch.randn_like(parameter))
             elif name.endswith("bias"):
                 parameter.copy_(0.3 * torch.randn_like(parameter))
@@ -140,15 +144,15 @@ def expert_grams(mlp, x):
 
 
 def golden(model, vocabulary, longest):
-    gpt2 = hasattr(model, "transformer")
-    layers = model.transformer.h if gpt2 else model.model.layers
+    gpt2, opt = hasattr(model, "transformer"), hasattr(model.get_decoder(), "embed_positions")
+    layers = model.transformer.h if gpt2 else model.get_decoder().layers
     grams, handles = {}, []
     def watch(name, module):
         def hook(_, inputs):
             x = inputs[0].reshape(-1, inputs[0].shape[-1]).double()
             grams[f"gram.{name}"] = (x.T @ x).float()
         handles.append(module.register_forward_pre_hook(hook))
-    stages = GPT2_STAGES if gpt2 else PHI3_STAGES if "Phi3" in type(model).__name__ else LLAMA_STAGES
+    stages = GPT2_STAGES if gpt2 else OPT_STAGES if opt else PHI3_STAGES if "Phi3" in type(model).__name__ else LLAMA_STAGES
     sparse = hasattr(getattr(layers[LAYER], "mlp", None), "experts")
     for stage, path in stages.items():
         if not (sparse and stage.startswith("mlp")):
@@ -171,7 +175,7 @@ def golden(model, vocabulary, longest):
         positions = torch.tensor([0, 255, 256, 300, 511, 512, 599])
         floats["long_logits"] = model(long_tokens, use_cache=False).logits[0, positions]
         integers |= dict(long_tokens=long_tokens, long_positions=positions)
-    if not gpt2:
+    if not (gpt2 or opt):
         rotary = model.model.rotary_emb
         floats["inverse_frequencies"] = getattr(rotary, "full_attention_inv_freq", getattr(rotary, "inv_freq", None))
     return {**floats, **{name: value.int() for name, value in integers.items()}}
@@ -218,7 +222,7 @@ def main(out, names):
         if name.startswith("gemma"):
             config._attn_implementation = "eager"  # others leave soft caps out
         model = randomized(config, model_class)
-        longest = overrides.get("n_positions") or 1024
+        longest = overrides.get("n_positions") or overrides.get("max_position_embeddings") or 1024
         with torch.no_grad():
             values = golden(model, config.vocab_size, longest)
         weights = {key: value for key, value in model.state_dict().items()
@@ -227,8 +231,10 @@ def main(out, names):
             weights = as_published(model)
         if name == "gpt2-bare":
             weights = as_first_released(weights, config)
+        if name == "opt-bare":
+            weights = {key.removeprefix("model."): value for key, value in weights.items()}
         if config.vocab_size == 320:
-            tokenizer = byte_level_tokenizer("gpt2" if name.startswith("gpt2") else "qwen2")
+            tokenizer = byte_level_tokenizer("gpt2" if name.startswith(("gpt2", "opt")) else "qwen2")
             tokenizer.save(str(directory / "tokenizer.json"))
             (directory / "tokenizer_config.json").write_text(
                 json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|endoftext|>"}, indent=1) + "\n")

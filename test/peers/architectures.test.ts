@@ -40,6 +40,8 @@ describe('quantized models of every architecture, read by those who own the form
     ['qwen3moe-grouped', ['gptqmodel']],
     ['gpt2-tied', ['gptqmodel']],
     ['gpt2-bare', ['gptqmodel']],
+    ['opt-tied', ['transformers', 'gptqmodel']],
+    ['opt-bare', ['transformers', 'gptqmodel']],
   ] as const)(
     '%s: the same loss within 0.5%',
     async (name: TinyModelName, readers) => {
@@ -60,21 +62,27 @@ describe('quantized models of every architecture, read by those who own the form
     600_000,
   );
 
-  it.each(['mixtral-grouped', 'qwen2moe-shared'] as const)(
-    '%s as compressed-tensors in transformers: the same loss within 0.5%',
-    async (name: TinyModelName) => {
-      const output = join(directory, `${name}-compressed`);
+  it.each([
+    ['mixtral-grouped', 'compressed-tensors', 'transformers', { bits: 4, groupSize: 32 }],
+    ['qwen2moe-shared', 'compressed-tensors', 'transformers', { bits: 4, groupSize: 32 }],
+    ['opt-tied', 'compressed-tensors', 'transformers', { bits: 4, groupSize: 32 }],
+    ['opt-tied', 'awq', 'gptqmodel', { bits: 4, groupSize: 32, symmetric: false }],
+    ['opt-bare', 'bitsandbytes', 'transformers', { method: 'nf4' }],
+  ] as const)(
+    '%s as %s in %s: the same loss within 0.5%',
+    async (name: TinyModelName, format, reader, recipe) => {
+      const output = join(directory, `${name}-${format}`);
       await quantizeDirect({
         model: tinyModelDirectory(name),
         output,
-        recipe: { bits: 4, groupSize: 32 },
-        formats: ['compressed-tensors'],
+        recipe,
+        formats: [format],
         calibration: { source: 'demo', samples: 8, sequenceLength: CONTEXT },
       });
       const tokens = readGolden(name).integers('tokens');
       const checkpoint = await openCheckpoint(output);
       const ours = (await perplexity({ checkpoint, tokens, context: CONTEXT, threads: 2 })).negativeLogLikelihood;
-      expect(Math.abs((await theirs(output, tokens, 'transformers')) / ours - 1)).toBeLessThan(0.005);
+      expect(Math.abs((await theirs(output, tokens, reader)) / ours - 1)).toBeLessThan(0.005);
     },
     600_000,
   );

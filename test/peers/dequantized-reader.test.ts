@@ -37,6 +37,7 @@ describe('dequantized checkpoints, read by transformers without a word about qua
     ['qwen3-plain', { recipe: { method: 'nf4', groupSize: 64 } }],
     ['gpt2-tied', { recipe: { bits: 4, groupSize: 32 } }],
     ['gpt2-tied', { recipe: { method: 'llm-int8' }, keepHead: false }],
+    ['opt-bare', { recipe: { bits: 4, groupSize: 32 } }],
   ];
 
   it.each(cases)(

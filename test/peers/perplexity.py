@@ -17,6 +17,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 warnings.filterwarnings("ignore")
 
+# A file beside this one has the name of a package.
+sys.path = [path for path in sys.path if os.path.abspath(path or ".") != os.path.dirname(os.path.abspath(__file__))]
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -28,16 +30,17 @@ tokenizer = AutoTokenizer.from_pretrained(directory)
 content = open(text, encoding="utf-8").read()
 ids = json.loads(content) if text.endswith(".json") else tokenizer(content, add_special_tokens=False).input_ids
 windows = torch.tensor(ids[:limit][: len(ids[:limit]) // context * context]).view(-1, context)
+config = json.load(open(os.path.join(directory, "config.json"))).get("quantization_config")
 if reader == "gptqmodel":
     from gptqmodel import BACKEND, GPTQModel
-    model = GPTQModel.load(directory, device="cpu", backend=BACKEND("gptq_torch"), dtype=torch.float16).model
+    backend = BACKEND.AWQ_TORCH if config["quant_method"] == "awq" else BACKEND("gptq_torch")
+    model = GPTQModel.load(directory, device="cpu", backend=backend, dtype=torch.float16).model
 else:
-    config = json.load(open(os.path.join(directory, "config.json"))).get("quantization_config")
     extra = {}
     if config and config["quant_method"] == "compressed-tensors":
         from transformers import CompressedTensorsConfig
         extra["quantization_config"] = CompressedTensorsConfig(run_compressed=False)
-    elif config:
+    elif config and config["quant_method"] == "gptq":
         from transformers import GPTQConfig
         extra["quantization_config"] = GPTQConfig(bits=config["bits"], backend="gptq_torch")
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float16 if config else torch.float32, device_map="cpu", **extra)
@@ -52,8 +55,11 @@ for name, module in list(model.named_modules()):
     if module.bias is not None:
         linear.bias.data = module.bias.float()
     model.set_submodule(name, linear)
-model.is_quantized = False  # no longer; float() refuses otherwise
-model = model.float().eval()
+packed = config is not None and config["quant_method"] in ("awq", "bitsandbytes")
+if not packed:  # what these two have packed stays so, and is multiplied in float16
+    model.is_quantized = False  # no longer; float() refuses otherwise
+    model = model.float()
+model.eval()
 if len(sys.argv) > 6:
     model.config.__dict__.pop("quantization_config", None)
     model.hf_quantizer = None

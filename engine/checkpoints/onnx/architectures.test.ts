@@ -18,6 +18,8 @@ const MODELS = [
   'phi3-grouped',
   'gpt2-tied',
   'gpt2-bare',
+  'opt-tied',
+  'opt-bare',
 ] as const;
 
 describe('ONNX of every architecture', () => {

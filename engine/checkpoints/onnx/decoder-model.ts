@@ -53,14 +53,14 @@ export async function decoderModel({ source, data, accuracyLevel, signal }: Deco
   const operators = new OnnxOperators({ builder, weights, shape, norm: architecture.norm, attention });
 
   const rows = await embedded(weights, builder, architecture.embedding, ids);
-  const { embeddingScale, gainOffset, logitCap } = shape;
+  const { embeddingScale, positionOffset = 0, gainOffset, logitCap } = shape;
   const tokens = embeddingScale === undefined ? rows : builder.node('Mul', [rows, builder.scalar(embeddingScale)]);
   const hidden =
     architecture.positions === null
       ? tokens
       : builder.node('Add', [
           tokens,
-          await embedded(weights, builder, architecture.positions, positionIds(builder, ids, mask)),
+          await embedded(weights, builder, architecture.positions, positionIds(builder, ids, mask, positionOffset)),
         ]);
   operators.leave({ hidden });
   let captured = hidden;
@@ -110,10 +110,10 @@ async function embedded(weights: ModelWeights, builder: GraphBuilder, table: str
   return weights.constant(table) === stored ? rows : builder.cast(rows, 'float');
 }
 
-/** int64 `[batch, sequence]`: the tokens before each one that the mask lets through. */
-function positionIds(builder: GraphBuilder, ids: string, mask: string): string {
+/** int64 `[batch, sequence]`: `offset` and the tokens before each one that the mask lets through. */
+function positionIds(builder: GraphBuilder, ids: string, mask: string, offset: number): string {
   const counted = builder.node('CumSum', [mask, builder.integers(1)]);
-  const positions = builder.node('Sub', [counted, builder.integers([1])]);
+  const positions = builder.node('Sub', [counted, builder.integers([1 - offset])]);
   const length = builder.node('Gather', [builder.node('Shape', [ids]), builder.integers([1])]);
   const begin = builder.node('Neg', [length]);
   const end = builder.integers([Number.MAX_SAFE_INTEGER]);

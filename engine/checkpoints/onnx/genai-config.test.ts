@@ -48,6 +48,11 @@ describe('genai_config.json', () => {
     });
   });
 
+  it('names a type that onnxruntime-genai knows', () => {
+    const config = { ...CONFIG, model_type: 'opt' };
+    expect(genaiConfig({ ...given, config, generation: {} })).toMatchObject({ model: { type: 'decoder' } });
+  });
+
   it('searches as generation_config.json says', () => {
     const generation = { do_sample: true, temperature: 0.6, top_p: 0.9, eos_token_id: 5, pad_token_id: 3 };
     expect(genaiConfig({ ...given, generation })).toMatchObject({

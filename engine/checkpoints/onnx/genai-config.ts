@@ -10,6 +10,9 @@ export interface GenaiConfigOptions {
   readonly modelFile: string;
 }
 
+/** Types that onnxruntime-genai 0.18 has no name for; they are decoders as any. */
+const UNNAMED_TYPES: readonly unknown[] = ['opt'];
+
 /**
  * The genai_config.json of onnxruntime-genai (fields: its documentation of the file, and src/config.cpp of release 0.14 to 0.18). `%d` in a name
  * is the number of a layer. Where generation_config.json is silent it searches greedily.
@@ -21,7 +24,7 @@ export function genaiConfig({ config, generation, shape, modelFile }: GenaiConfi
   const firstEnd = Array.isArray(endOfText) ? endOfText[0] : endOfText;
   return {
     model: {
-      type: config.model_type,
+      type: UNNAMED_TYPES.includes(config.model_type) ? 'decoder' : config.model_type,
       vocab_size: shape.vocabularySize,
       context_length: positions,
       bos_token_id: field('bos_token_id'),

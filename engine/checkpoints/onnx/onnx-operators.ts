@@ -116,6 +116,10 @@ export class OnnxOperators implements DecoderOperators<string> {
     return this.#options.builder.node('Gelu', [x], { approximate: 'tanh' });
   }
 
+  relu(x: string): string {
+    return this.#options.builder.node('Relu', [x]);
+  }
+
   route(): never {
     throw expertsRefusal();
   }
