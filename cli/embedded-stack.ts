@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { SourceAccess } from '../engine/sources';
 import { QuantloomError, type QueueName } from '../engine/spec';
+import type { StorePlace } from '../engine/store';
 import { endLeftoverServer, launchServer, serverReady } from './embedded-server';
 import { type LostWorkerWatch, watchForLostWorkers } from './lost-workers';
 import { chooseStackPorts, readStackPorts, STACK_HOST, type StackPorts } from './stack-addresses';
@@ -13,7 +14,7 @@ import { launchWorker, workerReady } from './worker-process';
 
 export interface EmbeddedStackOptions {
   readonly home: string;
-  readonly store: string;
+  readonly store: StorePlace;
   readonly sources: Pick<SourceAccess, 'models'>;
   readonly threads: number | null;
   /** Processes per queue. */

@@ -1,6 +1,9 @@
 #!/usr/bin/env node
 import { runCommandLine } from './run-command-line';
 
+// The versions of what we depend on are fixed: that a later one of Amazon's SDK wants a later Node concerns nobody here.
+process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
+
 const interruption = new AbortController();
 let interruptions = 0;
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {

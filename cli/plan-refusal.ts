@@ -1,5 +1,6 @@
 import { planModel } from '../engine/planning';
 import { type ModelPlan, type QuantizationSpec, QuantloomError } from '../engine/spec';
+import { storeDirectoryOf } from '../engine/store';
 import type { Settings } from './settings';
 
 /**
@@ -12,7 +13,7 @@ export async function refuseByPlan(
   { store, sources }: Settings,
   signal: AbortSignal,
 ): Promise<ModelPlan> {
-  const { plan, estimate } = await planModel(spec, { storeDirectory: store, sources, signal });
+  const { plan, estimate } = await planModel(spec, { storeDirectory: storeDirectoryOf(store), sources, signal });
   if (estimate.refusals.length === 0) return plan;
   const reasons = estimate.refusals.map(({ where, message }) => `${where}: ${message}`);
   throw new QuantloomError('PlanRefused', reasons.join(' '), { details: { refusals: estimate.refusals } });

@@ -41,7 +41,7 @@ export async function runCommandLine(line: CommandLine): Promise<ExitCode> {
     })
     .addHelpText(
       'after',
-      '\nMODEL is a directory with safetensors, a GGUF file, hf:OWNER/NAME[@REVISION], or `demo`. Exit codes: 0 done, 1 failed, 2 wrong use, 3 needs review, 130 interrupted.',
+      '\nMODEL is a directory with safetensors, a GGUF file, hf:OWNER/NAME[@REVISION], s3://BUCKET/PREFIX, or `demo`. Exit codes: 0 done, 1 failed, 2 wrong use, 3 needs review, 130 interrupted.',
     );
   const asked = args[0] === 'help' ? args[1] : args[0];
   for (const row of COMMAND_TABLE) {

@@ -25,12 +25,12 @@ describe('settings', () => {
     const workingDirectory = directoryWith({ home: 'state' });
     expect(resolveSettings({ flags: {}, environment: {}, workingDirectory })).toMatchObject({
       home: join(workingDirectory, 'state'),
-      store: join(workingDirectory, 'state', 'store'),
+      store: { location: join(workingDirectory, 'state', 'store') },
     });
     const environment = { QUANTLOOM_HOME: '/srv/quantloom', QUANTLOOM_STORE: '/big/store' };
     expect(resolveSettings({ flags: {}, environment, workingDirectory })).toMatchObject({
       home: '/srv/quantloom',
-      store: '/big/store',
+      store: { location: '/big/store' },
     });
   });
 

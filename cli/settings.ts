@@ -4,6 +4,7 @@ import envPaths from 'env-paths';
 import { z } from 'zod';
 import { type SourceAccess, sourceAccess } from '../engine/sources';
 import { QuantloomError } from '../engine/spec';
+import { type StorePlace, storePlace } from '../engine/store';
 
 export const CONFIG_FILE = 'quantloom.config.json';
 
@@ -24,7 +25,7 @@ const ConfigFileSchema = z.strictObject({
 
 export interface Settings {
   readonly home: string;
-  readonly store: string;
+  readonly store: StorePlace;
   readonly sources: SourceAccess;
   /** Null: the workers decide. */
   readonly threads: number | null;
@@ -50,15 +51,11 @@ export function resolveSettings(sources: SettingsSources): Settings {
   const { flags, environment, workingDirectory } = sources;
   const file = readConfigFile(workingDirectory);
   const home = resolve(workingDirectory, text(environment, 'QUANTLOOM_HOME') ?? file.home ?? defaultHome());
-  const store = text(environment, 'QUANTLOOM_STORE') ?? file.store;
-  if (store !== undefined && /^[a-z][a-z0-9+.-]+:\/\//i.test(store)) {
-    throw new QuantloomError('WrongUse', `The store is ${store}; it must be a directory (QUANTLOOM_STORE, or store).`);
-  }
   const models = text(environment, 'QUANTLOOM_MODELS') ?? file.models;
   const workers = flags.workers as number | undefined;
   return {
     home,
-    store: store === undefined ? join(home, 'store') : resolve(workingDirectory, store),
+    store: storePlace({ home, workingDirectory, configured: file.store }, environment),
     sources: sourceAccess(models === undefined ? join(home, 'models') : resolve(workingDirectory, models), environment),
     threads: (flags.threads as number | undefined) ?? count(environment, 'QUANTLOOM_THREADS') ?? file.threads ?? null,
     cpuWorkers: (flags.cpuWorkers as number | undefined) ?? workers ?? file.cpuWorkers ?? 1,

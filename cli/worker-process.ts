@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { SourceAccess } from '../engine/sources';
 import type { QueueName } from '../engine/spec';
+import type { StorePlace } from '../engine/store';
 import { DIST_DIRECTORY } from './dist-directory';
 import { openLog } from './stack-log';
 
@@ -12,7 +13,7 @@ export interface WorkerProcessOptions {
   /** Where its log goes: `logs/<name>.log` under `home`. Null: to this process's own stderr. */
   readonly logName: string | null;
   readonly home: string;
-  readonly store: string;
+  readonly store: StorePlace;
   readonly sources: Pick<SourceAccess, 'models'>;
   readonly threads: number | null;
   /** Of the Temporal server; absent where the environment says it. */
@@ -49,7 +50,8 @@ export function launchWorker(options: WorkerProcessOptions): ChildProcess {
         ...(address === undefined ? {} : { TEMPORAL_ADDRESS: address }),
         ...(namespace === undefined ? {} : { TEMPORAL_NAMESPACE: namespace }),
         QUANTLOOM_HOME: home,
-        QUANTLOOM_STORE: store,
+        QUANTLOOM_STORE: store.location,
+        QUANTLOOM_CACHE: store.cache.directory,
         QUANTLOOM_MODELS: sources.models,
         ...(threads === null ? {} : { QUANTLOOM_THREADS: String(threads) }),
       },

@@ -36,6 +36,9 @@ async function main(): Promise<void> {
   await connection.close();
 }
 
+// The versions of what we depend on are fixed: that a later one of Amazon's SDK wants a later Node concerns nobody here.
+process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
+
 main().then(
   () => process.exit(0),
   (error: unknown) => {

@@ -4,13 +4,13 @@ import envPaths from 'env-paths';
 import type { KernelChoice } from '../engine/kernels';
 import { type SourceAccess, sourceAccess } from '../engine/sources';
 import { QuantloomError } from '../engine/spec';
+import { type StorePlace, storePlace } from '../engine/store';
 
 /** What a worker is told by its environment. Temporal's own settings (TEMPORAL_ADDRESS …) are read by @temporalio/envconfig. */
 export interface WorkerSettings {
   /** Directory of all local state. */
   readonly home: string;
-  /** Directory of the artifact store. */
-  readonly store: string;
+  readonly store: StorePlace;
   /** Where models from elsewhere are kept, and how they are got. */
   readonly sources: SourceAccess;
   /** Threads for matrix products and kernels. */
@@ -24,7 +24,7 @@ export function readWorkerSettings(environment: Readonly<Record<string, string |
   const home = environment.QUANTLOOM_HOME || envPaths('quantloom', { suffix: '' }).data;
   return {
     home,
-    store: environment.QUANTLOOM_STORE || join(home, 'store'),
+    store: storePlace({ home, workingDirectory: '.' }, environment),
     sources: sourceAccess(environment.QUANTLOOM_MODELS || join(home, 'models'), environment),
     threads: readThreads(environment.QUANTLOOM_THREADS),
     kernels: readKernels(environment.QUANTLOOM_KERNELS),

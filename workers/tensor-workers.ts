@@ -1,7 +1,7 @@
 import { Worker } from '@temporalio/worker';
 import { createActivities, HEARTBEAT_MILLISECONDS } from '../activities';
 import { preferKernels, selectKernels } from '../engine/kernels';
-import { openFileStore } from '../engine/store';
+import { openStore, storeDirectoryOf } from '../engine/store';
 import type { WorkerPlace } from './connect';
 import type { WorkerSettings } from './settings';
 import { SHUTDOWN } from './shutdown';
@@ -16,13 +16,13 @@ export async function createTensorWorkers(
   settings: WorkerSettings,
   place: WorkerPlace,
 ): Promise<Worker[]> {
-  const store = await openFileStore(settings.store);
+  const store = await openStore(settings.store);
   preferKernels(settings.kernels);
   const { name, why } = selectKernels();
   logLine('kernels', { name, ...(why && { why }) });
   const activities = createActivities({
     store,
-    storeDirectory: settings.store,
+    storeDirectory: storeDirectoryOf(settings.store),
     sources: settings.sources,
     threads: settings.threads,
     log: logLine,

@@ -1,6 +1,7 @@
 import prettyBytes from 'pretty-bytes';
 import { planModel } from '../../engine/planning';
 import type { PlanEstimate, QuantizationSpec } from '../../engine/spec';
+import { type StorePlace, storeDirectoryOf } from '../../engine/store';
 import type { CommandDefinition } from '../command';
 import { EXIT } from '../exit-codes';
 import { labelled } from '../job-report';
@@ -18,13 +19,16 @@ export const plan: CommandDefinition = {
     const { args, flags, settings, workingDirectory, output, signal } = invocation;
     const asked = specFromFlags({ model: args[0], flags, defaults: settings.specDefaults, workingDirectory });
     const spec = await pinnedSpec(asked, invocation);
-    const { estimate } = await planModel(spec, { storeDirectory: settings.store, sources: settings.sources, signal });
-    output.result({ id: workflowIdOf(spec), spec, estimate }, planReport(spec, estimate));
+    const storeDirectory = storeDirectoryOf(settings.store);
+    const { estimate } = await planModel(spec, { storeDirectory, sources: settings.sources, signal });
+    output.result({ id: workflowIdOf(spec), spec, estimate }, planReport(spec, estimate, settings.store));
     return estimate.refusals.length === 0 ? EXIT.done : EXIT.failed;
   },
 };
 
-function planReport(spec: QuantizationSpec, estimate: PlanEstimate): string {
+function planReport(spec: QuantizationSpec, estimate: PlanEstimate, store: StorePlace): string {
+  const isDirectory = storeDirectoryOf(store) !== null;
+  const free = isDirectory ? `${prettyBytes(estimate.diskFreeBytes)} free` : `in ${store.location}`;
   const memory = Object.entries(estimate.peakMemoryBytes).sort(([, a], [, b]) => b - a);
   const facts = [
     ['model', `${spec.model}: ${estimate.architecture}, ${significant(estimate.parameters / 1e6)} million parameters`],
@@ -34,7 +38,7 @@ function planReport(spec: QuantizationSpec, estimate: PlanEstimate): string {
     ],
     ['size', `${prettyBytes(estimate.bytesToRead)} to ${prettyBytes(estimate.outputBytes)}`],
     ['output', spec.output],
-    ['store', `${prettyBytes(estimate.storeBytes)} needed, ${prettyBytes(estimate.diskFreeBytes)} free`],
+    ['store', `${prettyBytes(estimate.storeBytes)} needed, ${free}`],
     ['calibration', `${estimate.calibrationTokens} tokens`],
     ['work', `${estimate.activities} activities, ${significant(estimate.floatingPointOperations / 1e12)} TFLOP`],
     ...memory

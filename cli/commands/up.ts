@@ -34,7 +34,7 @@ export const up: CommandDefinition = {
           address: session.address,
           uiAddress: stack?.uiAddress,
           home: settings.home,
-          store: settings.store,
+          store: settings.store.location,
           host: host?.pid ?? null,
         },
         labelled([
@@ -42,7 +42,7 @@ export const up: CommandDefinition = {
           ['Temporal UI', stack?.uiAddress ?? ''],
           ['workers', host ? 'those of the other process' : `${control} control, ${cpu} cpu, ${gpu} gpu`],
           ['state', settings.home],
-          ['store', settings.store],
+          ['store', settings.store.location],
         ]),
       );
       if (!signal.aborted) await once(signal, 'abort');

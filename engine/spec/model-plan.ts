@@ -51,7 +51,7 @@ export interface BlockPlan {
 
 /** Where a model comes from that does not lie as a directory of safetensors with floating-point weights. */
 export interface ModelOrigin {
-  /** Pinned address, e.g. `hf:owner/name@<commit>`: what is there does not change. Absent: it lies on this machine. */
+  /** Pinned address, `hf:owner/name@<commit>`, `s3://bucket/prefix@<digest>`: what is there does not change. Absent: it lies on this machine. */
   readonly address?: string;
   /** The checkpoint that is turned into plain weights: a directory or a weight file. Absent: nothing is. */
   readonly dequantized?: string;

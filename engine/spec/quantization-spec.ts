@@ -176,7 +176,7 @@ const FormatSchema = z.string().transform(formatNamed).pipe(z.enum(FORMATS));
  * The whole input of a job: one JSON object, which can be pasted into Temporal's "Start Workflow". Only `model` and `output` are required.
  */
 export const QuantizationSpecSchema = z.strictObject({
-  /** Directory of safetensors, GGUF file, `hf:owner/name[@revision]`, or `demo`. */
+  /** Directory of safetensors, GGUF file, `hf:owner/name[@revision]`, `s3://bucket/prefix`, or `demo`. */
   model: z.string().min(1),
   /** Take a model that is quantized already, and quantize the weights that its codes stand for. Without it such a model is refused. */
   dequantize: z.literal(true).optional(),

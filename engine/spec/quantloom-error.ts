@@ -42,6 +42,7 @@ export const ERROR_CODES = {
   ArtifactMissing: 1,
   ArtifactCorrupt: 1,
   StoreFull: 1,
+  StoreUnavailable: 1,
   VerificationFailed: 1,
   ServerUnavailable: 1,
   SourceUnavailable: 1,

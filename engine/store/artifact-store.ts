@@ -58,6 +58,14 @@ export interface ArtifactStore {
 
   /** All keys that have a record, in no order. */
   records(): AsyncIterable<{ readonly key: string; readonly modified: Date }>;
+
+  /**
+   * Removes what writers left half-written that are gone, or that began longer ago than any writer takes.
+   *
+   * @param olderThanMilliseconds what counts as longer, where nothing else tells whether a writer is gone. Default: a day.
+   * @returns how many.
+   */
+  removeUnfinished(olderThanMilliseconds?: number): Promise<number>;
 }
 
 /** Reads an artifact from its beginning to its end. One call at a time. */

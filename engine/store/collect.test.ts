@@ -53,6 +53,7 @@ describe('collectGarbage', () => {
       artifactsRemoved: 1,
       bytesKept: 9,
       bytesRemoved: 15,
+      unfinishedRemoved: 0,
     });
     expect([await has(orphan), await has(deep), await has(plain)]).toEqual([false, true, true]);
   });

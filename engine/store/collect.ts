@@ -21,6 +21,8 @@ export interface CollectReport {
   readonly artifactsRemoved: number;
   readonly bytesKept: number;
   readonly bytesRemoved: number;
+  /** Left half-written by writers that are gone; 0 in a dry run. */
+  readonly unfinishedRemoved: number;
 }
 
 const HOUR_MILLISECONDS = 3_600_000;
@@ -61,6 +63,7 @@ export async function collectGarbage(store: ArtifactStore, options: CollectOptio
     count.artifacts++;
     count.bytes += bytes;
   }
+  const unfinishedRemoved = dryRun ? 0 : await store.removeUnfinished();
   return {
     dryRun,
     recordsKept,
@@ -69,6 +72,7 @@ export async function collectGarbage(store: ArtifactStore, options: CollectOptio
     artifactsRemoved: removed.artifacts,
     bytesKept: kept.bytes,
     bytesRemoved: removed.bytes,
+    unfinishedRemoved,
   };
 }
 

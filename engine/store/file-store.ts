@@ -4,7 +4,9 @@ import path from 'node:path';
 import { QuantloomError } from '../spec';
 import type { ArtifactReader, ArtifactStore, ArtifactWriter, StoredArtifact } from './artifact-store';
 import { createFileWriter, makeShard } from './file-writer';
-import { decodeRecord, encodeRecord } from './record-file';
+import { RecentIdentities } from './recent-identities';
+import { decodeRecord, encodeRecord, USED_RECENTLY_MILLISECONDS } from './record-file';
+import { replaceFile, wronglyWritten } from './replace-file';
 import { requireSha256 } from './sha256';
 import { listShards, type ShardEntry } from './shards';
 import { SpareFiles } from './spare-files';
@@ -12,12 +14,6 @@ import { asStoreFull } from './store-full';
 import { synchronize, writeAndHash } from './synchronized-write';
 import { sweepTemporaryFiles, temporaryName } from './temporary-files';
 import { HashingReader, hashFile, readAndHash } from './verified-read';
-
-/** Files that are remembered as written by this process. */
-const MOST_IDENTITIES = 4096;
-
-/** A record counts as used just now when it is used this soon after: spares a write per look-up. */
-const USED_RECENTLY_MILLISECONDS = 600_000;
 
 /**
  * Opens (and makes, if need be) a store in a directory. Many processes, also on several machines with one shared file system, may
@@ -42,7 +38,9 @@ export async function openFileStore(directory: string): Promise<ArtifactStore> {
       await mkdir(path.join(root, part), { recursive: true });
       await access(path.join(root, part), constants.W_OK | constants.X_OK);
     }
-    for (const part of ['tmp', 'spare']) await sweepTemporaryFiles(path.join(root, part));
+    const store = new FileStore(root);
+    await store.removeUnfinished();
+    return store;
   } catch (error) {
     throw new QuantloomError(
       'OutputUnwritable',
@@ -51,7 +49,6 @@ export async function openFileStore(directory: string): Promise<ArtifactStore> {
       { cause: error, details: { directory: root } },
     );
   }
-  return new FileStore(root);
 }
 
 class FileStore implements ArtifactStore {
@@ -133,30 +130,16 @@ class FileStore implements ArtifactStore {
 
   async exportTo(sha256: string, target: string): Promise<void> {
     const object = this.#object(sha256);
-    const directory = path.dirname(path.resolve(target));
     const { size } = await this.#orMissing(sha256, stat(object));
-    const temporary = path.join(directory, `.${temporaryName()}.tmp`);
-    try {
+    await replaceFile(target, size, async (temporary) => {
       await this.#orMissing(sha256, copyFile(object, temporary, constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL));
       const copied = await hashFile(temporary);
-      if (copied.sha256 !== sha256) {
-        const stored = await this.#orMissing(sha256, hashFile(object));
-        if (stored.sha256 !== sha256) throw await this.#corrupt(sha256, stored);
-        throw new QuantloomError(
-          'OutputUnwritable',
-          `What was written to ${target} has SHA-256 ${copied.sha256} instead of ${sha256}. The disk or its file system is not reliable.`,
-          { retryable: true, details: { target, expected: sha256, found: copied.sha256 } },
-        );
-      }
-      await synchronize(temporary);
-      await rename(temporary, target);
-      await synchronize(directory);
-    } catch (error) {
-      await rm(temporary, { force: true });
-      throw asUnwritable(await asStoreFull(error, directory, size), target);
-    } finally {
-      await rm(temporary, { force: true });
-    }
+      if (copied.sha256 === sha256) return;
+      const stored = await this.#orMissing(sha256, hashFile(object));
+      throw stored.sha256 === sha256
+        ? wronglyWritten(target, sha256, copied.sha256)
+        : await this.#corrupt(sha256, stored);
+    });
   }
 
   async record(key: string, value: unknown): Promise<'stored' | 'existed'> {
@@ -203,6 +186,12 @@ class FileStore implements ArtifactStore {
 
   async *records(): AsyncIterable<{ readonly key: string; readonly modified: Date }> {
     for await (const { name, modified } of this.#list('records')) yield { key: name, modified };
+  }
+
+  async removeUnfinished(): Promise<number> {
+    let removed = 0;
+    for (const part of ['tmp', 'spare']) removed += await sweepTemporaryFiles(path.join(this.location, part));
+    return removed;
   }
 
   #list(part: 'objects' | 'records'): AsyncIterable<ShardEntry> {
@@ -266,22 +255,6 @@ class FileStore implements ArtifactStore {
   }
 }
 
-/** Identities of the files written last, by SHA-256. */
-class RecentIdentities {
-  readonly #identities = new Map<string, string>();
-
-  add(sha256: string, identity: string): void {
-    this.#identities.delete(sha256);
-    this.#identities.set(sha256, identity);
-    const [oldest] = this.#identities.keys();
-    if (this.#identities.size > MOST_IDENTITIES) this.#identities.delete(oldest as string);
-  }
-
-  get(sha256: string): string | undefined {
-    return this.#identities.get(sha256);
-  }
-}
-
 async function exists(file: string): Promise<boolean> {
   return (await stat(file).catch(nullIfAbsent)) !== null;
 }
@@ -293,12 +266,6 @@ async function markAsUsed(file: string): Promise<void> {
   if (found !== null && now.getTime() - found.mtimeMs > USED_RECENTLY_MILLISECONDS) {
     await utimes(file, now, now).catch(() => undefined);
   }
-}
-
-function asUnwritable(error: unknown, target: string): unknown {
-  if (QuantloomError.is(error)) return error;
-  const message = `${target} cannot be written: ${(error as Error).message}. Check that its directory exists and is writable.`;
-  return new QuantloomError('OutputUnwritable', message, { cause: error, details: { target } });
 }
 
 function codeOf(error: unknown): string | undefined {

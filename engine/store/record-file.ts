@@ -1,6 +1,9 @@
 import { createHash } from 'node:crypto';
 import { QuantloomError } from '../spec';
 
+/** A record counts as used just now when it is used this soon after: spares a write per look-up. */
+export const USED_RECENTLY_MILLISECONDS = 600_000;
+
 /**
  * A record as a file: the SHA-256 of the JSON, a line break, the JSON.
  *

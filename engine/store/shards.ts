@@ -6,6 +6,8 @@ export interface ShardEntry {
   readonly name: string;
   readonly bytes: number;
   readonly modified: Date;
+  /** As far as the file system keeps it. */
+  readonly accessed: Date;
 }
 
 const SHARD = /^[0-9a-f]{2}$/;
@@ -18,7 +20,8 @@ export async function* listShards(directory: string): AsyncIterable<ShardEntry> 
     for await (const entry of await opendir(path.join(directory, shard.name))) {
       if (!NAME.test(entry.name)) continue;
       const found = await stat(path.join(directory, shard.name, entry.name)).catch(() => null);
-      if (found !== null) yield { name: entry.name, bytes: found.size, modified: found.mtime };
+      if (found === null) continue;
+      yield { name: entry.name, bytes: found.size, modified: found.mtime, accessed: found.atime };
     }
   }
 }

@@ -40,7 +40,7 @@ export interface JobStack {
   start(spec: QuantizationSpecInput, id: string): Promise<WorkflowHandleWithFirstExecutionRunId>;
   /** @throws Error when the job waits for an operator: nobody would come. */
   run(spec: QuantizationSpecInput, id: string): Promise<JobResult>;
-  startWorker(queue: QueueName): Promise<ChildProcess>;
+  startWorker(queue: QueueName, environment?: Readonly<Record<string, string>>): Promise<ChildProcess>;
   stop(): Promise<void>;
 }
 
@@ -69,7 +69,7 @@ export async function startJobStack({
   const log: LogEvent[] = [];
   const workers: ChildProcess[] = [];
 
-  const startWorker = async (queue: QueueName): Promise<ChildProcess> => {
+  const startWorker: JobStack['startWorker'] = async (queue, ownEnvironment) => {
     const worker = spawn(process.execPath, [WORKER_MAIN, '--queue', queue], {
       stdio: ['pipe', 'pipe', 'pipe'],
       env: {
@@ -79,6 +79,7 @@ export async function startJobStack({
         QUANTLOOM_STORE: storeDirectory,
         QUANTLOOM_THREADS: '2',
         ...workerEnvironment,
+        ...ownEnvironment,
       },
     });
     workers.push(worker);

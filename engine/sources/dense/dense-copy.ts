@@ -4,9 +4,8 @@ import { basename, dirname, join } from 'node:path';
 import { type CheckpointReader, companionsAt, openCheckpoint, writeShardIndex } from '../../checkpoints';
 import { encodeFloats, FLOAT16_MAX, transposed } from '../../numbers';
 import { QuantloomError } from '../../spec';
-import { asStoreFull, freeBytes } from '../../store';
+import { asStoreFull, freeBytes, withLock } from '../../store';
 import { isCompanion } from '../companions';
-import { withLock } from '../remote/directory-lock';
 import { type DenseFile, type DenseTensor, layoutDense } from './dense-layout';
 
 export interface DenseOptions {

@@ -1,8 +1,7 @@
 import { copyFile, mkdir, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { QuantloomError } from '../../spec';
-import { freeBytes } from '../../store';
-import { withLock } from './directory-lock';
+import { freeBytes, withLock } from '../../store';
 import { type DownloadOptions, downloadFile } from './download-file';
 import type { ModelSource, RemoteFile } from './model-source';
 import { sourceOf } from './model-sources';
@@ -130,7 +129,7 @@ const LISTS_KEPT = 4;
 const lists = new Map<string, ReturnType<typeof neededFiles>>();
 
 async function needed(pinned: string, access: SourceAccess, options: FetchOptions) {
-  const key = `${access.models}\n${access.hub.endpoint}\n${pinned}`;
+  const key = `${access.models}\n${access.hub.endpoint}\n${access.s3?.endpoint}\n${pinned}`;
   const known = lists.get(key);
   if (known) return known;
   const preview = beside(remoteDirectory(pinned, access), 'preview');
