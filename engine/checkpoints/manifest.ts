@@ -57,7 +57,7 @@ export const ManifestSchema = z.strictObject({
   source: z.strictObject({
     /** Last part of the model's directory. */
     name: z.string(),
-    /** Where it was fetched from, pinned: `hf:owner/name@<commit>`. Absent: from nowhere. */
+    /** Where it was fetched from, pinned: `hf:owner/name@<commit>`, `s3://bucket/prefix@<digest>`. Absent: from nowhere. */
     address: z.string().optional(),
     architecture: z.string(),
     configSha256: Sha256Schema,

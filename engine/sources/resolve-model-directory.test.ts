@@ -19,7 +19,9 @@ test.each(['hf:org/name', 'hf:org/name@main', 's3://bucket/prefix', 'https://hos
   expect(() => resolveModelDirectory(model)).toThrow(
     expect.objectContaining({
       code: 'UnsupportedInput',
-      message: expect.stringMatching(/^".*": .* addresses that models are quantized from begin with hf:\. Download/),
+      message: expect.stringMatching(
+        /^".*": .* addresses that models are quantized from begin with hf:, s3:\. Download/,
+      ),
     }),
   );
 });

@@ -219,10 +219,10 @@ const BAD_MODELS: readonly BadInput[] = [
   },
   {
     name: 'an address of a kind that is not known',
-    prepare: () => ['quantize', 's3://bucket/model', '--out', 'out'],
+    prepare: () => ['quantize', 'gs://bucket/model', '--out', 'out'],
     code: 'UnsupportedInput',
     exit: 1,
-    says: [/s3:\/\/bucket\/model/, /begin with hf:/, /Download the model/],
+    says: [/gs:\/\/bucket\/model/, /begin with hf:, s3:/, /Download the model/],
   },
   {
     name: 'a hub that cannot be reached',
@@ -231,6 +231,26 @@ const BAD_MODELS: readonly BadInput[] = [
     code: 'SourceUnavailable',
     exit: 1,
     says: [/hf:some\/model/, /127\.0\.0\.1:1 cannot be reached/, /HF_ENDPOINT/],
+  },
+  {
+    name: 'a bucket that cannot be reached',
+    prepare: () => ['plan', 's3://bucket/model', '--out', 'out'],
+    environment: {
+      QUANTLOOM_S3_ENDPOINT: 'http://127.0.0.1:1',
+      AWS_ACCESS_KEY_ID: 'key',
+      AWS_SECRET_ACCESS_KEY: 'secret',
+    },
+    code: 'SourceUnavailable',
+    exit: 1,
+    says: [/s3:\/\/bucket\/model at http:\/\/127\.0\.0\.1:1/, /cannot be reached/, /ECONNREFUSED/],
+  },
+  {
+    name: 'a size of the cache that is none',
+    prepare: () => ['gc'],
+    environment: { QUANTLOOM_CACHE_SIZE: 'much' },
+    code: 'WrongUse',
+    exit: 2,
+    says: [/QUANTLOOM_CACHE_SIZE is "much"/, /50GiB/],
   },
   {
     name: 'an address of the hub that is none',
@@ -397,12 +417,12 @@ const WRONG_USE: readonly BadInput[] = [
     says: [/QUANTLOOM_THREADS is "many"/, /at least 1/],
   },
   {
-    name: 'a store that is no directory',
+    name: 'a store of a kind that is not known',
     prepare: () => ['gc'],
-    environment: { QUANTLOOM_STORE: 's3://bucket/prefix' },
+    environment: { QUANTLOOM_STORE: 'gs://bucket/prefix' },
     code: 'WrongUse',
     exit: 2,
-    says: [/s3:\/\/bucket\/prefix/, /must be a directory/],
+    says: [/gs:\/\/bucket\/prefix/, /must be a directory or s3:/],
   },
   {
     name: 'an evaluation text that is not there',

@@ -1,8 +1,9 @@
 import { basename, posix } from 'node:path';
 import { hubSource } from '../hub/hub-source';
+import { s3Source } from '../s3/s3-source';
 import type { ModelSource } from './model-source';
 
-const SOURCES: readonly ModelSource[] = [hubSource];
+const SOURCES: readonly ModelSource[] = [hubSource, s3Source];
 
 /** The kind of place that an address names; null for a path. */
 export function sourceOf(address: string): ModelSource | null {
