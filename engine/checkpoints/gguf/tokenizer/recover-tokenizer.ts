@@ -1,5 +1,6 @@
 import { QuantloomError } from '../../../spec';
-import type { GgufMetadata } from '../container/gguf-value';
+import { quoted } from '../../safetensors/header-scanner';
+import type { GgufMetadata, GgufValue } from '../container/gguf-value';
 import { mergesByScore } from './merges-by-score';
 import { preTokenizerNamed } from './pre-tokenizers';
 import { SPECIAL_ROLES } from './special-tokens';
@@ -17,18 +18,18 @@ type Json = Readonly<Record<string, unknown>>;
  * tokenizer.json and tokenizer_config.json of a GGUF file's metadata, by name: they make the same tokens as the tokenizer that the
  * metadata was made of. Byte-level BPE split in a known way, and SentencePiece's BPE, whose merges follow from the scores.
  *
- * @throws QuantloomError UnsupportedInput for another kind.
+ * @throws QuantloomError UnsupportedInput for another kind; InvalidModel naming a key whose value is no list of what it should be.
  */
 export function recoverTokenizer(metadata: GgufMetadata, where: string): ReadonlyMap<string, string> {
   const value = (key: string) => metadata.get(`tokenizer.ggml.${key}`)?.value;
-  const model = value('model');
+  const model = metadata.get('tokenizer.ggml.model');
   const tokens = tokensOf(metadata);
   const contentOf = (key: string) => tokens.find(({ id }) => id === value(key))?.text;
-  const build = model === 'gpt2' ? byteLevel : model === 'llama' ? sentencePiece : null;
+  const build = model?.value === 'gpt2' ? byteLevel : model?.value === 'llama' ? sentencePiece : null;
   if (build === null || tokens.length === 0) {
     throw new QuantloomError(
       'UnsupportedInput',
-      `${where} has a tokenizer of type ${JSON.stringify(model ?? null)}; gpt2 and llama can be recovered. Put tokenizer.json of its source beside it.`,
+      `${where} has a tokenizer of type ${model?.type === 'string' ? quoted(model.value) : 'null'}; gpt2 and llama can be recovered. Put tokenizer.json of its source beside it.`,
     );
   }
   const first = value('add_bos_token') === true ? contentOf('bos_token_id') : undefined;
@@ -70,18 +71,37 @@ export function recoverTokenizer(metadata: GgufMetadata, where: string): Readonl
 }
 
 function tokensOf(metadata: GgufMetadata): Token[] {
-  const [names, types] = ['tokens', 'token_type'].map((key) => listOf(metadata, key));
-  if (!names) return [];
-  return Array.from(names as readonly string[], (text, id) => ({
-    id,
-    text,
-    type: Number(types?.[id] ?? TOKEN_TYPES.normal),
-  })).filter(({ type }) => type !== TOKEN_TYPES.unused);
+  const types = numbersOf(metadata, 'token_type');
+  return textsOf(metadata, 'tokens')
+    .map((text, id) => ({ id, text, type: types[id] ?? TOKEN_TYPES.normal }))
+    .filter(({ type }) => type !== TOKEN_TYPES.unused);
 }
 
-function listOf(metadata: GgufMetadata, key: string): ArrayLike<unknown> | undefined {
+/** Empty where there is no such key. @throws QuantloomError InvalidModel for anything but a list of text. */
+function textsOf(metadata: GgufMetadata, key: string): readonly string[] {
   const value = metadata.get(`tokenizer.ggml.${key}`);
-  return value?.type === 'array' ? value.value.values : undefined;
+  if (value === undefined) return [];
+  if (value.type === 'array' && value.value.of === 'string') return value.value.values;
+  throw otherThan('a list of text', key, value);
+}
+
+/** Empty where there is no such key. @throws QuantloomError InvalidModel for anything but a list of numbers. */
+function numbersOf(metadata: GgufMetadata, key: string): readonly number[] {
+  const value = metadata.get(`tokenizer.ggml.${key}`);
+  if (value === undefined) return [];
+  if (value.type === 'array' && value.value.of !== 'string' && value.value.of !== 'bool') {
+    return Array.from<number | bigint, number>(value.value.values, Number);
+  }
+  throw otherThan('a list of numbers', key, value);
+}
+
+function otherThan(expected: string, key: string, value: GgufValue): QuantloomError {
+  const found = value.type === 'array' ? `a list of the type ${value.value.of}` : `of the type ${value.type}`;
+  return new QuantloomError(
+    'InvalidModel',
+    `tokenizer.ggml.${key} is ${found}; expected ${expected}. Put tokenizer.json of the file's source beside it.`,
+    { details: { key } },
+  );
 }
 
 function isAdded({ type }: Token): boolean {
@@ -114,7 +134,7 @@ function byteLevel(tokens: readonly Token[], metadata: GgufMetadata): Json {
       ignore_merges: ignoreMerges,
       // Added tokens too: transformers' library gives those that are not among them other ids.
       vocab: vocabularyOf(tokens),
-      merges: Array.from((listOf(metadata, 'merges') ?? []) as ArrayLike<string>, (merge) => {
+      merges: textsOf(metadata, 'merges').map((merge) => {
         const space = merge.indexOf(' ', 1);
         return [merge.slice(0, space), merge.slice(space + 1)];
       }),
@@ -124,7 +144,7 @@ function byteLevel(tokens: readonly Token[], metadata: GgufMetadata): Json {
 
 /** Llama 1 and 2, Mistral. */
 function sentencePiece(tokens: readonly Token[], metadata: GgufMetadata): Json {
-  const scores = listOf(metadata, 'scores') as ArrayLike<number> | undefined;
+  const scores = numbersOf(metadata, 'scores');
   const prepends = metadata.get('tokenizer.ggml.add_space_prefix')?.value !== false;
   const unknown = tokens.find(({ type }) => type === TOKEN_TYPES.unknown);
   const space = { type: 'Replace', pattern: { String: ' ' }, content: '▁' };
@@ -148,7 +168,7 @@ function sentencePiece(tokens: readonly Token[], metadata: GgufMetadata): Json {
       byte_fallback: true,
       ignore_merges: false,
       vocab: vocabularyOf(tokens),
-      merges: mergesByScore(pieces.map(({ id, text }) => ({ id, text, score: scores?.[id] ?? 0 }))),
+      merges: mergesByScore(pieces.map(({ id, text }) => ({ id, text, score: scores[id] ?? 0 }))),
     },
   };
 }
