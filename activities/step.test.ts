@@ -1,6 +1,8 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { ArtifactRef } from '../engine/spec';
 import { openFileStore } from '../engine/store';
 import { computationKey } from './identity';
 import type { ActivityRuntime, Attempt } from './runtime';
@@ -56,6 +58,29 @@ describe('a step', () => {
     it('is computed again, and once more when another layer drops it meanwhile', async () => {
       expect(await readAfterLosses(1)).toBe('abc');
       expect(await readAfterLosses(3)).toBe('abc');
+    });
+
+    it('is computed again from where its source lies now, when that was moved since', async () => {
+      const content = Buffer.from('abc');
+      const sha256 = createHash('sha256').update(content).digest('hex');
+      const copies = defineStep({
+        name: 'copies',
+        version: 1,
+        run: async (source: ArtifactRef, bench) => ({
+          stored: await bench.write('activation', await bench.read(source)),
+        }),
+      });
+      const lying = (name: string): ArtifactRef => ({
+        ...{ kind: 'weight', sha256, bytes: 3, dtype: 'F16', shape: [3] },
+        at: { file: join(directory, name), offset: 0 },
+      });
+      await writeFile(join(directory, 'before'), content);
+      await perform(copies, lying('before'), runtime, attempt);
+      await rename(join(directory, 'before'), join(directory, 'after'));
+      const { stored, cached } = await perform(copies, lying('after'), runtime, attempt);
+      expect(cached).toBe(true);
+      await runtime.store.remove(stored.sha256);
+      expect(Buffer.from(await readingBench(runtime, attempt).read(stored)).toString()).toBe('abc');
     });
 
     it('is left to another attempt when that goes on', async () => {

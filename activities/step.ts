@@ -7,7 +7,7 @@ import {
   QuantloomError,
 } from '../engine/spec';
 import type { ArtifactStore, ArtifactWriter } from '../engine/store';
-import { computationKey } from './identity';
+import { canonicalJson, computationKey } from './identity';
 import type { ActivityRuntime, Attempt } from './runtime';
 import { readSourceTensor } from './source-tensor';
 
@@ -123,6 +123,7 @@ async function lookUpOrCompute<Input, Output extends object>(
   const known = (await runtime.store.recall(key)) as ComputationRecord | null;
   if (known !== null) {
     runtime.log('cached', { step: step.name, key });
+    await keepPlaces(key, known, input, runtime);
     return { ...(known.output as Output), cached: true, seconds: 0, secondsSaved: known.seconds ?? 0 };
   }
   const started = performance.now();
@@ -134,6 +135,31 @@ async function lookUpOrCompute<Input, Output extends object>(
   const stored = await runtime.store.record(key, record);
   runtime.log(stored === 'stored' ? 'computed' : 'computed-twice', { step: step.name, key, seconds, parts });
   return { ...output, cached: false, seconds, secondsSaved: 0 };
+}
+
+/**
+ * The record of a computation that was found says where its sources lay when it was made. Keys do not: a model that was copied or moved since has the
+ * same ones. What is lost has to be computed again from where it lies now.
+ */
+async function keepPlaces(
+  key: string,
+  known: ComputationRecord,
+  input: unknown,
+  { store }: ActivityRuntime,
+): Promise<void> {
+  if (placesIn(input) === placesIn(known.input)) return;
+  await store.forget(key);
+  await store.record(key, { ...known, input });
+}
+
+/** Where all sources in the input of a step lie, whatever order they stand in. */
+function placesIn(input: unknown): string {
+  const places: string[] = [];
+  JSON.stringify(input, (name, part: unknown) => {
+    if (name === 'at') places.push(canonicalJson(part));
+    return part;
+  });
+  return places.sort().join();
 }
 
 function benchFor(key: string, runtime: ActivityRuntime, attempt: Attempt, parts: Record<string, number> = {}): Bench {
