@@ -2,10 +2,13 @@ import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isRunning } from '../../cli/process-identity';
+import { loadS3 } from '../../engine/store';
+import { FaultyProxy } from '../support/faulty-proxy';
 import { manifestOf, type Outcome, outcomeOf, repeatedWork } from '../support/job-outcome';
 import { ProgramJob, type ProgramJobOptions, type Target } from '../support/program-job';
 import { seededRandom } from '../support/random-moments';
 import { smallDisk } from '../support/small-disk';
+import { FIRST_START_MS, S3_CREDENTIALS, setS3Credentials, startS3Server } from '../support/versitygw';
 
 /** How many jobs are killed: QUANTLOOM_CHAOS_JOBS=50 for a soak. QUANTLOOM_CHAOS_SEED repeats the job whose seed was printed. */
 const JOBS = Number(process.env.QUANTLOOM_CHAOS_JOBS ?? 1);
@@ -119,6 +122,53 @@ describe('a job', () => {
     const calibrating = job.log().filter(({ event, step }) => event === 'computed' && step === 'calibrate-slice');
     expect(new Set(calibrating.map(({ pid }) => pid)).size).toBeGreaterThan(1);
   }, 300_000);
+
+  it(
+    'survives a bucket that fails, workers and a server that are killed, all at once',
+    async () => {
+      const random = seededRandom(SEED);
+      setS3Credentials();
+      const server = await startS3Server();
+      const proxy = await FaultyProxy.start(server.endpoint);
+      try {
+        const faults = [
+          'cut',
+          'lost answer',
+          'broken answer',
+          { status: 503 },
+          { status: 500 },
+          { delayMs: 300 },
+        ] as const;
+        proxy.fault = () => (random() < 0.05 ? (faults[Math.floor(random() * faults.length)] ?? 'none') : 'none');
+        const place = { store: `s3://${server.bucket}/chaos`, workers: 2 };
+        const job = newJob({ ...place, environment: { ...S3_CREDENTIALS, QUANTLOOM_S3_ENDPOINT: proxy.endpoint } });
+        const history = [`seed ${SEED}`];
+        const program = job.start();
+        const targets: readonly Target[] = ['gpu', 'cpu', 'server', 'all workers', 'gpu', 'control', 'cpu'];
+        for (const [index, target] of targets.entries()) {
+          await job.untilComputed(((index + 0.5) / targets.length) * steps, program);
+          await delay(random() * 700);
+          history.push(`${target} after ${job.computed} steps (${job.kill(target, program)} killed)`);
+        }
+        const { code, stderr } = await program.ended;
+        const story = history.join(', ');
+        process.stderr.write(`${story}\n`);
+        expect({ story, code, stderr }).toEqual({ story, code: 0, stderr });
+        await expectDone(job, story);
+        expect([...proxy.done.keys()]).toEqual(
+          expect.arrayContaining(['cut', 'lost answer', 'broken answer', '503', '500']),
+        );
+        const { S3Bucket } = loadS3();
+        const bucket = new S3Bucket({ bucket: server.bucket, prefix: 'chaos' }, server, 'StoreUnavailable');
+        for await (const { name } of bucket.uploads('')) expect({ story, orphan: name }).toBeNull();
+      } finally {
+        await removeJobs();
+        await proxy.stop();
+        await server.stop();
+      }
+    },
+    FIRST_START_MS + 360_000,
+  );
 
   it('waits for review when its disk is full, with a clear message, and goes on when there is room', async () => {
     const disk = smallDisk();

@@ -32,8 +32,10 @@ export interface Ending {
 export type Target = 'gpu' | 'cpu' | 'control' | 'all workers' | 'server' | 'everything';
 
 export interface ProgramJobOptions {
-  /** Directory of the artifact store. Default: inside the home. */
+  /** Directory of the artifact store, or `s3://…`. Default: inside the home. */
   readonly store?: string;
+  /** Besides what every job gets: what its store needs. */
+  readonly environment?: Readonly<Record<string, string>>;
   /** CPU and GPU worker processes each. Default: 1. */
   readonly workers?: number;
 }
@@ -46,10 +48,12 @@ export class ProgramJob {
   /** Processes per queue. */
   readonly workers: number;
   private readonly store: string;
+  private readonly environment: Readonly<Record<string, string>>;
   private readonly programs: ChildProcess[] = [];
   private readonly seen = new Map<string, ProcessIdentity>();
 
-  constructor({ store, workers = 1 }: ProgramJobOptions = {}) {
+  constructor({ store, environment = {}, workers = 1 }: ProgramJobOptions = {}) {
+    this.environment = environment;
     this.store = store ?? join(this.home, 'store');
     this.workers = workers;
     mkdirSync(this.home);
@@ -70,6 +74,7 @@ export class ProgramJob {
         QUANTLOOM_HOME: this.home,
         QUANTLOOM_STORE: this.store,
         QUANTLOOM_THREADS: '1',
+        ...this.environment,
       },
     });
     this.programs.push(child);
