@@ -17,6 +17,7 @@ export function asActivity<Input, Output>(
     const context = Context.current();
     let details: Readonly<Record<string, unknown>> = {};
     const began = performance.now();
+    let outcome = 'failed';
     const beat = setInterval(() => context.heartbeat(details), HEARTBEAT_MILLISECONDS);
     const attempt: Attempt = {
       signal: context.cancellationSignal,
@@ -25,10 +26,14 @@ export function asActivity<Input, Output>(
       },
     };
     try {
-      return await body(input, runtime, attempt);
+      const output = await body(input, runtime, attempt);
+      outcome = (output as { cached?: unknown } | undefined)?.cached === true ? 'cached' : 'computed';
+      return output;
     } catch (error) {
-      if (context.cancellationSignal.aborted)
+      if (context.cancellationSignal.aborted) {
+        outcome = 'cancelled';
         throw new CancelledFailure('The activity was cancelled', [], asError(error));
+      }
       runtime.log('activity-failed', {
         activity: context.info.activityType,
         attempt: context.info.attempt,
@@ -37,7 +42,8 @@ export function asActivity<Input, Output>(
       throw asFailure(error);
     } finally {
       clearInterval(beat);
-      runtime.log('activity', { activity: context.info.activityType, seconds: (performance.now() - began) / 1000 });
+      const seconds = (performance.now() - began) / 1000;
+      runtime.log('activity', { activity: context.info.activityType, outcome, seconds });
     }
   };
 }

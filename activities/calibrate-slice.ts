@@ -3,6 +3,7 @@ import { preferredKernels } from '../engine/kernels';
 import { calibratingStage, capturedInputs, residualEnd } from '../engine/models';
 import type { ModelShape, Stage } from '../engine/models/architecture';
 import { bytesOf } from '../engine/numbers';
+import { forwardOperations, gramMultiplications } from '../engine/planning';
 import { type ArtifactRef, type DType, elementCount, type QuantizationSpec, type TensorTable } from '../engine/spec';
 import type { ArtifactReader } from '../engine/store';
 import { type StoredWeight, tensorThreads } from '../engine/tensor-thread';
@@ -118,6 +119,10 @@ const stageStep = defineStep({
     bench.spend('forward', result.seconds.stage - result.gramSeconds);
     bench.spend('gram', result.gramSeconds);
     bench.spend('store', result.seconds.store);
+    const perToken =
+      forwardOperations(stage, stage, { shape, sequenceLength }) + (gram ? gramMultiplications(stage, shape) : 0);
+    const tokens = sequences * sequenceLength;
+    bench.runtime.log('stage-passed', { stage: stage.name, tokens, operations: tokens * perToken });
     const writeSum = async (sum: Float32Array, shape: readonly number[]) => {
       const writer = await bench.create('gram', { dtype: 'F32', shape });
       try {

@@ -6,7 +6,7 @@ export interface SupervisedProcessOptions {
   readonly name: string;
   launch(): ChildProcess;
   /** Settles when this child serves. */
-  isReady(child: ChildProcess): Promise<void>;
+  isReady(child: ChildProcess): Promise<unknown>;
   readonly note: (line: string) => void;
   /** Called when the child ended by itself. */
   readonly onEnd?: () => void;

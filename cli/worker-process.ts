@@ -61,20 +61,29 @@ export function launchWorker(options: WorkerProcessOptions): ChildProcess {
   return child;
 }
 
+/** What a worker says when it takes work. */
+export interface ReadyLine {
+  readonly event: 'ready';
+  /** Address of its metrics, where it has any. */
+  readonly metrics?: string;
+}
+
 /** Waits for the worker's line `{"event":"ready"}`. Never settles for one that ends before. */
-export function workerReady(child: ChildProcess): Promise<void> {
+export function workerReady(child: ChildProcess): Promise<ReadyLine> {
   return new Promise((resolve) => {
     if (!child.stdout) return;
     createInterface({ input: child.stdout }).on('line', (line) => {
-      if (isReadyLine(line)) resolve();
+      const ready = readyLine(line);
+      if (ready) resolve(ready);
     });
   });
 }
 
-function isReadyLine(line: string): boolean {
+function readyLine(line: string): ReadyLine | null {
   try {
-    return (JSON.parse(line) as { event?: unknown }).event === 'ready';
+    const said = JSON.parse(line) as { event?: unknown };
+    return said.event === 'ready' ? (said as ReadyLine) : null;
   } catch {
-    return false;
+    return null;
   }
 }

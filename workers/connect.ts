@@ -3,13 +3,27 @@ import { loadClientConnectConfig } from '@temporalio/envconfig';
 import { DefaultLogger, NativeConnection, Runtime, TransportError } from '@temporalio/worker';
 import { logLine } from './worker-log';
 
-/** Installs the SDK's runtime, once per process and before anything else of the SDK: its log goes to ours. */
-export function installRuntime(): void {
+/**
+ * Installs the SDK's runtime, once per process and before anything else of the SDK: its log goes to ours.
+ *
+ * @param metricsPort of this machine, where its own metrics are to be had in Prometheus' format; null: nowhere.
+ */
+export function installRuntime(metricsPort: number | null): void {
   Runtime.install({
     logger: new DefaultLogger('WARN', ({ level, message, meta }) =>
       logLine('temporal', { level, message, ...printable(meta) }),
     ),
-    telemetryOptions: { logging: { filter: { core: 'WARN', other: 'ERROR' }, forward: {} } },
+    telemetryOptions: {
+      logging: { filter: { core: 'WARN', other: 'ERROR' }, forward: {} },
+      ...(metricsPort !== null && {
+        metrics: {
+          prometheus: {
+            ...{ bindAddress: `127.0.0.1:${metricsPort}`, useSecondsForDurations: true },
+            ...{ countersTotalSuffix: true, unitSuffix: true },
+          },
+        },
+      }),
+    },
   });
 }
 

@@ -5,6 +5,7 @@ import { connectWorker, installRuntime } from './connect';
 import { createControlWorker } from './control';
 import { createCpuWorkers } from './cpu';
 import { createGpuWorkers } from './gpu';
+import { openMetrics } from './metrics';
 import { readWorkerSettings } from './settings';
 import { shutDownWithParent } from './shutdown';
 import { logLine } from './worker-log';
@@ -16,7 +17,8 @@ async function main(): Promise<void> {
   });
   const queue = values.queue;
   const settings = readWorkerSettings(process.env);
-  installRuntime();
+  const metrics = settings.metrics && (await openMetrics(queue ?? ''));
+  installRuntime(metrics?.sdkPort ?? null);
   const { connection, namespace } = await connectWorker({ waitSeconds: Number(values.wait) });
   const identity = values.name === undefined ? {} : { identity: `${values.name}:${process.pid}@${hostname()}` };
   const place = { connection, namespace, ...identity };
@@ -24,15 +26,19 @@ async function main(): Promise<void> {
     queue === 'control'
       ? [await createControlWorker(place)]
       : queue === 'cpu'
-        ? await createCpuWorkers(settings, place)
+        ? await createCpuWorkers(settings, place, metrics)
         : queue === 'gpu'
-          ? await createGpuWorkers(settings, place)
+          ? await createGpuWorkers(settings, place, metrics)
           : [];
   if (workers.length === 0)
     throw new Error(`--queue is "${queue}"; it must be one of ${Object.keys(TASK_QUEUES).join(', ')}`);
   shutDownWithParent(workers);
-  process.stdout.write(`${JSON.stringify({ event: 'ready', queue })}\n`);
-  await Promise.all(workers.map((worker) => worker.run()));
+  const running = Promise.all(workers.map((worker) => worker.run()));
+  running.catch(() => undefined);
+  const page = settings.metrics && (await metrics?.serve(settings.metrics, workers, place));
+  if (page) logLine('metrics', { page: `${page}/metrics` });
+  process.stdout.write(`${JSON.stringify({ event: 'ready', queue, ...(page && { metrics: `${page}/metrics` }) })}\n`);
+  await running;
   await connection.close();
 }
 

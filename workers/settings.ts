@@ -5,6 +5,7 @@ import type { KernelChoice } from '../engine/kernels';
 import { type SourceAccess, sourceAccess } from '../engine/sources';
 import { QuantloomError } from '../engine/spec';
 import { type StorePlace, storePlace } from '../engine/store';
+import { type HostAndPort, parseMetricsAddress } from './metrics';
 
 /** What a worker is told by its environment. Temporal's own settings (TEMPORAL_ADDRESS …) are read by @temporalio/envconfig. */
 export interface WorkerSettings {
@@ -17,6 +18,8 @@ export interface WorkerSettings {
   readonly threads: number;
   /** Native kernels where they can be loaded, or always the TypeScript ones. */
   readonly kernels: KernelChoice;
+  /** Where metrics and health are to be had; null: nowhere. */
+  readonly metrics: HostAndPort | null;
 }
 
 /** @throws QuantloomError WrongUse naming the variable. */
@@ -28,6 +31,7 @@ export function readWorkerSettings(environment: Readonly<Record<string, string |
     sources: sourceAccess(environment.QUANTLOOM_MODELS || join(home, 'models'), environment),
     threads: readThreads(environment.QUANTLOOM_THREADS),
     kernels: readKernels(environment.QUANTLOOM_KERNELS),
+    metrics: parseMetricsAddress(environment.QUANTLOOM_METRICS_ADDRESS),
   };
 }
 

@@ -3,6 +3,7 @@ import { createActivities, HEARTBEAT_MILLISECONDS } from '../activities';
 import { preferKernels, selectKernels } from '../engine/kernels';
 import { openStore, storeDirectoryOf } from '../engine/store';
 import type { WorkerPlace } from './connect';
+import type { ProcessMetrics } from './metrics';
 import type { WorkerSettings } from './settings';
 import { SHUTDOWN } from './shutdown';
 import { logLine } from './worker-log';
@@ -15,8 +16,10 @@ export async function createTensorWorkers(
   activitiesAtOnce: Readonly<Record<string, number>>,
   settings: WorkerSettings,
   place: WorkerPlace,
+  metrics: ProcessMetrics | null,
 ): Promise<Worker[]> {
-  const store = await openStore(settings.store);
+  const plain = await openStore(settings.store);
+  const store = metrics?.counted(plain) ?? plain;
   preferKernels(settings.kernels);
   const { name, why } = selectKernels();
   logLine('kernels', { name, ...(why && { why }) });
@@ -25,7 +28,10 @@ export async function createTensorWorkers(
     storeDirectory: storeDirectoryOf(settings.store),
     sources: settings.sources,
     threads: settings.threads,
-    log: logLine,
+    log: (event, fields) => {
+      logLine(event, fields);
+      metrics?.observe(event, fields);
+    },
   });
   const create = ([taskQueue, maxConcurrentActivityTaskExecutions]: [string, number]) =>
     Worker.create({

@@ -1,4 +1,4 @@
-/** Writes the measured tables and charts of README.md and docs/performance.md anew from bench/results/*.json: `npm run bench:report`. */
+/** Writes the measured tables and charts of README.md, docs/performance.md and docs/scale.md anew from bench/results/*.json: `npm run bench:report`. */
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { packageRoot } from '../../engine/sources';
@@ -9,12 +9,14 @@ import {
   type KernelResults,
   type MethodResults,
   readResults,
+  type ScaleResults,
   type ScalingResults,
 } from './result-files';
 import { briefComparison, compareSection } from './sections/compare-section';
 import { forwardSection } from './sections/forward-section';
 import { kernelsSection } from './sections/kernels-section';
 import { methodsSection } from './sections/methods-section';
+import { onPaperSection, scaleSection } from './sections/scale-section';
 import { scalingSection } from './sections/scaling-section';
 import type { Section } from './sections/section';
 
@@ -33,6 +35,10 @@ const sections: Readonly<Record<string, Readonly<Record<string, Section>>>> = {
     scaling: scalingSection(readResults<ScalingResults>(RESULTS, 'scaling')),
     kernels: kernelsSection(readResults<KernelResults>(RESULTS, 'kernels')),
     forward: forwardSection(readResults<ForwardResults>(RESULTS, 'forward')),
+  },
+  'docs/scale.md': {
+    scale: scaleSection(readResults<ScaleResults>(RESULTS, 'scale-')),
+    'on-paper': onPaperSection(),
   },
 };
 const documents = Object.entries(sections).map(([name, parts]) => {

@@ -17,7 +17,8 @@ import { endWithChildren } from '../measure/end-with-children';
 import { ProcessTree } from '../measure/process-tree';
 import { provideTemporal } from '../quantloom-command';
 import { ResultsFile } from '../results-file';
-import { type HistorySizes, measureHistories } from './measure-histories';
+import { measureHistories } from './measure-histories';
+import type { ScaleIdentity, ScaleRun } from './scale-run';
 import { llama70B, type ModelShapes, qwen3Experts, writeHollowModel } from './shapes';
 import { type ActivityCounts, simulatedActivities } from './simulated-activities';
 
@@ -30,26 +31,6 @@ const HELP = `usage: npm run bench:scale -- [flags]
   --parts N       workers that share a solve (default 8)
   --workers N     simulated workers, half of them for matrix products (default 64)
   --json FILE     keep results here, and go on from there`;
-
-export interface ScaleIdentity {
-  readonly slices: number;
-  readonly parts: number;
-  readonly workers: number;
-}
-
-export interface ScaleRun extends HistorySizes {
-  readonly model: string;
-  readonly order: string;
-  readonly date: string;
-  readonly loadBefore: number;
-  readonly activities: number;
-  readonly wallSeconds: number;
-  /** CPU time of the server, and of the process that runs the workflows. */
-  readonly serverSeconds: number;
-  readonly controlSeconds: number;
-  readonly serverPeakBytes: number;
-  readonly controlPeakBytes: number;
-}
 
 async function main(): Promise<void> {
   const { values } = parseArgs({

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { Option } from 'commander';
 import { QuantloomError, type QueueName, TASK_QUEUES } from '../../engine/spec';
+import { parseMetricsAddress } from '../../workers/metrics/metrics-address';
 import type { CommandDefinition } from '../command';
 import { stackFiles } from '../embedded-stack';
 import { EXIT } from '../exit-codes';
@@ -16,15 +17,27 @@ export const worker: CommandDefinition = {
       .addOption(
         new Option('--queue <queue>', 'which work to take').choices(Object.keys(TASK_QUEUES)).makeOptionMandatory(),
       )
-      .addOption(new Option('--threads <n>', 'threads of the numeric code').argParser(wholeNumber));
+      .addOption(new Option('--threads <n>', 'threads of the numeric code').argParser(wholeNumber))
+      .addOption(
+        new Option(
+          '--metrics-address <host:port>',
+          'serve /metrics, /healthz and /readyz there; port 0: any (default: QUANTLOOM_METRICS_ADDRESS; else nowhere)',
+        ),
+      );
   },
 
   async run({ settings, environment, flags, output, signal }) {
     const queue = flags.queue as QueueName;
     const { address, namespace } = externalServer(environment) ?? embeddedServer(settings.home);
-    const child = launchWorker({ ...settings, queue, logName: null, address, namespace, environment });
-    workerReady(child).then(() =>
-      output.result({ queue, address, pid: child.pid }, `worker polls ${TASK_QUEUES[queue]} at ${address}`),
+    const metricsAddress = (flags.metricsAddress as string | undefined) ?? environment.QUANTLOOM_METRICS_ADDRESS;
+    parseMetricsAddress(metricsAddress);
+    const told = { ...environment, QUANTLOOM_METRICS_ADDRESS: metricsAddress };
+    const child = launchWorker({ ...settings, queue, logName: null, address, namespace, environment: told });
+    workerReady(child).then(({ metrics }) =>
+      output.result(
+        { queue, address, pid: child.pid, ...(metrics && { metrics }) },
+        `worker polls ${TASK_QUEUES[queue]} at ${address}${metrics ? `; metrics at ${metrics}` : ''}`,
+      ),
     );
     // Handled as an interruption of this process: the worker finishes what it has begun.
     signal.addEventListener('abort', () => child.kill('SIGTERM'), { once: true });

@@ -1,16 +1,8 @@
-import { calibratingStage, capturedInputs } from '../models';
-import type { Stage } from '../models/architecture';
+import { calibratingStage } from '../models';
 import { factorizes, needsHessian } from '../quantizers';
 import type { LinearPlan } from '../spec';
-import {
-  calibrationTokens,
-  hasMismatch,
-  passesOriginal,
-  scaledGroups,
-  shareOfTokens,
-  total,
-  type WorkToDo,
-} from './work-to-do';
+import { forwardOperations, gramMultiplications } from './stage-operations';
+import { calibrationTokens, hasMismatch, passesOriginal, scaledGroups, total, type WorkToDo } from './work-to-do';
 
 /**
  * Floating-point operations of the whole job (an addition and a multiplication are two), evaluation included:
@@ -47,15 +39,13 @@ function calibration(work: WorkToDo): number {
   );
   const forward = stages.map(({ stage, passes }) => {
     const calibrating = calibratingStage(stage, spec.calibration);
-    const linears = total(
-      stage.applies.map((linear) => 2 * linear.rows * linear.columns * shareOfTokens(linear, calibrating, shape)),
-    );
-    const attention =
-      stage.name === 'attention' ? 2 * shape.heads * shape.headSize * spec.calibration.sequenceLength : 0;
-    return (linears + attention) * tokens * passes;
+    const place = { shape, sequenceLength: spec.calibration.sequenceLength };
+    return forwardOperations(stage, calibrating, place) * tokens * passes;
   });
   const grams = stages.map(({ stage, plan: { linears = [] } = {} }) =>
-    linears.some(needsHessian) ? 2 * gramOperations(stage, work) * tokens * (1 + measured) : 0,
+    linears.some(needsHessian)
+      ? 2 * gramMultiplications(calibratingStage(stage, spec.calibration), shape) * tokens * (1 + measured)
+      : 0,
   );
   const apart = originalShare < 1 ? 1 : 0;
   const mismatches = plan.blocks.flatMap(({ stages }) =>
@@ -66,16 +56,6 @@ function calibration(work: WorkToDo): number {
       ),
   );
   return total(forward) + total(grams) + total(mismatches);
-}
-
-/** Of XᵀX per token, in multiplications. */
-function gramOperations(stage: Stage, { spec, shape }: WorkToDo): number {
-  const calibrating = calibratingStage(stage, spec.calibration);
-  return total(
-    capturedInputs(calibrating).map(
-      ({ columns, expert }) => columns ** 2 * shareOfTokens({ expert: expert ?? undefined }, calibrating, shape),
-    ),
-  );
 }
 
 function scaling(work: WorkToDo): number {
