@@ -55,7 +55,7 @@ test('a job is seen while it runs, and what it has done afterwards', async () =>
       series.startsWith('quantloom_job_progress_ratio{'),
     );
     if (progress) {
-      expect(progress[0]).toContain('job="watched"');
+      expect(progress[0]).toContain('workflow_id="watched"');
       seen.push(progress[1]);
     }
     await delay(500);
@@ -94,7 +94,7 @@ test('what is found in the store is counted apart, and a job that has ended is g
   );
   await delay(5_500);
   const control = await samplesOf('control');
-  expect([...control.keys()].filter((series) => series.includes('job="'))).toEqual([]);
+  expect([...control.keys()].filter((series) => series.includes('workflow_id="'))).toEqual([]);
   expect(sumOf(control, 'quantloom_jobs')).toBe(0);
 }, 120_000);
 

@@ -29,13 +29,22 @@ export function addJobMetrics(registry: Registry, { connection, namespace }: Wor
       },
     });
   const progress = gauge('quantloom_job_progress_ratio', 'Layers done of all layers, of running jobs.', [
-    'job',
+    'workflow_id',
     'model',
   ]);
-  const eta = gauge('quantloom_job_eta_seconds', 'Estimated seconds until a running job is done.', ['job', 'model']);
-  const review = gauge('quantloom_job_needs_review', '1 for a job that waits for an operator.', ['job', 'model']);
-  const cached = gauge('quantloom_job_cached_steps', 'Steps of a running job found in the store.', ['job', 'model']);
-  const computed = gauge('quantloom_job_computed_steps', 'Steps of a running job computed.', ['job', 'model']);
+  const eta = gauge('quantloom_job_eta_seconds', 'Estimated seconds until a running job is done.', [
+    'workflow_id',
+    'model',
+  ]);
+  const review = gauge('quantloom_job_needs_review', '1 for a job that waits for an operator.', [
+    'workflow_id',
+    'model',
+  ]);
+  const cached = gauge('quantloom_job_cached_steps', 'Steps of a running job found in the store.', [
+    'workflow_id',
+    'model',
+  ]);
+  const computed = gauge('quantloom_job_computed_steps', 'Steps of a running job computed.', ['workflow_id', 'model']);
   const jobs = gauge('quantloom_jobs', 'Jobs that run now.', []);
 
   async function ask(): Promise<void> {
@@ -56,7 +65,7 @@ export function addJobMetrics(registry: Registry, { connection, namespace }: Wor
     for (const each of [progress, eta, review, cached, computed]) each.reset();
     jobs.set(count);
     for (const { job, answer } of found) {
-      const labels = { job, model: answer.model };
+      const labels = { workflow_id: job, model: answer.model };
       progress.set(labels, answer.layers.length > 0 ? answer.layersDone / answer.layers.length : 0);
       if (answer.etaSeconds !== null) eta.set(labels, answer.etaSeconds);
       review.set(labels, answer.needsReview ? 1 : 0);

@@ -1,9 +1,12 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import type { DampingRung } from '../../engine/spec';
 
 /** Seconds of activities and steps: from a lookup to a factorization of hours. */
 const SECONDS = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000];
 /** Squared output error relative to the output's energy. */
 const RELATIVE_ERRORS = [1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1];
+
+const RUNGS: readonly DampingRung[] = ['as-asked', 'more-damping', 'diagonal-floor', 'round-to-nearest', 'not-needed'];
 
 type Fields = Readonly<Record<string, unknown>>;
 
@@ -72,6 +75,8 @@ export class WorkerMetrics {
       labelNames: ['node'],
       registers: [this.registry],
     }).set({ node: process.versions.node }, 1);
+    // What an alert waits for has to be there before it happens.
+    for (const rung of RUNGS) this.rungs.inc({ rung }, 0);
   }
 
   /** Takes notice of one line of the log. Events that nobody counts pass by. */
