@@ -26,10 +26,10 @@ export async function measureHistories(client: Client, jobId: string): Promise<H
     query: `WorkflowId = '${jobId}' OR WorkflowId STARTS_WITH '${jobId}/'`,
   })) {
     ids.add(workflowId);
-    const { events } = await client.workflow.getHandle(workflowId, runId).fetchHistory();
+    const events = await historyOf(client, { workflowId, runId });
     let bytes = 0;
     const pending = new Set<string>();
-    for (const event of events ?? []) {
+    for (const event of events) {
       const length = HistoryEvent.encode(event).finish().length;
       bytes += length;
       sizes.largestEventBytes = Math.max(sizes.largestEventBytes, length);
@@ -38,7 +38,7 @@ export async function measureHistories(client: Client, jobId: string): Promise<H
       if (ended) pending.delete(String(ended.scheduledEventId));
       mostPendingActivities = Math.max(mostPendingActivities, pending.size);
     }
-    const count = events?.length ?? 0;
+    const count = events.length;
     sizes.runs += 1;
     sizes.events += count;
     sizes.bytes += bytes;
@@ -46,4 +46,21 @@ export async function measureHistories(client: Client, jobId: string): Promise<H
     sizes.mostBytes = Math.max(sizes.mostBytes, bytes);
   }
   return { ...sizes, workflows: ids.size, mostPendingActivities };
+}
+
+/** Events of one answer: what the server puts into one by itself may be more than a client takes. */
+const EVENTS_AT_ONCE = 50;
+
+async function historyOf(client: Client, execution: { readonly workflowId: string; readonly runId: string }) {
+  const events: temporal.api.history.v1.IHistoryEvent[] = [];
+  let nextPageToken: Uint8Array | null | undefined;
+  do {
+    const page = await client.workflowService.getWorkflowExecutionHistory({
+      ...{ namespace: client.options.namespace, execution, maximumPageSize: EVENTS_AT_ONCE },
+      ...(nextPageToken && { nextPageToken }),
+    });
+    events.push(...(page.history?.events ?? []));
+    nextPageToken = page.nextPageToken;
+  } while (nextPageToken?.length);
+  return events;
 }
