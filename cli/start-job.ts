@@ -1,4 +1,5 @@
 import type { WorkflowHandle } from '@temporalio/client';
+import type { Priority } from '@temporalio/common';
 import { type QuantizationSpec, TASK_QUEUES, WORKFLOWS } from '../engine/spec';
 import type { Session } from './session';
 import { workflowIdOf } from './workflow-id';
@@ -14,8 +15,10 @@ export interface StartedJob {
 /**
  * Starts the job of a spec, or joins it when it is running. A job that has ended starts anew under the same id: what it computed
  * is found in the store.
+ *
+ * @param priority which jobs workers take first; a job that is running keeps the one it was started with.
  */
-export async function startJob(session: Session, spec: QuantizationSpec): Promise<StartedJob> {
+export async function startJob(session: Session, spec: QuantizationSpec, priority: Priority = {}): Promise<StartedJob> {
   const id = workflowIdOf(spec);
   const { workflow } = session.client;
   const joined = await isJobRunning(session, id);
@@ -23,6 +26,7 @@ export async function startJob(session: Session, spec: QuantizationSpec): Promis
     workflowId: id,
     taskQueue: TASK_QUEUES.control,
     args: [spec],
+    priority,
     workflowIdConflictPolicy: 'USE_EXISTING',
     workflowIdReusePolicy: 'ALLOW_DUPLICATE',
   });

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { QuantloomError } from '../../engine/spec';
 import type { CommandDefinition } from '../command';
+import { addShareFlags } from '../share-of-fleet';
 import { addFlags, SPEC_FLAGS } from '../spec-flags';
 import { quantize } from './quantize';
 
@@ -14,6 +15,7 @@ export const convert: CommandDefinition = {
       command,
       SPEC_FLAGS.filter(({ path: [field] }) => FIELDS.includes(field)),
     );
+    addShareFlags(command);
     command.option('--detach', 'start the job and return; needs a server that keeps running');
   },
 

@@ -13,6 +13,7 @@ import { pinnedSpec } from '../pinned-spec';
 import { refuseByPlan } from '../plan-refusal';
 import { progressDisplay } from '../progress-display';
 import { openSession, type Session } from '../session';
+import { addShareFlags, shareFromFlags } from '../share-of-fleet';
 import { addSpecFlags } from '../spec-flags';
 import { specFromFlags } from '../spec-from-flags';
 import { isJobRunning, type StartedJob, startJob } from '../start-job';
@@ -22,6 +23,7 @@ import { workflowIdOf } from '../workflow-id';
 export const quantize: CommandDefinition = {
   configure(command: Command) {
     addSpecFlags(command);
+    addShareFlags(command);
     command
       .option('--cpu-workers <n>', 'CPU worker processes (default 1)', wholeNumber)
       .option('--gpu-workers <n>', 'GPU worker processes (default 1)', wholeNumber)
@@ -64,7 +66,7 @@ export const quantize: CommandDefinition = {
         );
         return EXIT.done;
       }
-      const job = await startJob(session, spec);
+      const job = await startJob(session, spec, shareFromFlags(flags));
       announce(invocation, job);
       if (job.joined) await retryWhatNeedsReview(invocation, session, job);
       if (flags.detach) {
