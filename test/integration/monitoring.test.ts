@@ -4,7 +4,7 @@ import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/pr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { freePort } from '../../workers/metrics/metrics-server';
+import { freePort } from '../../workers/metrics/free-port';
 import { demoSpec } from '../support/demo-spec';
 import { type JobStack, startJobStack } from '../support/job-stack';
 import { findPrometheus } from '../support/prometheus';

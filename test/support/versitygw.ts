@@ -2,13 +2,13 @@ import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rename, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { defaultHome } from '../../cli/settings';
 import { withLock } from '../../engine/store';
+import { freePort } from '../../workers/metrics/free-port';
 
 const run = promisify(execFile);
 const MODULE = join(__dirname, 'versitygw');
@@ -142,13 +142,4 @@ async function answering(endpoint: string, server: ChildProcess, complaint: () =
     await delay(100);
   }
   throw new Error(`versitygw does not answer: ${complaint()}`);
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1');
-  await once(probe, 'listening');
-  const { port } = probe.address() as { port: number };
-  probe.close();
-  await once(probe, 'close');
-  return port;
 }

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
-import { type AddressInfo, createServer as createSocket } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { QuantloomError } from '../../engine/spec';
 import type { HostAndPort } from './metrics-address';
 
@@ -54,14 +54,4 @@ export async function serveMetrics(
 
 function verdict(complaint: string | null) {
   return { status: complaint === null ? 200 : 503, type: 'text/plain', body: `${complaint ?? 'ok'}\n` };
-}
-
-/** A port of this machine that nobody listened on a moment ago. */
-export async function freePort(): Promise<number> {
-  const probe = createSocket().listen(0, '127.0.0.1');
-  await once(probe, 'listening');
-  const { port } = probe.address() as AddressInfo;
-  probe.close();
-  await once(probe, 'close');
-  return port;
 }

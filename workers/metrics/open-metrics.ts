@@ -2,9 +2,10 @@ import type { Worker } from '@temporalio/worker';
 import type { ArtifactStore } from '../../engine/store';
 import type { WorkerPlace } from '../connect';
 import { countedStore } from './counted-store';
+import { freePort } from './free-port';
 import { addJobMetrics } from './job-metrics';
 import type { HostAndPort } from './metrics-address';
-import { freePort, serveMetrics } from './metrics-server';
+import { serveMetrics } from './metrics-server';
 import { WorkerMetrics } from './worker-metrics';
 
 /** Metrics and health of one worker process. */
