@@ -1,12 +1,13 @@
-import { ActivationBuffers } from './activation-buffers';
+import { Loan, ReusedBuffers, type TakeMemory as Take } from '../engine/memory';
 
-/** Bytes of buffers that wait for the next step: the Hessian of the largest stage of a small model, in both precisions. */
-const KEPT_BYTES = 32 << 20;
+/** Bytes of buffers that wait for the next step: those of all stages of a small model. */
+const KEPT_BYTES = 128 << 20;
 
-const buffers = new ActivationBuffers(KEPT_BYTES);
+/** Shared with the threads that compute: handed over instead, each would be counted as new memory there, and soon all collected. */
+const buffers = new ReusedBuffers((bytes) => new SharedArrayBuffer(bytes), KEPT_BYTES);
 
 /** So many bytes, with whatever was in them. */
-export type TakeMemory = (bytes: number) => SharedArrayBuffer;
+export type TakeMemory = Take<SharedArrayBuffer>;
 
 /**
  * Memory for one piece of work, which goes back when it is over: weights and Hessians in fresh arrays would have all garbage collected
@@ -15,14 +16,10 @@ export type TakeMemory = (bytes: number) => SharedArrayBuffer;
  * @param work must not leave anything behind that reads or writes what it took.
  */
 export async function borrowMemory<T>(work: (take: TakeMemory) => Promise<T>): Promise<T> {
-  const taken: SharedArrayBuffer[] = [];
+  const loan = new Loan(buffers);
   try {
-    return await work((bytes) => {
-      const buffer = buffers.take(bytes);
-      taken.push(buffer);
-      return buffer;
-    });
+    return await work(loan.take);
   } finally {
-    for (const buffer of taken) buffers.give(buffer);
+    loan.giveBack();
   }
 }

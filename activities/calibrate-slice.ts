@@ -7,6 +7,7 @@ import { forwardOperations, gramMultiplications } from '../engine/planning';
 import { type ArtifactRef, type DType, elementCount, type QuantizationSpec, type TensorTable } from '../engine/spec';
 import type { ArtifactReader } from '../engine/store';
 import { type StoredWeight, tensorThreads } from '../engine/tensor-thread';
+import { borrowMemory, type TakeMemory } from './borrow-memory';
 import { readDocument, stageOf, viewModel } from './model-view';
 import type { ActivityRuntime, Attempt } from './runtime';
 import { type ArtifactWriting, type Bench, defineStep, type Effort, perform } from './step';
@@ -81,7 +82,7 @@ const stageStep = defineStep({
           sequenceLength,
           ...(mismatch && { mismatch: { linear: mismatch.linear, input: mismatch.input, gram: mismatch.gram } }),
           weightsKey: JSON.stringify(Object.entries(input.weights).map(([name, { sha256 }]) => [name, sha256])),
-          weights: () => readWeights(input.weights, bench),
+          weights: (use) => borrowMemory(async (take) => use(await readWeights(input.weights, bench, take))),
         },
         bench.attempt.signal,
       );
@@ -156,10 +157,11 @@ const stageStep = defineStep({
 async function readWeights(
   refs: Readonly<Record<string, ArtifactRef>>,
   bench: Bench,
+  take: TakeMemory,
 ): Promise<Record<string, StoredWeight>> {
   const weights: Record<string, StoredWeight> = {};
   for (const [name, ref] of Object.entries(refs)) {
-    const content = await bench.read(ref);
+    const content = await bench.readInto(ref, take(ref.bytes));
     weights[name] =
       ref.kind === 'quantized-linear'
         ? { quantized: content }

@@ -1,9 +1,9 @@
 import type { StageSums } from '../engine/graphs';
+import { ReusedBuffers } from '../engine/memory';
 import { bytesOf } from '../engine/numbers';
 import type { ArtifactRef } from '../engine/spec';
 import type { ArtifactReader } from '../engine/store';
 import type { OpenStage, SharedActivation, SharedBatch } from '../engine/tensor-thread';
-import { ActivationBuffers } from './activation-buffers';
 import type { ArtifactWriting } from './step';
 
 /** A slice's way through a stage. Activations are `[sequences, sequenceLength, features]`. */
@@ -33,7 +33,11 @@ export interface StreamedSlice extends StageSums {
   readonly seconds: { readonly stage: number; readonly store: number };
 }
 
-const buffers = new ActivationBuffers();
+/** Bytes of buffers that are kept for the batches that follow. */
+const KEPT_BYTES = 256 << 20;
+
+/** Shared with the thread that computes, so that nothing is copied on its way there and back. */
+const buffers = new ReusedBuffers((bytes) => new SharedArrayBuffer(bytes), KEPT_BYTES);
 
 /**
  * Reads a batch ahead while the stage runs on the one before, and writes the one before that: in memory of a few batches, however

@@ -1,4 +1,5 @@
 import { selectProductKernels } from '../kernels';
+import { ownMemory } from '../memory';
 import { capturedInputs, stackHeader, stackLength } from '../models';
 import { capturedFeatures, rowsOfInput } from './captured-rows';
 import { capturedGramSum, type GramSum, GraphGramSum, SessionGramSum } from './gram';
@@ -23,14 +24,15 @@ export interface GramSums {
 const scratch = new ScratchFloats();
 
 export function createGramSums(options: StageStreamOptions): GramSums {
-  const { stage, shape, kernels, precision = 'float32', threads, sequenceLength } = options;
+  const { stage, shape, kernels, precision = 'float32', threads, sequenceLength, memory } = options;
   const native = selectProductKernels(kernels);
   const inputs = capturedInputs(stage);
   const features = capturedFeatures(stage, shape);
+  const take = memory?.stage ?? ownMemory;
   const [first] = inputs;
   if (inputs.length === 1 && first) {
     const { columns } = first;
-    const sum = native ? capturedGramSum({ columns, precision, threads, native }) : new GraphGramSum(columns);
+    const sum = native ? capturedGramSum({ columns, precision, threads, native, take }) : new GraphGramSum(columns);
     return {
       inGraph: native ? null : sum,
       async add(batch, captured, sequences) {
@@ -43,7 +45,7 @@ export function createGramSums(options: StageStreamOptions): GramSums {
   const sums = inputs.map(({ columns }) => ({
     tokens: 0,
     sum: native
-      ? capturedGramSum({ columns, precision, threads, native })
+      ? capturedGramSum({ columns, precision, threads, native, take })
       : new SessionGramSum({ ...options, columns, precision }),
   }));
   return {

@@ -6,6 +6,7 @@ import {
   type NativeAddon,
   selectKernels,
 } from '../kernels';
+import { ownMemory, zeroSums } from '../memory';
 import type { ResidualEnd } from '../models';
 import { decodeBfloat16, encodeBfloat16 } from '../numbers';
 import { activationDtype } from './decoder-graph';
@@ -14,6 +15,7 @@ import { packedWeight } from './packed-weights';
 import { ScratchFloats } from './scratch-floats';
 import { type SessionOptions, sessionFor } from './session-pool';
 import { type FloatTensors, floatFeed, weightFeed } from './stage-feeds';
+import type { StageMemory } from './stage-stream';
 import { activationFloats, type StoredActivation } from './stored-activation';
 import { unsharedFloats } from './unshared-floats';
 
@@ -32,6 +34,8 @@ export interface MismatchSumOptions extends MismatchedLinear, SessionOptions {
   readonly precision?: GramPrecision;
   /** Who multiplies. Default: what the process prefers. */
   readonly kernels?: KernelChoice;
+  /** Where memory comes from. Default: fresh. */
+  readonly memory?: StageMemory;
 }
 
 /** Some whole sequences, `[sequences · sequenceLength, features]`; of what is longer the first ones count. */
@@ -72,9 +76,10 @@ export class MismatchSum {
 
   /** @throws QuantloomError InvalidModel when the weight or the bias is missing or has another shape. */
   constructor(private readonly options: MismatchSumOptions) {
-    const { linear, weights, kernels, gram } = options;
+    const { linear, weights, kernels, gram, memory } = options;
     const { name, rows, columns, bias } = linear;
-    this.#sums = [new Float64Array(rows * columns), new Float64Array(rows * columns)];
+    const half = () => zeroSums(rows * columns, memory?.stage ?? ownMemory);
+    this.#sums = [half(), half()];
     this.#native = selectKernels(kernels).native;
     this.#gram = gram ? this.#emptyGram() : null;
     this.#weight = weightFeed(weights, `${name}.weight`, [rows, columns]).data as Float32Array;
@@ -112,9 +117,12 @@ export class MismatchSum {
   }
 
   #emptyGram(): Gram | Float64Array {
-    const { linear, precision = 'float32' } = this.options;
+    const { linear, precision = 'float32', memory } = this.options;
     const { columns } = linear;
-    return this.#native ? createGram({ columns, precision, native: this.#native }) : new Float64Array(columns ** 2);
+    const take = memory?.stage ?? ownMemory;
+    return this.#native
+      ? createGram({ columns, precision, native: this.#native, take })
+      : new Float64Array(columns ** 2);
   }
 
   /** e, `[tokens, rows]`. */
@@ -134,7 +142,7 @@ export class MismatchSum {
     const y = scratch.of('output', tokens * rows);
     const rounded = this.options.precision === 'bfloat16';
     if (this.#native && rounded) {
-      const packed = packedWeight(this.#native, this.#weight, rows, columns);
+      const packed = packedWeight(this.#native, this.#weight, rows, columns, this.options.memory?.weights);
       this.#native.multiplyLinears(x, columns, [{ rows, packed, bias: this.#bias, y }], threads);
       return y;
     }

@@ -76,7 +76,8 @@ class NativeDecoder implements DecoderOperators<Float32Array> {
         return partsOf(role, rows, shape).map(([part, first, count]) => {
           const whole = count === rows;
           const own = whole ? weight : weight.subarray(first * columns, (first + count) * columns);
-          const packed = packedWeight(native, own, count, columns);
+          const take = whole ? options.memory?.weights : options.memory?.stage;
+          const packed = packedWeight(native, own, count, columns, take);
           const partBias = added?.subarray(first, first + count) ?? null;
           return [linearKey({ role: part, expert }), { rows: count, columns, packed, bias: partBias }] as const;
         });

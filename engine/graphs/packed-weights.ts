@@ -1,13 +1,24 @@
 import type { NativeAddon } from '../kernels';
+import { ownMemory } from '../memory';
 
 /** As long as the weight itself is in memory. */
 const packed = new WeakMap<Float32Array, Uint32Array>();
 
-/** A weight `[rows, columns]` as the native product takes it; packed once. */
-export function packedWeight(native: NativeAddon, weight: Float32Array, rows: number, columns: number): Uint32Array {
+/**
+ * A weight `[rows, columns]` as the native product takes it; packed once.
+ *
+ * @param take memory that lasts as long as the weight itself does.
+ */
+export function packedWeight(
+  native: NativeAddon,
+  weight: Float32Array,
+  rows: number,
+  columns: number,
+  take = ownMemory,
+): Uint32Array {
   let words = packed.get(weight);
   if (!words) {
-    words = new Uint32Array(native.packedLength(rows, columns));
+    words = new Uint32Array(take(native.packedLength(rows, columns) * Uint32Array.BYTES_PER_ELEMENT));
     native.packLinear(weight, rows, columns, words);
     packed.set(weight, words);
   }

@@ -1,4 +1,5 @@
 import type { GramPrecision, KernelChoice } from '../kernels';
+import type { TakeMemory } from '../memory';
 import type { ModelShape, Stage } from '../models/architecture';
 import { createGramSums } from './gram-sums';
 import { type MismatchBatch, type MismatchedLinear, MismatchSum, type SummedMismatch } from './mismatch-sum';
@@ -25,6 +26,15 @@ export interface StageStreamOptions extends SessionOptions {
   readonly kernels?: KernelChoice;
   /** Tokens per sequence. */
   readonly sequenceLength: number;
+  /** Where memory comes from. Default: fresh. */
+  readonly memory?: StageMemory;
+}
+
+export interface StageMemory {
+  /** Lasts as long as the weights that the stage was given. */
+  readonly weights: TakeMemory;
+  /** Lasts until the stage is finished. */
+  readonly stage: TakeMemory;
 }
 
 /** Some whole sequences. Arrays are `[sequences · sequenceLength, features]`, by the activation's name. */

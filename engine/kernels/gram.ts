@@ -1,3 +1,4 @@
+import { ownMemory, type TakeMemory, zeroSums } from '../memory';
 import { bfloat16Bits, bfloat16Value } from '../numbers';
 import type { GramPrecision, NativeAddon } from './native-addon';
 import { selectKernels } from './select-kernels';
@@ -21,6 +22,8 @@ export interface GramOptions {
   readonly threads?: number;
   /** null: in TypeScript, all in float64, on this thread. Default: what selectKernels chooses. */
   readonly native?: NativeAddon | null;
+  /** Where the native sums' memory comes from; it is used until the last call. Default: memory of its own. */
+  readonly take?: TakeMemory;
 }
 
 /** A sum that is zero. */
@@ -29,9 +32,10 @@ export function createGram({
   precision = 'float32',
   threads = 1,
   native = selectKernels().native,
+  take = ownMemory,
 }: GramOptions): Gram {
   if (!native) return referenceGram(columns, precision);
-  const sums = new Float64Array(native.gramSumsLength(columns));
+  const sums = zeroSums(native.gramSumsLength(columns), take);
   return {
     add: (x, now = threads) => native.addGram(sums, x, columns, precision, now),
     matrix: () => native.gramMatrix(sums, columns, threads),

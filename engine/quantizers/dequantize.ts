@@ -9,7 +9,7 @@ import type { QuantizedLinear } from './quantized-linear';
  */
 export function dequantize(
   linear: QuantizedLinear,
-  weight = new Float32Array(linear.rows * linear.columns),
+  weight: Float32Array = new Float32Array(linear.rows * linear.columns),
 ): Float32Array {
   gridOf(linear).open(linear)(0, linear.rows, weight);
   return weight;

@@ -1,12 +1,13 @@
 /**
  * The value (plain objects and lists) with typed arrays that can be transferred whole: small buffers of Node share one allocation,
- * and those are copied. `buffers`: what is to be transferred.
+ * and those are copied. What threads share stays where it is. `buffers`: what is to be transferred.
  */
 export function ownedArrays<Value>(value: Value): { readonly value: Value; readonly buffers: readonly ArrayBuffer[] } {
   const buffers = new Set<ArrayBuffer>();
   const own = (part: unknown): unknown => {
     if (part instanceof Uint8Array || part instanceof Float32Array) {
-      const whole = part.byteLength === part.buffer.byteLength && part.buffer instanceof ArrayBuffer;
+      if (part.buffer instanceof SharedArrayBuffer) return part;
+      const whole = part.byteLength === part.buffer.byteLength;
       const array = whole ? part : part.slice();
       buffers.add(array.buffer as ArrayBuffer);
       return array;

@@ -10,9 +10,10 @@ import {
   type StageStream,
   type StageSums,
 } from '../graphs';
+import { Loan, ownMemory, ReusedBuffers, type TakeMemory } from '../memory';
 import { decodeFloats } from '../numbers';
-import { dequantize, parseQuantizedLinear } from '../quantizers';
-import type { FloatTensor, Tensor } from '../spec';
+import { dequantize, viewQuantizedLinear } from '../quantizers';
+import { elementCount, type FloatTensor, type Tensor } from '../spec';
 
 /** A weight as it is stored: a tensor of the source, or the bytes of a quantized linear. */
 export type StoredWeight = Tensor | { readonly quantized: Uint8Array };
@@ -48,16 +49,25 @@ export interface PerplexityTask {
   readonly threads: number;
 }
 
+/** Bytes of buffers that wait for the next stage: the weights and sums of the stages of a small model. */
+const KEPT_BYTES = 96 << 20;
+
+const buffers = new ReusedBuffers((bytes) => new ArrayBuffer(bytes), KEPT_BYTES);
+const ofWeights = new Loan(buffers);
+const ofStage = new Loan(buffers);
 let decoded: ReadonlyMap<string, FloatTensor> = new Map();
 let open: StageStream | null = null;
 
 /** Decodes the weights, unless they are the last ones again, and gets a stage ready for its batches. */
 export async function openStage({ runner, weights, ...opening }: StageOpening): Promise<void> {
+  ofStage.giveBack();
   if (weights) {
-    decoded = new Map(); // before the new ones take memory
-    decoded = decodeWeights(weights);
+    ofWeights.giveBack();
+    decoded = new Map();
+    decoded = decodeWeights(weights, ofWeights.take);
   }
-  open = createStageStream({ ...runner, ...opening, weights: decoded });
+  const memory = { weights: ofWeights.take, stage: ofStage.take };
+  open = createStageStream({ ...runner, ...opening, weights: decoded, memory });
 }
 
 let lastBatch: Promise<unknown> = Promise.resolve();
@@ -72,6 +82,7 @@ export function runBatch(batch: SharedBatch): Promise<void> {
 export async function closeStage(): Promise<StageSums> {
   const sums = (open as StageStream).finish();
   open = null;
+  ofStage.giveBack();
   return sums;
 }
 
@@ -89,14 +100,17 @@ export async function measurePerplexity({ directory, ...options }: PerplexityTas
   return perplexity({ checkpoint: await openCheckpoint(directory), ...options });
 }
 
-function decodeWeights(weights: StoredWeights): Map<string, FloatTensor> {
-  return new Map(Object.entries(weights).map(([name, weight]) => [name, decodeWeight(weight)]));
+function decodeWeights(weights: StoredWeights, take = ownMemory): Map<string, FloatTensor> {
+  return new Map(Object.entries(weights).map(([name, weight]) => [name, decodeWeight(weight, take)]));
 }
 
-function decodeWeight(weight: StoredWeight): FloatTensor {
+function decodeWeight(weight: StoredWeight, take: TakeMemory): FloatTensor {
+  const floats = (shape: readonly number[]) =>
+    new Float32Array(take(elementCount(shape) * Float32Array.BYTES_PER_ELEMENT));
   if ('quantized' in weight) {
-    const linear = parseQuantizedLinear(weight.quantized);
-    return { shape: [linear.rows, linear.columns], data: dequantize(linear) };
+    const linear = viewQuantizedLinear(weight.quantized);
+    const shape = [linear.rows, linear.columns];
+    return { shape, data: dequantize(linear, floats(shape)) };
   }
-  return { shape: weight.shape, data: decodeFloats(weight) };
+  return { shape: weight.shape, data: decodeFloats(weight, floats(weight.shape)) };
 }

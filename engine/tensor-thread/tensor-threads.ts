@@ -11,8 +11,8 @@ import { Turnstile } from './turnstile';
 export interface StageToOpen extends Omit<StageOpening, 'weights'> {
   /** Equal keys have equal weights: a thread decodes them once as long as stages with the same key follow each other. */
   readonly weightsKey: string;
-  /** Called when the weights are needed. */
-  readonly weights: () => Promise<StoredWeights>;
+  /** Called when the weights are needed, to hand them over; they are done with when `use` settles. */
+  readonly weights: (use: (weights: StoredWeights) => Promise<void>) => Promise<void>;
 }
 
 /** A stage that is being shown a slice, batch after batch. It has a thread for itself until it is closed. */
@@ -176,8 +176,12 @@ function tensorThreadsOf(runners: readonly Runner[]): TensorThreads {
       const sharing = bytes <= LARGE_WEIGHT_BYTES && stage.runner.threads >= runners.length;
       const places = sharing ? 1 : runners.length;
       const open = async (thread: TensorThread) => {
-        const { value, buffers } = ownedArrays(thread.weightsKey === weightsKey ? null : await weights());
-        await thread.run('openStage', { ...stage, weights: value }, buffers, signal);
+        const openWith = async (weights: StoredWeights | null) => {
+          const { value, buffers } = ownedArrays(weights);
+          await thread.run('openStage', { ...stage, weights: value }, buffers, signal);
+        };
+        if (thread.weightsKey === weightsKey) await openWith(null);
+        else await weights(openWith);
         thread.weightsKey = weightsKey;
       };
       return opened({ places, weightsKey, threads: stage.runner.threads }, open, signal);

@@ -1,0 +1,2 @@
+export { Loan, ownMemory, type TakeMemory, zeroSums } from './loan';
+export { ReusedBuffers } from './reused-buffers';
