@@ -49,7 +49,7 @@ export async function measureHistories(client: Client, jobId: string): Promise<H
 }
 
 /** Events of one answer: what the server puts into one by itself may be more than a client takes. */
-const EVENTS_AT_ONCE = 50;
+const EVENTS_AT_ONCE = 4;
 
 async function historyOf(client: Client, execution: { readonly workflowId: string; readonly runId: string }) {
   const events: temporal.api.history.v1.IHistoryEvent[] = [];
