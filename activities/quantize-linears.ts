@@ -204,8 +204,8 @@ async function storeLinears(
     const reports = await sideBySide(linears, costs, async (input): Promise<SignedReport> => {
       const { name, recipe, weight } = input;
       const { linear, report } = await solve(input);
-      const { relativeError, rung, damping } = report;
-      bench.runtime.log('quantized', { name, kind: name.split('.').at(-1), relativeError, rung, damping });
+      const { relativeError, rung, damping, condition } = report;
+      bench.runtime.log('quantized', { name, kind: name.split('.').at(-1), relativeError, rung, damping, condition });
       const artifact = bench.write('quantized-linear', serializeQuantizedLinear(linear), { shape: weight.shape });
       artifact.catch(() => undefined); // It is told when all are waited for.
       writing.set(name, artifact);

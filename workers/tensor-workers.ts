@@ -18,7 +18,7 @@ export async function createTensorWorkers(
   place: WorkerPlace,
   metrics: ProcessMetrics | null,
 ): Promise<Worker[]> {
-  const plain = await openStore(settings.store);
+  const plain = await openStore(settings.store, metrics?.soughtInCache);
   const store = metrics?.counted(plain) ?? plain;
   preferKernels(settings.kernels);
   const { name, why } = selectKernels();

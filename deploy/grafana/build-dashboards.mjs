@@ -68,6 +68,13 @@ const DASHBOARDS = {
         },
       ],
       [
+        'Condition of Hessians by kind of linear, 90th percentile, at least (all jobs)',
+        'short',
+        {
+          '{{linear}}': 'histogram_quantile(0.9, sum by (linear, le) (rate(quantloom_hessian_condition_bucket[5m])))',
+        },
+      ],
+      [
         'How Hessians were inverted (all jobs)',
         'short',
         { '{{rung}}': 'sum by (rung) (increase(quantloom_damping_rungs_total[5m]))' },
@@ -82,6 +89,11 @@ const DASHBOARDS = {
         'Traffic by queue',
         'Bps',
         { '{{queue}} {{direction}}': 'sum by (queue, direction) (rate(quantloom_store_bytes_total[5m]))' },
+      ],
+      [
+        'Cache of a store in a bucket',
+        'ops',
+        { '{{result}}': 'sum by (result) (rate(quantloom_cache_lookups_total[5m]))' },
       ],
       ['Calls under way', 'short', { '{{direction}}': 'sum by (direction) (rate(quantloom_store_seconds_total[5m]))' }],
       ['Steps found in the store', 'percentunit', { found: 'quantloom_steps_cached:ratio_rate5m' }],

@@ -30,6 +30,7 @@ const LinearReportSchema = z.object({
   tokens: z.number().optional(),
   rung: z.enum(['as-asked', 'more-damping', 'diagonal-floor', 'round-to-nearest', 'not-needed']),
   damping: z.number(),
+  condition: z.number().optional(),
   deadColumns: z.int(),
 });
 

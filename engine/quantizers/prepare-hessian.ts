@@ -1,6 +1,6 @@
 import { setImmediate } from 'node:timers/promises';
 import { QuantloomError, type Recipe } from '../spec';
-import type { Factorization } from './factorize';
+import { conditionAtLeast, type Factorization } from './factorize';
 import { factorizes } from './methods';
 import type { SolvableHessian } from './row-block';
 import type { SolverPool } from './solver-pool';
@@ -28,6 +28,8 @@ export type Factorized = Pick<Recipe, 'method' | 'actOrder' | 'damping'>;
 export interface Solvable extends Pick<Factorization, 'damping'> {
   readonly problem: SolvableHessian;
   readonly rung: Factorization['rung'];
+  /** See conditionAtLeast; absent where nothing was factorized. */
+  readonly condition?: number;
 }
 
 /** Numbers that are looked at before the event loop gets a turn. */
@@ -72,7 +74,8 @@ export async function prepareHessian(
     const { solveOrder, hessian: matrix } = problem;
     const task = { hessian: matrix, columns, solveOrder, dead: problem.dead, damping };
     const { factor, ...rest } = await pool.factorize(task, signal);
-    return { problem: { ...problem, factor }, ...rest };
+    const condition = factor ? { condition: conditionAtLeast(factor, task) } : {};
+    return { problem: { ...problem, factor }, ...rest, ...condition };
   };
   return {
     columns,

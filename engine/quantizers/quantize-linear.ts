@@ -83,6 +83,8 @@ export interface SolvedRows {
   readonly factorized: boolean;
   readonly rung: DampingRung;
   readonly damping: number;
+  /** See LinearReport. */
+  readonly condition?: number;
   /** As they were given. */
   readonly tokens?: number;
   readonly deadColumns: number;
@@ -121,6 +123,7 @@ export async function quantizeRowRange(
     factorized: solves && Boolean(problem?.factor),
     rung: rungOf(solvable?.rung ?? (solves ? 'round-to-nearest' : 'not-needed'), damping > asked.damping),
     damping: solvable?.damping ?? 0,
+    ...(solvable?.condition !== undefined && { condition: solvable.condition }),
     ...(tokens !== undefined && { tokens }),
     deadColumns: prepared?.deadColumns ?? 0,
   };
@@ -288,7 +291,7 @@ function reportOf(
   parts: readonly SolvedRows[],
 ): QuantizationResult['report'] {
   const blocks = parts.flatMap((part) => part.blocks);
-  const [{ factorized, rung, damping, tokens, deadColumns }] = parts as readonly [SolvedRows];
+  const [{ factorized, rung, damping, condition, tokens, deadColumns }] = parts as readonly [SolvedRows];
   type Sums =
     | 'errors'
     | 'errorsBefore'
@@ -321,6 +324,7 @@ function reportOf(
       : {}),
     rung,
     damping,
+    ...(condition !== undefined && { condition }),
     ...(tokens !== undefined && { tokens }),
     deadColumns,
   };

@@ -23,6 +23,8 @@ export interface LinearReport {
   readonly rung: DampingRung;
   /** The damping that was used in the end. */
   readonly damping: number;
+  /** What the condition number of the damped Hessian is at least, to three digits. Absent where none was factorized. */
+  readonly condition?: number;
   /** Of an expert's linear: the calibration's tokens that reached it. With fewer than columns the damping grows with what is missing. */
   readonly tokens?: number;
   /** Columns of the input that were zero in all of the calibration. */

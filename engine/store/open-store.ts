@@ -55,12 +55,18 @@ export function storeDirectoryOf({ location }: Pick<StorePlace, 'location'>): st
   return isS3Address(location) ? null : location;
 }
 
-/** @throws QuantloomError OutputUnwritable, StoreUnavailable, AccessDenied. */
-export async function openStore({ location, cache, s3 }: StorePlace): Promise<ArtifactStore> {
+/**
+ * @param sought is told whether an artifact that somebody wanted was in the cache, where there is one.
+ * @throws QuantloomError OutputUnwritable, StoreUnavailable, AccessDenied.
+ */
+export async function openStore(
+  { location, cache, s3 }: StorePlace,
+  sought?: (found: boolean) => void,
+): Promise<ArtifactStore> {
   if (!isS3Address(location)) return openFileStore(location);
   const { S3Bucket, S3Store } = loadS3();
   const bucket = new S3Bucket(parseS3Address(location), s3, 'StoreUnavailable');
-  return S3Store.open(bucket, await ArtifactCache.open(cache));
+  return S3Store.open(bucket, await ArtifactCache.open(cache), sought);
 }
 
 function cacheBytes(value: string | undefined): number {

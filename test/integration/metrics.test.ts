@@ -79,6 +79,9 @@ test('a job is seen while it runs, and what it has done afterwards', async () =>
   expect(sumOf(gpu, 'quantloom_stage_flops_total')).toBeGreaterThan(1e8);
   expect(sumOf(cpu, 'quantloom_damping_rungs_total', 'rung="as-asked"')).toBe(28);
   expect(sumOf(cpu, 'quantloom_quantization_relative_error_count', 'linear="down_proj"')).toBe(4);
+  expect(sumOf(cpu, 'quantloom_hessian_condition_count', 'linear="down_proj"')).toBe(4);
+  expect(sumOf(cpu, 'quantloom_hessian_condition_bucket', 'linear="down_proj"', 'le="1"')).toBe(0);
+  expect(sumOf(cpu, 'quantloom_hessian_condition_bucket', 'linear="down_proj"', 'le="1000000"')).toBe(4);
   expect(sumOf(gpu, 'quantloom_store_bytes_total', 'direction="in"')).toBeGreaterThan(1e6);
   expect(sumOf(gpu, 'quantloom_store_bytes_total', 'direction="out"')).toBeGreaterThan(1e6);
   expect(sumOf(cpu, 'quantloom_activity_seconds_count', 'activity="packLayer"', 'outcome="computed"')).toBe(5);

@@ -13,6 +13,8 @@ export interface ProcessMetrics {
   /** Where Temporal's SDK is to tell its own, on this machine. */
   readonly sdkPort: number;
   observe(event: string, fields: Readonly<Record<string, unknown>>): void;
+  /** Told whether the store's cache had what somebody wanted. */
+  soughtInCache(found: boolean): void;
   /** The same store, counted; its answers tell the health. */
   counted(store: ArtifactStore): ArtifactStore;
   /** Begins to answer for the workers. @returns the address of the page. */
@@ -30,6 +32,7 @@ export async function openMetrics(queue: string): Promise<ProcessMetrics> {
   return {
     sdkPort,
     observe: (event, fields) => metrics.observe(event, fields),
+    soughtInCache: (found) => metrics.soughtInCache(found),
     counted: (plain) => {
       store = plain;
       return countedStore(plain, metrics);

@@ -6,6 +6,9 @@ const SECONDS = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_
 /** Squared output error relative to the output's energy. */
 const RELATIVE_ERRORS = [1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1];
 
+/** Of a Hessian: with float64 the inverse is worth nothing from 1e16 on. */
+const CONDITIONS = [1, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e8, 1e10, 1e12, 1e14];
+
 const RUNGS: readonly DampingRung[] = ['as-asked', 'more-damping', 'diagonal-floor', 'round-to-nearest', 'not-needed'];
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -50,6 +53,12 @@ export class WorkerMetrics {
     ['linear'],
     RELATIVE_ERRORS,
   );
+  private readonly condition = this.histogram(
+    'quantloom_hessian_condition',
+    'What the condition number of the damped Hessian of a quantized linear is at least.',
+    ['linear'],
+    CONDITIONS,
+  );
   private readonly rungs = this.counter(
     'quantloom_damping_rungs_total',
     'Quantized linears by how the inverse of their Hessian was had.',
@@ -65,6 +74,11 @@ export class WorkerMetrics {
     'Time of calls of the store. Calls overlap.',
     ['direction'],
   );
+  private readonly cacheLookups = this.counter(
+    'quantloom_cache_lookups_total',
+    "Artifacts that were wanted of a store that is elsewhere, by whether this machine's cache had them: hit, miss.",
+    ['result'],
+  );
 
   constructor(queue: string) {
     this.registry.setDefaultLabels({ queue });
@@ -77,6 +91,7 @@ export class WorkerMetrics {
     }).set({ node: process.versions.node }, 1);
     // What an alert waits for has to be there before it happens.
     for (const rung of RUNGS) this.rungs.inc({ rung }, 0);
+    for (const result of ['hit', 'miss']) this.cacheLookups.inc({ result }, 0);
   }
 
   /** Takes notice of one line of the log. Events that nobody counts pass by. */
@@ -94,6 +109,8 @@ export class WorkerMetrics {
       this.rungs.inc({ rung: String(fields.rung) });
       if (typeof fields.relativeError === 'number')
         this.relativeError.observe({ linear: String(fields.kind) }, fields.relativeError);
+      if (typeof fields.condition === 'number')
+        this.condition.observe({ linear: String(fields.kind) }, fields.condition);
     }
   }
 
@@ -101,6 +118,11 @@ export class WorkerMetrics {
   moved(direction: 'in' | 'out', bytes: number, seconds: number): void {
     this.storeBytes.inc({ direction }, bytes);
     this.storeSeconds.inc({ direction }, seconds);
+  }
+
+  /** Whether the cache in front of the store had an artifact. */
+  soughtInCache(found: boolean): void {
+    this.cacheLookups.inc({ result: found ? 'hit' : 'miss' });
   }
 
   private computed({ step, seconds, parts }: Fields): void {

@@ -81,6 +81,7 @@ export async function quantizeOnGrid<Part extends GridRows, Linear extends Quant
       ...(descended && { relativeErrorAfter: { refinements: relativeError } }),
       rung: solvable?.rung ?? 'not-needed',
       damping: solvable?.damping ?? 0,
+      ...(solvable?.condition !== undefined && { condition: solvable.condition }),
       deadColumns: linear.hessian?.deadColumns ?? 0,
     },
   };

@@ -32,7 +32,11 @@ interface Place {
   readonly prefix: string;
   readonly bucket: S3Bucket;
   readonly cacheDirectory: string;
-  open(options?: { readonly cacheBytes?: number; readonly cacheDirectory?: string }): Promise<ArtifactStore>;
+  open(options?: {
+    readonly cacheBytes?: number;
+    readonly cacheDirectory?: string;
+    readonly sought?: (found: boolean) => void;
+  }): Promise<ArtifactStore>;
 }
 
 async function newPlace({ cacheBytes, ...access }: { readonly cacheBytes: number } & S3Access): Promise<Place> {
@@ -45,6 +49,7 @@ async function newPlace({ cacheBytes, ...access }: { readonly cacheBytes: number
         directory: options.cacheDirectory ?? cacheDirectory,
         bytes: options.cacheBytes ?? cacheBytes,
       }),
+      options.sought,
     );
   // Past the proxy.
   const bucket = new S3Bucket({ bucket: server.bucket, prefix }, { endpoint: server.endpoint }, 'StoreUnavailable');
@@ -175,6 +180,16 @@ describe('the cache in front of a bucket', () => {
     for (const found of all) expect(Buffer.compare(found, content)).toBe(0);
     await one.exportTo(digest, path.join(elsewhere.cacheDirectory, 'exported'));
     expect(fetched()).toBe(pieces);
+  });
+
+  test('it is told which artifacts were there, once for each that somebody wants', async () => {
+    const sought: boolean[] = [];
+    const digest = await (await place.open()).put(content);
+    const elsewhere = await place.open({ cacheDirectory: await newDirectory(), sought: (found) => sought.push(found) });
+    await elsewhere.get(digest);
+    await elsewhere.get(digest);
+    await read(elsewhere, digest);
+    expect(sought).toEqual([false, true, true]);
   });
 
   test('opening fetches nothing before something is read', async () => {

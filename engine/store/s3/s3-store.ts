@@ -17,6 +17,9 @@ import { PART_BYTES, type S3Bucket } from './s3-bucket';
 const DAY_MILLISECONDS = 86_400_000;
 const NAME = /^[a-z]+\/[0-9a-f]{2}\/([0-9a-f]{64})$/;
 
+/** Told whether an artifact that somebody wanted was in the cache. */
+export type CacheObserver = (found: boolean) => void;
+
 /**
  * A store in a bucket, with a cache on this machine in front of it. Keys below the prefix are the paths of a store in a directory: `objects/ab/abcd…`,
  * `records/ab/abcd…`, `quarantine/…`; one can be copied to the other.
@@ -30,12 +33,13 @@ export class S3Store implements ArtifactStore {
   private constructor(
     private readonly bucket: S3Bucket,
     private readonly cache: ArtifactCache,
+    private readonly sought: CacheObserver,
   ) {}
 
   /** @throws QuantloomError StoreUnavailable, AccessDenied. */
-  static async open(bucket: S3Bucket, cache: ArtifactCache): Promise<S3Store> {
+  static async open(bucket: S3Bucket, cache: ArtifactCache, sought: CacheObserver = () => {}): Promise<S3Store> {
     await bucket.check();
-    return new S3Store(bucket, cache);
+    return new S3Store(bucket, cache, sought);
   }
 
   get location(): string {
@@ -91,12 +95,12 @@ export class S3Store implements ArtifactStore {
   async get(sha256: string): Promise<Uint8Array> {
     requireSha256(sha256, 'The SHA-256 of an artifact');
     const cached = () => this.cache.get(sha256);
-    return (await cached()) ?? this.#once(sha256, async () => (await cached()) ?? this.#getRemote(sha256));
+    return this.#seek(await cached()) ?? this.#once(sha256, async () => (await cached()) ?? this.#getRemote(sha256));
   }
 
   async open(sha256: string): Promise<ArtifactReader> {
     requireSha256(sha256, 'The SHA-256 of an artifact');
-    const cached = await this.cache.open(sha256);
+    const cached = this.#seek(await this.cache.open(sha256));
     if (cached) return cached;
     const bytes = await this.#bytesOf(sha256);
     if (!this.cache.takes(bytes)) return this.#readRemote(sha256, bytes);
@@ -131,7 +135,7 @@ export class S3Store implements ArtifactStore {
   async exportTo(sha256: string, target: string): Promise<void> {
     const bytes = await this.#bytesOf(sha256);
     await replaceFile(target, bytes, async (temporary) => {
-      const copied = await this.cache.copyTo(sha256, temporary);
+      const copied = this.#seek(await this.cache.copyTo(sha256, temporary));
       if (copied === null) await this.#download(sha256, bytes, temporary);
       else if (copied !== sha256) throw wronglyWritten(target, sha256, copied);
     });
@@ -183,6 +187,11 @@ export class S3Store implements ArtifactStore {
       removed++;
     }
     return removed;
+  }
+
+  #seek<T>(found: T | null): T | null {
+    this.sought(found !== null);
+    return found;
   }
 
   async #uploadFile(file: string, sha256: string, bytes: number): Promise<void> {
