@@ -11,6 +11,7 @@ import {
   readResults,
   type ScaleResults,
   type ScalingResults,
+  type StoreResults,
 } from './result-files';
 import { briefComparison, compareSection } from './sections/compare-section';
 import { forwardSection } from './sections/forward-section';
@@ -19,6 +20,7 @@ import { methodsSection } from './sections/methods-section';
 import { onPaperSection, scaleSection } from './sections/scale-section';
 import { scalingSection } from './sections/scaling-section';
 import type { Section } from './sections/section';
+import { storeSection } from './sections/store-section';
 
 const RESULTS = join(packageRoot(), 'bench', 'results');
 const IMAGES = join(packageRoot(), 'docs', 'images');
@@ -35,6 +37,7 @@ const sections: Readonly<Record<string, Readonly<Record<string, Section>>>> = {
     scaling: scalingSection(readResults<ScalingResults>(RESULTS, 'scaling')),
     kernels: kernelsSection(readResults<KernelResults>(RESULTS, 'kernels')),
     forward: forwardSection(readResults<ForwardResults>(RESULTS, 'forward')),
+    store: storeSection(readResults<StoreResults>(RESULTS, 'store')),
   },
   'docs/scale.md': {
     scale: scaleSection(readResults<ScaleResults>(RESULTS, 'scale-')),

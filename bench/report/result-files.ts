@@ -6,10 +6,12 @@ import type { MethodRun } from '../methods/method-run';
 import type { Results } from '../results-file';
 import type { ScaleIdentity, ScaleRun } from '../scale/scale-run';
 import type { ScaledRun, ScalingIdentity } from '../scaling/scaled-run';
+import type { StoreIdentity, StoreRun } from '../store/store-run';
 
 export type CompareResults = Results<WorkloadIdentity, CompareRun>;
 export type MethodResults = Results<WorkloadIdentity, MethodRun>;
 export type ScaleResults = Results<ScaleIdentity, ScaleRun>;
+export type StoreResults = Results<StoreIdentity, StoreRun>;
 export type ScalingResults = Results<ScalingIdentity, ScaledRun>;
 
 /** As bench/kernels.ts and bench/array-kernels.ts print it with --json. */
@@ -54,7 +56,7 @@ export interface Named<T> {
 /** Files of bench/results whose name begins with `kind`, in the order of their names. */
 export function readResults<T>(
   directory: string,
-  kind: 'compare' | 'scaling' | 'scale-' | 'kernels' | 'forward' | 'methods',
+  kind: 'compare' | 'scaling' | 'scale-' | 'kernels' | 'forward' | 'methods' | 'store',
 ): Named<T>[] {
   if (!existsSync(directory)) return [];
   return readdirSync(directory)

@@ -26,3 +26,40 @@ export async function* readAhead(bucket: S3Bucket, name: string, bytes: number):
   };
   for (fill(); underWay.length > 0; fill()) yield (await underWay.shift()) as Uint8Array | null;
 }
+
+/**
+ * An object into memory, several ranges of it at a time, each to its place.
+ *
+ * @param arrived is shown the ranges in order.
+ * @returns how many bytes there were, where it is shorter than `target`; null: the object is gone.
+ */
+export async function readWhole(
+  bucket: S3Bucket,
+  name: string,
+  target: Uint8Array,
+  arrived: (piece: Uint8Array) => void,
+): Promise<number | null> {
+  const pieces = Array.from({ length: Math.ceil(target.byteLength / PIECE_BYTES) }, (_, i) =>
+    target.subarray(i * PIECE_BYTES, (i + 1) * PIECE_BYTES),
+  );
+  const found = pieces.map((): Promise<number | null> | null => null);
+  let begun = 0;
+  const begin = () => {
+    if (begun === pieces.length) return;
+    const index = begun++;
+    const piece = bucket.readRange(name, index * PIECE_BYTES, pieces[index] as Uint8Array);
+    piece.catch(() => undefined); // told by the one that waits for it
+    found[index] = piece;
+  };
+  while (begun < Math.min(PIECES_AT_ONCE, pieces.length)) begin();
+  let bytes = 0;
+  for (const [index, piece] of pieces.entries()) {
+    const length = await found[index];
+    if (length === null || length === undefined) return null;
+    begin();
+    arrived(piece.subarray(0, length));
+    bytes += length;
+    if (length < piece.byteLength) break;
+  }
+  return bytes;
+}

@@ -10,7 +10,7 @@ import { CHUNK_BYTES, requireSha256, sha256Of } from '../sha256';
 import { asStoreFull } from '../store-full';
 import { HashingWriter } from '../synchronized-write';
 import { temporaryName } from '../temporary-files';
-import { readAhead } from './read-ahead';
+import { readAhead, readWhole } from './read-ahead';
 import { PART_BYTES, type S3Bucket } from './s3-bucket';
 
 /** Longer than an upload takes. */
@@ -213,10 +213,12 @@ export class S3Store implements ArtifactStore {
   }
 
   async #getRemote(sha256: string): Promise<Uint8Array> {
-    const reader = this.#readRemote(sha256, await this.#bytesOf(sha256));
-    const content = new Uint8Array(new ArrayBuffer(reader.bytes));
-    await reader.read(content);
-    await reader.finish();
+    const content = new Uint8Array(new ArrayBuffer(await this.#bytesOf(sha256)));
+    const hash = createHash('sha256');
+    const bytes = await readWhole(this.bucket, objectName(sha256), content, (piece) => hash.update(piece));
+    if (bytes === null) throw this.#missing(sha256);
+    const found = hash.digest('hex');
+    if (found !== sha256) throw await this.#mismatch(sha256, found);
     await this.cache.keep(sha256, content);
     return content;
   }
