@@ -1,6 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { loadClientConnectConfig } from '@temporalio/envconfig';
-import { DefaultLogger, NativeConnection, Runtime, TransportError } from '@temporalio/worker';
+import {
+  DefaultLogger,
+  NativeConnection,
+  Runtime,
+  TransportError,
+  type WorkerDeploymentOptions,
+} from '@temporalio/worker';
 import { logLine } from './worker-log';
 
 /**
@@ -40,6 +46,8 @@ export interface WorkerPlace {
   readonly namespace: string;
   /** Default: `PID@HOST`. */
   readonly identity?: string;
+  /** Jobs stay with the version that they began with. Absent: there is only one. */
+  readonly workerDeploymentOptions?: WorkerDeploymentOptions;
 }
 
 const RETRY_MILLISECONDS = 50;

@@ -21,7 +21,11 @@ async function main(): Promise<void> {
   installRuntime(metrics?.sdkPort ?? null);
   const { connection, namespace } = await connectWorker({ waitSeconds: Number(values.wait) });
   const identity = values.name === undefined ? {} : { identity: `${values.name}:${process.pid}@${hostname()}` };
-  const place = { connection, namespace, ...identity };
+  const { version } = settings;
+  const versioning = version && {
+    workerDeploymentOptions: { version, useWorkerVersioning: true, defaultVersioningBehavior: 'PINNED' } as const,
+  };
+  const place = { connection, namespace, ...identity, ...versioning };
   const workers =
     queue === 'control'
       ? [await createControlWorker(place)]

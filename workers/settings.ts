@@ -5,6 +5,7 @@ import type { KernelChoice } from '../engine/kernels';
 import { type SourceAccess, sourceAccess } from '../engine/sources';
 import { QuantloomError } from '../engine/spec';
 import { type StorePlace, storePlace } from '../engine/store';
+import { type DeploymentVersion, readVersion } from './deployment-version';
 import { type HostAndPort, parseMetricsAddress } from './metrics';
 
 /** What a worker is told by its environment. Temporal's own settings (TEMPORAL_ADDRESS …) are read by @temporalio/envconfig. */
@@ -20,6 +21,8 @@ export interface WorkerSettings {
   readonly kernels: KernelChoice;
   /** Where metrics and health are to be had; null: nowhere. */
   readonly metrics: HostAndPort | null;
+  /** Of the worker deployment that it is one of; null: of none. */
+  readonly version: DeploymentVersion | null;
 }
 
 /** @throws QuantloomError WrongUse naming the variable. */
@@ -32,6 +35,7 @@ export function readWorkerSettings(environment: Readonly<Record<string, string |
     threads: readThreads(environment.QUANTLOOM_THREADS),
     kernels: readKernels(environment.QUANTLOOM_KERNELS),
     metrics: parseMetricsAddress(environment.QUANTLOOM_METRICS_ADDRESS),
+    version: readVersion(environment),
   };
 }
 

@@ -1,9 +1,9 @@
-import { workflowInfo } from '@temporalio/workflow';
 import type { ActivationRefs } from '../activities';
 import type { ArtifactRef } from '../engine/spec';
 import { onCpu } from './activity-proxies';
 import type { CalibratedLayer } from './calibrate-layer';
 import type { Job } from './job';
+import { timeForNewRun } from './new-run';
 import type { PreparedModel } from './prepare-model';
 import { type CarryOn, calibrate, hashesOf, type LayersSoFar } from './quantize-layers';
 
@@ -30,7 +30,7 @@ export async function chooseWidths(
   const independent = model.spec.order === 'independent';
   let measured = start.measured ?? { activations: start.activations, retired: [], layers: [] };
   for (const block of model.blocks.slice(measured.layers.length)) {
-    if (workflowInfo().continueAsNewSuggested) await carryOn({ ...start, measured });
+    if (timeForNewRun()) await carryOn({ ...start, measured });
     const given = measured.activations;
     const { activations, hessians, errors } = await calibrate(model, block, given, measured.retired, job, true);
     // What the first layer starts from is needed once more, unless no layer is calibrated again.

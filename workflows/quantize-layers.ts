@@ -9,6 +9,7 @@ import type { MeasuredSoFar, StageHessians } from './choose-widths';
 import { inWindow } from './in-window';
 import type { Job } from './job';
 import type { QuantizedRefs } from './layer-hands';
+import { timeForNewRun } from './new-run';
 import { OriginalsAhead } from './originals-ahead';
 import type { PreparedModel } from './prepare-model';
 import { type LayerInput, type LayerResult, quantizeLayer } from './quantize-layer';
@@ -43,7 +44,7 @@ export type CarryOn = (soFar: LayersSoFar) => Promise<never>;
 
 /**
  * Quantizes all layers, and packs each while the next one is being solved. Where each needs what the one before leaves behind, one after
- * another; else as many at once as the operator allows. When the history grows long, `carryOn` continues the job as new.
+ * another; else as many at once as the operator allows. When the history grows long or newer workers have come, `carryOn` continues the job as new.
  */
 export function quantizeLayers(
   model: PreparedModel,
@@ -61,7 +62,7 @@ async function oneAfterAnother(model: PreparedModel, start: LayersSoFar, job: Jo
   const finished = start.finished.map((layer) => Promise.resolve(layer));
   const originals = new OriginalsAhead(model, job);
   for (const block of model.blocks.slice(start.finished.length)) {
-    if (workflowInfo().continueAsNewSuggested) {
+    if (timeForNewRun()) {
       await originals.settled();
       await carryOn({ ...chain, finished: await Promise.all(finished) });
     }
@@ -91,10 +92,10 @@ async function manyAtOnce(model: PreparedModel, start: LayersSoFar, job: Job, ca
   let { activations, retired } = start;
   job.operator.expectSideBySide(model.spec.concurrency);
 
-  /** Layers that are ready to be solved, in order; ends early when the history has grown long. */
+  /** Layers that are ready to be solved, in order; ends early when it is time for a new run. */
   async function* ready() {
     for (const block of model.blocks.slice(start.finished.length)) {
-      if (workflowInfo().continueAsNewSuggested) return;
+      if (timeForNewRun()) return;
       if (activations.length === 0) {
         yield { block, hessians: start.hessians?.[block.index] ?? {} };
         continue;

@@ -1,8 +1,9 @@
-import { allHandlersFinished, condition, continueAsNew } from '@temporalio/workflow';
+import { allHandlersFinished, condition } from '@temporalio/workflow';
 import type { JobResult, Progress, QuantizationSpecInput } from '../engine/spec';
 import { chooseWidths } from './choose-widths';
 import { assemble, evaluate, publish, verify } from './finish-checkpoints';
 import { runJob } from './job';
+import { goOnAsNewRun } from './new-run';
 import type { StandingOrders } from './operator';
 import { embedSlices, type PreparedModel, prepareModel } from './prepare-model';
 import { type LayersSoFar, quantizeLayers } from './quantize-layers';
@@ -31,7 +32,7 @@ export async function quantizeModel(spec: QuantizationSpecInput, carried?: Carri
       await condition(allHandlersFinished);
       const { progress } = job.board;
       const { orders } = job.operator;
-      return continueAsNew<typeof quantizeModel>(spec, { model, layers: soFar, progress, orders, startedAt });
+      return goOnAsNewRun<typeof quantizeModel>(spec, { model, layers: soFar, progress, orders, startedAt });
     };
 
     const scaled = await scaleModel(prepared, embedded, job, carryOn(prepared));

@@ -1,8 +1,8 @@
-import { workflowInfo } from '@temporalio/workflow';
 import type { ActivationRefs } from '../activities';
 import type { ArtifactRef } from '../engine/spec';
 import { onCpu } from './activity-proxies';
 import type { Job } from './job';
+import { timeForNewRun } from './new-run';
 import type { PreparedModel } from './prepare-model';
 import { type CarryOn, calibrate, hashesOf, type LayersSoFar } from './quantize-layers';
 
@@ -35,7 +35,7 @@ export async function scaleModel(
   let { activations, retired } = start.scaling ?? { activations: start.activations, retired: [] };
   const parts = (start.scaling?.tables ?? []).map((part) => Promise.resolve(part));
   for (const block of model.blocks.slice(parts.length)) {
-    if (workflowInfo().continueAsNewSuggested) {
+    if (timeForNewRun()) {
       await carryOn({ ...start, scaling: { activations, retired, tables: await Promise.all(parts) } });
     }
     const given = activations;

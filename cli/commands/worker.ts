@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { Option } from 'commander';
 import { QuantloomError, type QueueName, TASK_QUEUES } from '../../engine/spec';
+import { readVersion } from '../../workers/deployment-version';
 import { parseMetricsAddress } from '../../workers/metrics/metrics-address';
 import type { CommandDefinition } from '../command';
 import { stackFiles } from '../embedded-stack';
@@ -23,7 +24,14 @@ export const worker: CommandDefinition = {
           '--metrics-address <host:port>',
           'serve /metrics, /healthz and /readyz there; port 0: any (default: QUANTLOOM_METRICS_ADDRESS; else nowhere)',
         ),
-      );
+      )
+      .addOption(
+        new Option(
+          '--deployment <name>',
+          'worker deployment that it belongs to: jobs stay with the build they began with (default: TEMPORAL_DEPLOYMENT_NAME; else none)',
+        ),
+      )
+      .addOption(new Option('--build-id <id>', 'build of that deployment (default: TEMPORAL_WORKER_BUILD_ID)'));
   },
 
   async run({ settings, environment, flags, output, signal }) {
@@ -31,7 +39,13 @@ export const worker: CommandDefinition = {
     const { address, namespace } = externalServer(environment) ?? embeddedServer(settings.home);
     const metricsAddress = (flags.metricsAddress as string | undefined) ?? environment.QUANTLOOM_METRICS_ADDRESS;
     parseMetricsAddress(metricsAddress);
-    const told = { ...environment, QUANTLOOM_METRICS_ADDRESS: metricsAddress };
+    const told = {
+      ...environment,
+      QUANTLOOM_METRICS_ADDRESS: metricsAddress,
+      TEMPORAL_DEPLOYMENT_NAME: (flags.deployment as string | undefined) ?? environment.TEMPORAL_DEPLOYMENT_NAME,
+      TEMPORAL_WORKER_BUILD_ID: (flags.buildId as string | undefined) ?? environment.TEMPORAL_WORKER_BUILD_ID,
+    };
+    readVersion(told);
     const child = launchWorker({ ...settings, queue, logName: null, address, namespace, environment: told });
     workerReady(child).then(({ metrics }) =>
       output.result(
