@@ -4,6 +4,7 @@ import { planModel } from '../engine/planning';
 import { needsHessian } from '../engine/quantizers';
 import { plannedGroups, scalingGroups } from '../engine/scaling';
 import { type ArtifactRef, parseQuantizationSpec, type QuantizationSpec, QuantloomError } from '../engine/spec';
+import { importImportance } from './import-importance';
 import { describeModel } from './model-view';
 import type { ActivityRuntime, Attempt } from './runtime';
 import { defineStep, perform } from './step';
@@ -100,10 +101,12 @@ export async function inspectModel(
     });
     return { index: block.index, name: block.name, stages };
   });
+  const importanceTable = await importImportance(plan, runtime, attempt);
+  const job = { ...plan, spec, ...(importanceTable && { importanceTable }) };
   const calibrated = blocks.some(({ stages }) => stages.some((stage) => stage.calibrated));
   return {
     spec,
-    plan: (await perform(keepPlan, { ...plan, spec }, runtime, attempt)).plan,
+    plan: (await perform(keepPlan, job, runtime, attempt)).plan,
     modelName: plan.directory.split('/').at(-1) ?? plan.directory,
     scheme: schemeOf(spec),
     blocks,

@@ -7,6 +7,8 @@ import { readingBench } from './step';
 /** What inspection keeps: the plan, and the spec that it was made for. */
 export interface JobPlan extends ModelPlan {
   readonly spec: QuantizationSpec;
+  /** Document: ImportanceTable. Absent: no importance is read from a file. */
+  readonly importanceTable?: ArtifactRef;
 }
 
 /** The document that describes a job's model, opened. */

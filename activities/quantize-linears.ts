@@ -32,6 +32,7 @@ import {
 import { borrowMemory, type TakeMemory } from './borrow-memory';
 import type { MismatchOfSlice } from './calibrate-slice';
 import { computationKey } from './identity';
+import type { ImportanceTable } from './import-importance';
 import { type MergedHessian, type MergeInput, mergeHessian } from './merge-hessian';
 import { readDocument, stageOf, viewModel } from './model-view';
 import { readFloats } from './read-floats';
@@ -68,6 +69,8 @@ interface LinearsInput {
     readonly input?: number;
     /** Where the recipe has a mismatch. */
     readonly missing?: MismatchInput;
+    /** F32 `[columns]`: where the recipe's importance is of a file. */
+    readonly importance?: ArtifactRef;
     /** Where codes are taken from the source: the checkpoint that has them. */
     readonly storedIn?: string;
   }[];
@@ -152,7 +155,7 @@ async function prepareAhead(
 }
 
 async function toQuantize(
-  { name, weight, recipe, missing: sums, storedIn }: LinearInput,
+  { name, weight, recipe, missing: sums, storedIn, importance: means }: LinearInput,
   { minimumZero }: LinearsInput,
   { prepared, tokens }: GivenHessian,
   bench: Bench,
@@ -167,7 +170,8 @@ async function toQuantize(
   const mismatch = sums ? await mergeMismatches(partialsOf(sums, bench, take), { take }) : null;
   const dtype = weight.dtype as Extract<DType, 'F32' | 'F16' | 'BF16'>;
   const stored = storedIn === undefined ? {} : { stored: await (await openStoredCodes(storedIn))(name) };
-  const given = { hessian, mismatch, ...stored, ...(tokens !== undefined && { tokens }) };
+  const importance = means ? { importance: float32View(await bench.read(means)) } : {};
+  const given = { hessian, mismatch, ...stored, ...importance, ...(tokens !== undefined && { tokens }) };
   return { weight: data, rows, columns, ...given, recipe, minimumZero, dtype, name, threads, signal };
 }
 
@@ -367,6 +371,8 @@ async function linearsOf(
   const inputOf = inputsByLinear(calibratingStage(stageOf(blocks, input), plan.spec.calibration));
   const weightOf = (name: string) =>
     table[weightTensor(architecture, name, (tensor) => tensor in table)] as ArtifactRef;
+  const importance =
+    plan.importanceTable && (await readDocument<ImportanceTable>(plan.importanceTable, runtime, attempt));
   const linears = stage.linears.flatMap(({ name, recipe }) =>
     recipe
       ? [
@@ -376,6 +382,7 @@ async function linearsOf(
             weight: weightOf(name),
             ...(inputOf?.has(name) && { input: inputOf.get(name) as number }),
             ...(input.mismatch && recipe.mismatch && { missing: input.mismatch }),
+            ...(recipe.importance === 'file' && { importance: importance?.[name] as ArtifactRef }),
             ...(recipe.method === 'stored' && { storedIn: plan.origin?.dequantized as string }),
           },
         ]

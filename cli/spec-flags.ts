@@ -91,7 +91,7 @@ export const SPEC_FLAGS: readonly SpecFlag[] = [
   {
     flags: '--importance <what>',
     description:
-      'what weighs columns in the search of scales: diagonal or pivots (default: of the quality); kquants: none needs no calibration',
+      'what weighs columns in the search of scales: diagonal or pivots (default: of the quality); kquants: none, and file (see --imatrix), need no calibration',
     path: ['recipe', 'importance'],
   },
   {
@@ -164,6 +164,11 @@ export const SPEC_FLAGS: readonly SpecFlag[] = [
     flags: '--calibration <source>',
     description: 'text file, JSONL file, or demo (default)',
     path: ['calibration', 'source'],
+  },
+  {
+    flags: '--imatrix <file>',
+    description: "kquants: llama.cpp's importance matrix (llama-imatrix), in place of calibration",
+    path: ['imatrix'],
   },
   {
     flags: '--samples <n>',

@@ -44,6 +44,7 @@ export function specFromFlags(sources: SpecSources): QuantizationSpec {
     model,
     output: resolve(workingDirectory, named ? spec.output : `${modelName(model)}-${schemeName(spec)}`),
     calibration: { ...spec.calibration, source: absolute(spec.calibration.source) },
+    ...(spec.imatrix !== undefined && { imatrix: resolve(workingDirectory, spec.imatrix) }),
     evaluation: spec.evaluation && { ...spec.evaluation, text: absolute(spec.evaluation.text) },
   };
 }

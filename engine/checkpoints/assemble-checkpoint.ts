@@ -35,10 +35,12 @@ export async function assembleCheckpoint(directory: string, description: Checkpo
   const planned = plan.blocks.flatMap((block) => block.stages.flatMap((stage) => stage.linears));
   const linears = withoutSkipped(plan, reports);
   const layout = format.layout(planned);
+  const importance = plan.importance && { ...plan.importance, file: basename(plan.importance.file) };
   const quantloom = versions.quantloom as string;
   const context = {
     ...{ sourceConfig: plan.config, linears, layout, order: spec.order, version: quantloom },
     calibration: calibration && { source: basename(spec.calibration.source), sequences: calibration.samples },
+    ...(importance && { importance }),
   };
 
   const files = await format.container.assemble({ directory, shards, plan, context, signal });
@@ -72,6 +74,7 @@ export async function assembleCheckpoint(directory: string, description: Checkpo
       ]),
     ),
     calibration,
+    ...(importance && { importance }),
     reports,
     bitsPerWeight: meanBitsPerWeight(format, linears),
     perplexity: null,

@@ -29,6 +29,7 @@ export function createManifest({ reports, spec, source, run, ...rest }: Manifest
     spec: {
       ...kept,
       calibration: { ...kept.calibration, source: basename(kept.calibration.source) },
+      ...(kept.imatrix !== undefined && { imatrix: basename(kept.imatrix) }),
       evaluation: kept.evaluation && { ...kept.evaluation, text: basename(kept.evaluation.text) },
     },
     linears: Object.fromEntries(Object.entries(rest.linears).sort(([a], [b]) => (a < b ? -1 : 1))),

@@ -1,5 +1,5 @@
 import type { GridKind, QuantizedLinear } from '../quantizers/quantized-linear';
-import type { LinearPlan, ModelPlan, QuantizationSpec, Tensor } from '../spec';
+import type { ImportanceSource, LinearPlan, ModelPlan, QuantizationSpec, Tensor } from '../spec';
 import type { LinearStorage } from './linear-storage';
 import type { Manifest } from './manifest';
 import type { RecordedLinear } from './recorded-linears';
@@ -22,6 +22,8 @@ export interface CheckpointContext {
   readonly order: QuantizationSpec['order'];
   /** null: nothing was calibrated; absent: not known. */
   readonly calibration?: { readonly source: string; readonly sequences: number } | null;
+  /** Where importance was read from a file; its `file` is a name. */
+  readonly importance?: ImportanceSource;
   /** Version of Quantloom, e.g. `0.1.0`. */
   readonly version: string;
   /** What the container wrote, relative to the directory. Absent before it has. */

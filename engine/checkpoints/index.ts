@@ -11,6 +11,14 @@ export { createManifest, type ManifestInput } from './create-manifest';
 export { dequantizeLinear, weightSha256 } from './dequantize-linear';
 export type { CheckpointContext, CheckpointFormat, FormatName, KeptStorage } from './format';
 export { CHECKPOINT_FORMATS, formatOf, smallestZeroOf } from './formats';
+export {
+  type ImportanceEntry,
+  type ImportanceFile,
+  importanceName,
+  meanSquares,
+  readImportance,
+  writeImportance,
+} from './gguf/importance';
 export { layoutsWithin } from './layouts-within';
 export { MANIFEST_FILE, type Manifest, ManifestSchema, parseManifest, serializeManifest } from './manifest';
 export { meanErrors } from './mean-errors';

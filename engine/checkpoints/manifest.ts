@@ -85,6 +85,16 @@ export const ManifestSchema = z.strictObject({
       seed: z.int(),
     })
     .nullable(),
+  /** The importance matrix that took its place, by its name and content. Absent: none did. */
+  importance: z
+    .strictObject({
+      file: z.string(),
+      sha256: Sha256Schema,
+      datasets: z.array(z.string()).readonly(),
+      chunks: z.int(),
+      entries: z.int(),
+    })
+    .optional(),
   blocks: z.array(BlockSchema),
   bitsPerWeight: z.number(),
   perplexity: z

@@ -129,7 +129,12 @@ function rotated({ rotation }: Manifest['spec']): string[] {
   ];
 }
 
-function calibration({ calibration, spec }: Manifest): string[] {
+function calibration({ calibration, importance, spec }: Manifest): string[] {
+  if (importance) {
+    const { file, sha256, datasets, chunks } = importance;
+    const texts = datasets.length > 0 ? ` of ${datasets.map((name) => `\`${name}\``).join(', ')}` : '';
+    return [`## Calibration\n\nThe importance matrix \`${file}\`: ${chunks} chunks${texts} (SHA-256 \`${sha256}\`).`];
+  }
   if (!calibration) return [];
   return [
     `## Calibration\n\n${calibration.samples} sequences of ${calibration.sequenceLength} tokens from \`${spec.calibration.source}\` (seed ${calibration.seed}; SHA-256 of the text \`${calibration.sourceSha256}\`, of the tokens \`${calibration.tokensSha256}\`).`,

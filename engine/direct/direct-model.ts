@@ -15,6 +15,7 @@ import {
   type Tensor,
 } from '../spec';
 import { type StoredWeight, tensorThreads } from '../tensor-thread';
+import { openImportance } from './open-importance';
 
 /** By name, for one slice. */
 export type Activations = Readonly<Record<string, FloatTensor>>;
@@ -52,6 +53,8 @@ export interface DirectModel {
   weight(module: string): Promise<FloatTensor & Pick<SourceWeight, 'dtype'>>;
   /** The codes of a linear, as a quantized source has them. */
   storedCodes(module: string): Promise<AffineLinear>;
+  /** Mean squares of its input features, where they are read from a file. */
+  importance(module: string): Promise<Float32Array | undefined>;
   embed(tokens: Int32Array, sequenceLength: number): Promise<Activations>;
   runStage(stage: Stage, activations: Activations, wishes: StageWishes): Promise<StageOutcome>;
 }
@@ -87,6 +90,7 @@ export function openDirectModel(
   };
   return {
     blocks,
+    importance: openImportance(plan),
     storedCodes: async (module) => (await openStoredCodes(plan.origin?.dequantized as string))(module),
     tensor,
     weight: (module) => floats(weightTensor(architecture, module, (name) => name in plan.tensors)),

@@ -104,7 +104,9 @@ export async function quantizeBlock(
       if (!recipe) return;
       const { data: weight, dtype } = await model.weight(name);
       const codes = recipe.method === 'stored' ? { stored: await model.storedCodes(name) } : {};
-      const linear = { weight, rows, columns, ...hessian, ...codes, mismatch, recipe, minimumZero };
+      const importance = recipe.importance === 'file' ? await model.importance(name) : undefined;
+      const given = { ...hessian, ...codes, mismatch, ...(importance && { importance }) };
+      const linear = { weight, rows, columns, ...given, recipe, minimumZero };
       const result = await quantizeLinear({ ...linear, dtype, name, threads });
       solved.set(name, result.linear);
       quantized.set(name, result.linear);

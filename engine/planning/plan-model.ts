@@ -11,6 +11,7 @@ import {
   type SourceDirectory,
 } from '../sources';
 import type { BlockPlan, LinearPlan, ModelPlan, PlanEstimate, QuantizationSpec, Recipe } from '../spec';
+import { withImportance } from './apply-importance';
 import { checkExperts } from './check-experts';
 import { checkFetch } from './check-fetch';
 import { checkLinears, checkOverrides, warnOfUnequalFused } from './check-linears';
@@ -64,7 +65,7 @@ export async function planModel(
   const isDense = !refuseQuantizedInput(source.config, source.tensors, findings);
   const understood = await findings.attempt('model', () => understand(source));
   const made = await withStoredRecipes(makePlan(spec, source, understood, located), spec, located, findings);
-  const plan = withRecipesOfFormat(spec, made, findings);
+  const plan = withRecipesOfFormat(spec, await withImportance(spec, made, findings), findings);
   const calibrated = plan.slices.length > 0;
   await checkTexts({ spec, directory: located.preview, shape: understood?.shape ?? null, calibrated }, findings);
   if (understood !== null) {

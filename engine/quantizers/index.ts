@@ -17,6 +17,7 @@ export {
   type QuantizationMethod,
   refuseRecipe,
   solvesByRows,
+  weighsInputs,
 } from './methods';
 export { scaleLayout } from './minifloat/minifloat-types';
 export type { Mismatch } from './mismatch-target';

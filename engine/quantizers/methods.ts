@@ -35,7 +35,12 @@ export function gridKindOf({
 
 /** Whether a linear needs the Hessian of its input; one that is kept in 16 bit does not. */
 export function needsHessian({ recipe }: { readonly recipe: Pick<Recipe, 'method' | 'importance'> | null }): boolean {
-  return recipe !== null && METHODS[recipe.method].needsHessian && recipe.importance !== 'none';
+  return recipe !== null && METHODS[recipe.method].needsHessian && !['none', 'file'].includes(recipe.importance);
+}
+
+/** Whether errors are weighted by what comes into a linear, whether that is calibrated or read from a file. */
+export function weighsInputs(linear: { readonly recipe: Pick<Recipe, 'method' | 'importance'> | null }): boolean {
+  return linear.recipe?.importance === 'file' || needsHessian(linear);
 }
 
 /** Whether a method solves with a factorized Hessian. */
@@ -57,6 +62,9 @@ export function refuseRecipe(recipe: Recipe): string | null {
   }
   const refused = refuseActivations(recipe);
   if (refused) return refused;
+  if (recipe.importance === 'file' && name !== 'kquants') {
+    return `the method ${name} takes no importance from a file. Use the method kquants, which makes every block type of GGUF (--format gguf:q4_0 and so on), or leave imatrix out.`;
+  }
   if (recipe.importance === 'none' && weighs && name !== 'kquants') {
     return `the method ${name} needs the calibration that importance none leaves out. Use the method kquants, or importance diagonal.`;
   }

@@ -26,6 +26,8 @@ export interface LinearToQuantize {
   /** Of an expert's linear: tokens that the Hessian is the mean over. With fewer than columns it is damped more. Absent: enough. */
   readonly tokens?: number;
   readonly recipe: Recipe;
+  /** `[columns]`, mean squares of the input features: what weighs columns where the recipe's importance is `file`. */
+  readonly importance?: Float32Array;
   /**
    * Of all rows. With a `mismatch` in the recipe and a Hessian, the target of that (mismatchTarget) takes the weight's place, in the
    * report's errors too. Default: none.
@@ -67,8 +69,10 @@ export async function quantizeLinear(options: LinearToQuantize): Promise<Quantiz
     const hessian = needsHessian({ recipe }) ? await preparedHessianOf(options, name) : null;
     const target = hessian ? await targetOf(options, { first: 0, count: rows }, hessian, pool) : weight;
     const { threads = 2, signal } = options;
-    const linear = { weight: target, original: weight, rows, columns, recipe, hessian, name, threads, signal };
-    return kind === 'blocks' ? quantizeToBlocks(linear, pool) : quantizeToMinifloat(linear, pool);
+    const importance = recipe.importance === 'file' ? importanceOf(options, name) : null;
+    const linear = { weight: target, original: weight, rows, columns, recipe, hessian, importance };
+    const work = { ...linear, name, threads, signal };
+    return kind === 'blocks' ? quantizeToBlocks(work, pool) : quantizeToMinifloat(work, pool);
   }
   return joinRows(options, [await quantizeRowRange(options, { first: 0, count: options.rows })]);
 }
@@ -185,6 +189,15 @@ function checkSize({ weight, rows, columns }: LinearToQuantize, name: string): v
   if (weight.length !== rows * columns) {
     throw new RangeError(`${name}: ${weight.length} weights, expected ${rows} x ${columns}`);
   }
+}
+
+/** @throws QuantloomError InvalidCalibration when it is missing, or of another width. */
+function importanceOf({ importance, columns }: LinearToQuantize, name: string): Float32Array {
+  if (importance?.length === columns) return importance;
+  throw new QuantloomError(
+    'InvalidCalibration',
+    `The importance of ${name} has ${importance?.length ?? 'no'} values for ${columns} input features.`,
+  );
 }
 
 async function preparedHessianOf(options: LinearToQuantize, name: string): Promise<PreparedHessian | null> {

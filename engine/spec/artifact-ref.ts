@@ -5,6 +5,7 @@ export type ArtifactKind =
   | 'activation' // what one stage leaves behind for one slice; dropped two layers later
   | 'gram' // XᵀX of one slice; dropped with the layer's activations
   | 'hessian' // mean of x xᵀ over all slices
+  | 'importance' // mean squares of the input features of a linear
   | 'quantized-linear'
   | 'solved-rows' // of some linear, until all of them are joined
   | 'layer' // a finished layer in its final format

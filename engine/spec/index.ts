@@ -20,6 +20,7 @@ export {
 } from './job';
 export type {
   BlockPlan,
+  ImportanceSource,
   LinearPlan,
   ModelOrigin,
   ModelPlan,

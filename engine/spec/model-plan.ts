@@ -57,6 +57,19 @@ export interface ModelOrigin {
   readonly dequantized?: string;
 }
 
+/** An importance matrix that takes the place of calibration. */
+export interface ImportanceSource {
+  /** Absolute path of the file. */
+  readonly file: string;
+  readonly sha256: string;
+  /** Names of the texts, as the file has them. */
+  readonly datasets: readonly string[];
+  /** Sequences, as the file counts them. */
+  readonly chunks: number;
+  /** Weights that the file speaks of. */
+  readonly entries: number;
+}
+
 /** All that is known before any work: the result of reading shapes only. Stored as a document; workflows carry its reference. */
 export interface ModelPlan {
   readonly architecture: string;
@@ -74,6 +87,8 @@ export interface ModelPlan {
   readonly companions: readonly string[];
   readonly parameters: number;
   readonly sourceBytes: number;
+  /** Set where a linear's recipe takes its importance from a file. */
+  readonly importance?: ImportanceSource;
   readonly slices: readonly { readonly firstSequence: number; readonly sequences: number }[];
 }
 

@@ -29,9 +29,10 @@ const RECIPE_FIELDS = {
   scales: z.enum(['minmax', 'search']),
   /**
    * What weighs the columns in that search. `diagonal`: the Hessian's diagonal. `pivots`: what GPTQ's compensation leaves of it, 1 / U_jj²,
-   * so that the sum is the error that GPTQ adds up. `none`, with kquants only: all columns alike, without calibration.
+   * so that the sum is the error that GPTQ adds up. With kquants only, without calibration: `none`, all columns alike; `file`, the importance
+   * matrix that `imatrix` names.
    */
-  importance: z.enum(['diagonal', 'pivots', 'none']),
+  importance: z.enum(['diagonal', 'pivots', 'none', 'file']),
   /** Asymmetric zero points in that search: those of the clipped ranges, or their two neighbours as well. */
   zeros: z.enum(['range', 'neighbours']),
   /** Rounds of closed-form scales and coordinate descent on codes after GPTQ; 0: none. */
@@ -220,6 +221,11 @@ export const QuantizationSpecSchema = z.strictObject({
   /** One checkpoint is written per format; with several, each in a subdirectory of `output` named after it. Default with zero points: `gptq_v2`. */
   formats: z.array(FormatSchema).min(1).default(['gptq']),
   calibration: CalibrationSchema.prefault({}),
+  /**
+   * An importance matrix of llama.cpp (`llama-imatrix`, GGUF or legacy): with the method kquants it takes the place of calibration. It is of the
+   * model as it is, so neither rotated nor scaled.
+   */
+  imatrix: z.string().min(1).optional(),
   evaluation: EvaluationSchema.nullable().default(null),
   /** Layers solved at the same time in `order: independent`. */
   concurrency: z.int().min(1).max(200).default(8),
@@ -247,6 +253,7 @@ export function parseQuantizationSpec(input: unknown): QuantizationSpec {
 const QualitySchema = z.object({
   quality: QuantizationSpecSchema.shape.quality,
   order: QuantizationSpecSchema.shape.order,
+  imatrix: QuantizationSpecSchema.shape.imatrix,
   calibration: z.looseObject({}).prefault({}),
   recipe: z
     .looseObject({
@@ -262,7 +269,7 @@ const QualitySchema = z.object({
 function withQuality(input: unknown): unknown {
   const given = QualitySchema.safeParse(input);
   if (!given.success) return input;
-  const { quality, order, recipe: chosen } = given.data;
+  const { quality, order, imatrix, recipe: chosen } = given.data;
   const { recipe: fields, formats } = input as { recipe?: object; formats?: unknown };
   const own = defaultsOfMethod(chosen.method);
   const kernels = defaultsOfKernels(chosen);
@@ -273,7 +280,8 @@ function withQuality(input: unknown): unknown {
     ...(chosen.bits && { bits: chosen.bits }),
     ...floats,
   };
-  const set = own?.recipe ?? recipeOfQuality(quality, bits, order);
+  const weighed = chosen.method === 'kquants' && imatrix !== undefined ? { importance: 'file' } : {};
+  const set = { ...(own?.recipe ?? recipeOfQuality(quality, bits, order)), ...weighed };
   const recipe: { symmetric?: unknown } = { ...set, ...kernels?.recipe, ...fields, ...floats };
   // GPTQModel reads zero points that others found in the second version of the format only.
   const format = formats ?? own?.formats ?? kernels?.formats ?? (recipe.symmetric === false ? ['gptq_v2'] : undefined);

@@ -1,10 +1,13 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openCheckpoint, parseManifest, verifyCheckpoint } from '../../engine/checkpoints';
+import { readGgufHeader } from '../../engine/checkpoints/gguf';
 import { perplexity } from '../../engine/evaluation';
 import { bytesOf } from '../../engine/numbers';
 import type { AffineLinear } from '../../engine/quantizers';
+import { packageRoot } from '../../engine/sources';
 import type { QuantizationSpecInput } from '../../engine/spec';
+import { sha256 } from '../support/hub-server';
 import { type JobStack, startJobStack } from '../support/job-stack';
 import { mean, readFileByLlamaCpp } from '../support/read-by-llama-cpp';
 import { weightDigests } from '../support/weight-files';
@@ -14,6 +17,9 @@ const { quantizeDirect } = require('../../dist/engine') as typeof import('../../
 
 // llama.cpp rounds activations to 8 bits before it multiplies them with blocks.
 const ROUNDED_ACTIVATIONS = 0.02;
+
+// Written by gguf-py from what transformers computes (test/oracles/importance.py).
+const IMPORTANCE = join(packageRoot(), 'engine/checkpoints/gguf/importance/fixtures/demo.gguf');
 
 describe('a job that writes GPTQ and GGUF', () => {
   let stack: JobStack;
@@ -74,6 +80,14 @@ describe('a job that writes GPTQ and GGUF', () => {
       },
     ],
     ['a mix by search, the head too', { recipe: { method: 'kquants' }, formats: ['gguf:q3_k'], keepHead: false }],
+    [
+      'a mix with an importance matrix',
+      // Nothing is calibrated: the text is not there.
+      {
+        ...{ recipe: { method: 'kquants' }, imatrix: IMPORTANCE, formats: ['gguf:q2_k_s'] },
+        calibration: { source: '/nowhere' },
+      },
+    ],
     ['a mix without calibration', { recipe: { method: 'kquants', importance: 'none' }, formats: ['gguf:q2_k'] }],
     ['rotated, with a skip', { rotation: 'hadamard', overrides: [{ match: 'model.layers.1.*', skip: true }] }],
   ])(
@@ -88,6 +102,14 @@ describe('a job that writes GPTQ and GGUF', () => {
       expect(await weightDigests(directory)).toEqual(await weightDigests(directly[name] as string));
       expect((await verifyCheckpoint(directory)).passed).toBe(true);
 
+      if (changes.imatrix) {
+        const { metadata } = await readGgufHeader(join(directory, 'model.gguf'));
+        const said = ['file', 'dataset', 'entries_count', 'chunks_count'].map((key) => `quantize.imatrix.${key}`);
+        expect(said.map((key) => metadata.get(key)?.value)).toEqual(['demo.gguf', 'fixed-tokens', 28, 4]);
+        const { calibration, importance } = parseManifest(await readFile(join(directory, 'quantloom.json'), 'utf8'));
+        expect(calibration).toBeNull();
+        expect(importance).toMatchObject({ file: 'demo.gguf', sha256: sha256(await readFile(IMPORTANCE)) });
+      }
       const checkpoint = await openCheckpoint(directory);
       const { recipe } = parseManifest(await readFile(join(directory, 'quantloom.json'), 'utf8')).spec;
       if (outputs.gptq_v2) {

@@ -92,6 +92,13 @@ describe.each(QUANTIZED_BLOCK_TYPES)('%s', (blockType: QuantizedBlockType) => {
     expect(searched.linear.blocks).toEqual(
       encodeBlocks({ type, values: weight, columns: COLUMNS, importance: IMPORTANCE, name: '' }),
     );
+    const read = await solve(
+      weight,
+      { method: 'kquants', blockType, importance: 'file' },
+      { hessian: null, importance: IMPORTANCE },
+    );
+    expect(read.linear.blocks).toEqual(searched.linear.blocks);
+    expect(read.report).toMatchObject({ relativeError: null, rung: 'not-needed', deadColumns: 0 });
     const plain = await solve(weight, { method: 'kquants', blockType, importance: 'none' }, { hessian: null });
     expect(plain.linear.blocks).toEqual(encodeBlocks({ type, values: weight, columns: COLUMNS, name: '' }));
 

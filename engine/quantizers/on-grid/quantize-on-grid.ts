@@ -17,6 +17,8 @@ export interface LinearForGrid {
   readonly recipe: Recipe;
   /** null: none; all columns are alike. */
   readonly hessian: PreparedHessian | null;
+  /** `[columns]`: mean squares of the inputs that are known without a Hessian; null: none. */
+  readonly importance: Float32Array | null;
   /** For messages. */
   readonly name: string;
   /** Tasks at a time. */
@@ -49,7 +51,7 @@ export async function quantizeOnGrid<Part extends GridRows, Linear extends Quant
   const { weight, original, rows, columns, recipe, name, threads } = linear;
   requireFinite(original, columns, name);
   const { hessian, solvable } = await hessianFor(linear, pool);
-  const importance = hessian ? importanceOf(hessian, columns, recipe) : undefined;
+  const importance = hessian ? importanceOf(hessian, columns, recipe) : scaled(linear.importance);
   const count = Math.ceil(rows / ROWS_PER_TASK);
   const parts = new Array<Part>(count);
   let next = 0;
@@ -82,7 +84,7 @@ export async function quantizeOnGrid<Part extends GridRows, Linear extends Quant
       rung: solvable?.rung ?? 'not-needed',
       damping: solvable?.damping ?? 0,
       ...(solvable?.condition !== undefined && { condition: solvable.condition }),
-      deadColumns: linear.hessian?.deadColumns ?? 0,
+      deadColumns: linear.hessian?.deadColumns ?? linear.importance?.filter((mean) => mean === 0).length ?? 0,
     },
   };
 }
@@ -113,6 +115,16 @@ function importanceOf({ values, dead, compensation }: GridHessian, columns: numb
     importance[column] = 1 / (u * u);
   });
   return importance;
+}
+
+/** By the power of two that Hessians are scaled by; undefined where there is nothing to weigh errors with. */
+function scaled(importance: Float32Array | null): Float32Array | undefined {
+  const largest = importance?.reduce((most, mean) => Math.max(most, mean), 0) ?? 0;
+  if (largest === 0) return undefined;
+  const exponent = Math.floor(Math.log2(largest));
+  // In two steps: 2^149, which the smallest subnormal needs, is not a float32.
+  const [factor, rest] = [2 ** -Math.trunc(exponent / 2), 2 ** (Math.trunc(exponent / 2) - exponent)];
+  return importance?.map((mean) => mean * factor * rest);
 }
 
 /** So that threads read it where it lies. */

@@ -1,5 +1,5 @@
 import { architectureOf, type ModelShape } from '../../../models';
-import { needsHessian } from '../../../quantizers';
+import { weighsInputs } from '../../../quantizers';
 import { type LinearPlan, type ModelPlan, type QuantizedBlockType, QuantloomError, type Recipe } from '../../../spec';
 import type { KeptStorage } from '../../format';
 import { isHead } from '../../model-config';
@@ -72,7 +72,7 @@ function typesIn(
     architecture: architecture.name,
     shape,
     tiedHead: shape.tiedHead && !headQuantized,
-    calibrated: recipes.some(needsHessian),
+    calibrated: recipes.some(weighsInputs),
   };
   return (name, columns) => {
     const named = ggufTensorName(architecture, name);
