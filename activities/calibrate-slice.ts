@@ -1,3 +1,4 @@
+import { CPU, type DeviceKind, deviceKind } from '../engine/devices';
 import { activationDtype, activationFeatures, type MismatchedLinear, stageBatchSequences } from '../engine/graphs';
 import { preferredKernels } from '../engine/kernels';
 import { calibratingStage, capturedInputs, residualEnd } from '../engine/models';
@@ -42,6 +43,8 @@ interface StageInput {
   readonly weights: Readonly<Record<string, ArtifactRef>>;
   readonly gram: boolean;
   readonly precision: QuantizationSpec['calibration']['precision'];
+  /** Absent: the CPU. Each kind rounds in its own way, and what was lost has to come back with the same bytes. */
+  readonly device?: DeviceKind;
   /** Absent when not asked for. */
   readonly mismatch?: MismatchedLinear & {
     /** `[at most sequences, sequenceLength, hiddenSize]`: the original model's hidden state behind it. */
@@ -62,10 +65,12 @@ const stageStep = defineStep({
       number,
     ];
     const dimensions = (name: string) => [sequences, sequenceLength, activationFeatures(name, shape)];
+    const { threads, device = CPU } = bench.runtime;
     const runner = {
       architecture,
       shape,
-      threads: bench.runtime.threads,
+      threads,
+      executionProviders: device.executionProviders,
       precision: input.precision,
       kernels: preferredKernels(),
     };
@@ -107,7 +112,7 @@ const stageStep = defineStep({
             return [name, { dtype: activationDtype(name, input.precision), stride }];
           }),
         );
-        const perBatch = stageBatchSequences({ stage, shape, sequenceLength });
+        const perBatch = stageBatchSequences({ ...device, stage, shape, sequenceLength });
         return await streamSlice({ sequences, perBatch, layouts, readers, original, writers, open });
       } finally {
         await original?.reader.close();
@@ -204,6 +209,7 @@ export async function calibrateSlice(
     gram: originalShare < 1,
     original: input.original as ArtifactRef,
   };
+  const kind = deviceKind(runtime.device ?? CPU);
   attempt.progress({ block: input.block, stage: input.stage });
   return perform(
     stageStep,
@@ -215,6 +221,7 @@ export async function calibrateSlice(
       weights,
       gram: input.gram,
       precision,
+      ...(kind !== 'cpu' && { device: kind }),
       ...(mismatch && { mismatch }),
     },
     runtime,

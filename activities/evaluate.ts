@@ -1,4 +1,5 @@
 import { encodeDocuments, loadTokenizer } from '../engine/calibration';
+import { CPU } from '../engine/devices';
 import { readEvaluationText } from '../engine/evaluation';
 import { type ArtifactRef, QuantloomError } from '../engine/spec';
 import { tensorThreads } from '../engine/tensor-thread';
@@ -37,6 +38,7 @@ const evaluateStep = defineStep({
         tokens: encoded,
         context,
         threads: bench.runtime.threads,
+        device: bench.runtime.device ?? CPU,
       },
       bench.attempt.signal,
     );

@@ -1,3 +1,4 @@
+import type { Device } from '../engine/devices';
 import type { SourceAccess } from '../engine/sources';
 import type { ArtifactStore } from '../engine/store/artifact-store';
 
@@ -10,6 +11,8 @@ export interface ActivityRuntime {
   readonly sources?: SourceAccess;
   /** Threads for matrix products and kernels. */
   readonly threads: number;
+  /** For matrix products of stages and evaluation. Default: the CPU. */
+  readonly device?: Device;
   /** One structured line per event; goes to the worker's log. */
   log(event: string, fields: Readonly<Record<string, unknown>>): void;
 }

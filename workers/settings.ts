@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import envPaths from 'env-paths';
+import { type DeviceWish, parseDevice } from '../engine/devices/device-name';
 import type { KernelChoice } from '../engine/kernels';
 import { type SourceAccess, sourceAccess } from '../engine/sources';
 import { QuantloomError } from '../engine/spec';
@@ -18,6 +19,8 @@ export interface WorkerSettings {
   readonly threads: number;
   /** Native kernels where they can be loaded, or always the TypeScript ones. */
   readonly kernels: KernelChoice;
+  /** Where a worker of `gpu` computes matrix products. */
+  readonly device: DeviceWish;
   /** Where metrics and health are to be had; null: nowhere. */
   readonly metrics: HostAndPort | null;
 }
@@ -31,6 +34,7 @@ export function readWorkerSettings(environment: Readonly<Record<string, string |
     sources: sourceAccess(environment.QUANTLOOM_MODELS || join(home, 'models'), environment),
     threads: readThreads(environment.QUANTLOOM_THREADS),
     kernels: readKernels(environment.QUANTLOOM_KERNELS),
+    device: parseDevice(environment.QUANTLOOM_DEVICE, 'QUANTLOOM_DEVICE'),
     metrics: parseMetricsAddress(environment.QUANTLOOM_METRICS_ADDRESS),
   };
 }

@@ -1,3 +1,4 @@
+import { isCpu } from '../devices/device';
 import {
   createGram,
   type Gram,
@@ -72,10 +73,10 @@ export class MismatchSum {
 
   /** @throws QuantloomError InvalidModel when the weight or the bias is missing or has another shape. */
   constructor(private readonly options: MismatchSumOptions) {
-    const { linear, weights, kernels, gram } = options;
+    const { linear, weights, kernels, gram, executionProviders } = options;
     const { name, rows, columns, bias } = linear;
     this.#sums = [new Float64Array(rows * columns), new Float64Array(rows * columns)];
-    this.#native = selectKernels(kernels).native;
+    this.#native = isCpu(executionProviders) ? selectKernels(kernels).native : null;
     this.#gram = gram ? this.#emptyGram() : null;
     this.#weight = weightFeed(weights, `${name}.weight`, [rows, columns]).data as Float32Array;
     this.#bias = bias ? (weightFeed(weights, `${name}.bias`, [rows]).data as Float32Array) : null;

@@ -1,4 +1,5 @@
 import { openCheckpoint } from '../checkpoints';
+import type { Device } from '../devices';
 import { type Perplexity, perplexity } from '../evaluation';
 import {
   createStageRunner,
@@ -46,6 +47,7 @@ export interface PerplexityTask {
   readonly tokens: Int32Array;
   readonly context: number;
   readonly threads: number;
+  readonly device: Device;
 }
 
 let decoded: ReadonlyMap<string, FloatTensor> = new Map();
