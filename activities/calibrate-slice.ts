@@ -10,6 +10,7 @@ import type { ArtifactReader } from '../engine/store';
 import { type StoredWeight, tensorThreads } from '../engine/tensor-thread';
 import { readDocument, stageOf, viewModel } from './model-view';
 import type { ActivityRuntime, Attempt } from './runtime';
+import { deviceWithin, rememberBatch } from './smaller-batch';
 import { type ArtifactWriting, type Bench, defineStep, type Effort, perform } from './step';
 import { streamSlice } from './stream-slice';
 
@@ -65,7 +66,9 @@ const stageStep = defineStep({
       number,
     ];
     const dimensions = (name: string) => [sequences, sequenceLength, activationFeatures(name, shape)];
-    const { threads, device = CPU } = bench.runtime;
+    const { threads } = bench.runtime;
+    const work = JSON.stringify([stage.name, sequenceLength, shape.hiddenSize, shape.intermediateSize, shape.heads]);
+    const device = deviceWithin(bench.runtime.device ?? CPU, bench.attempt.batch, work);
     const runner = {
       architecture,
       shape,
@@ -114,6 +117,9 @@ const stageStep = defineStep({
         );
         const perBatch = stageBatchSequences({ ...device, stage, shape, sequenceLength });
         return await streamSlice({ sequences, perBatch, layouts, readers, original, writers, open });
+      } catch (error) {
+        rememberBatch(work, error);
+        throw error;
       } finally {
         await original?.reader.close();
         for (const end of [...Object.values(readers), ...Object.values(writers)]) await end.close();

@@ -5,6 +5,7 @@ import { type ArtifactRef, QuantloomError } from '../engine/spec';
 import { tensorThreads } from '../engine/tensor-thread';
 import { viewModel } from './model-view';
 import type { ActivityRuntime, Attempt } from './runtime';
+import { deviceWithin } from './smaller-batch';
 import { defineStep, type Effort, perform } from './step';
 import { tokenizerRef } from './tokenize-calibration';
 
@@ -38,7 +39,7 @@ const evaluateStep = defineStep({
         tokens: encoded,
         context,
         threads: bench.runtime.threads,
-        device: bench.runtime.device ?? CPU,
+        device: deviceWithin(bench.runtime.device ?? CPU, bench.attempt.batch),
       },
       bench.attempt.signal,
     );

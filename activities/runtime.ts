@@ -1,6 +1,7 @@
 import type { Device } from '../engine/devices';
 import type { SourceAccess } from '../engine/sources';
 import type { ArtifactStore } from '../engine/store/artifact-store';
+import type { BatchCarried } from './smaller-batch';
 
 /** What a worker process lends to its activities. */
 export interface ActivityRuntime {
@@ -22,4 +23,6 @@ export interface Attempt {
   readonly signal: AbortSignal;
   /** What it is doing, for the next heartbeat: tells slow from stalled. */
   progress(details: Readonly<Record<string, unknown>>): void;
+  /** What an attempt before this one has found out about memory. */
+  readonly batch?: BatchCarried | undefined;
 }

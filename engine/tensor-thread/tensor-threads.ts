@@ -7,6 +7,7 @@ import type { StageResult, StageSums } from '../graphs';
 import { ownedArrays } from './owned-arrays';
 import type { PerplexityTask, SharedBatch, StageOpening, StageTask, StoredWeights } from './tensor-tasks';
 import * as tasks from './tensor-tasks';
+import { receivedError } from './thread-error';
 import { Turnstile } from './turnstile';
 
 export interface StageToOpen extends Omit<StageOpening, 'weights'> {
@@ -89,7 +90,7 @@ function threadRunner(): Runner {
       return await pool.run(task, { name, transferList: [...arrays], ...(signal ? { signal } : {}) });
     } catch (error) {
       signal?.throwIfAborted();
-      throw error;
+      throw receivedError(error);
     }
   };
   return run as Runner;
