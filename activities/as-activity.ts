@@ -1,13 +1,15 @@
 import { ApplicationFailure, CancelledFailure, Context } from '@temporalio/activity';
 import { QuantloomError } from '../engine/spec';
 import type { ActivityRuntime, Attempt } from './runtime';
+import { type BatchCarried, batchAfter, carriedBatch } from './smaller-batch';
 
 /** A worker counts as gone after five that are missing. */
 export const HEARTBEAT_MILLISECONDS = 2_000;
 
 /**
  * Makes an activity of a plain function: it heartbeats as long as it runs, sees cancellation as an AbortSignal, and its
- * QuantloomErrors become typed failures, retried only where trying again may help.
+ * QuantloomErrors become typed failures, retried only where trying again may help. One that runs out of memory is tried again with a smaller batch,
+ * which the heartbeat carries.
  */
 export function asActivity<Input, Output>(
   runtime: ActivityRuntime,
@@ -18,12 +20,14 @@ export function asActivity<Input, Output>(
     let details: Readonly<Record<string, unknown>> = {};
     const began = performance.now();
     let outcome = 'failed';
-    const beat = setInterval(() => context.heartbeat(details), HEARTBEAT_MILLISECONDS);
+    let batch: BatchCarried | undefined = carriedBatch(context.info.heartbeatDetails);
+    const beat = setInterval(() => context.heartbeat({ ...details, ...batch }), HEARTBEAT_MILLISECONDS);
     const attempt: Attempt = {
       signal: context.cancellationSignal,
       progress: (latest) => {
         details = latest;
       },
+      batch,
     };
     try {
       const output = await body(input, runtime, attempt);
@@ -39,6 +43,9 @@ export function asActivity<Input, Output>(
         attempt: context.info.attempt,
         error: String(error),
       });
+      batch = batchAfter(error, context.info.attempt) ?? batch;
+      // The SDK sees to it that the last details arrive before the failure does.
+      if (batch) context.heartbeat({ ...details, ...batch });
       throw asFailure(error);
     } finally {
       clearInterval(beat);

@@ -1,3 +1,4 @@
+import { CPU, type DeviceKind, deviceKind } from '../engine/devices';
 import { activationDtype, activationFeatures, type MismatchedLinear, stageBatchSequences } from '../engine/graphs';
 import { preferredKernels } from '../engine/kernels';
 import { calibratingStage, capturedInputs, residualEnd } from '../engine/models';
@@ -10,6 +11,7 @@ import { type StoredWeight, tensorThreads } from '../engine/tensor-thread';
 import { borrowMemory, type TakeMemory } from './borrow-memory';
 import { readDocument, stageOf, viewModel } from './model-view';
 import type { ActivityRuntime, Attempt } from './runtime';
+import { deviceWithin, rememberBatch } from './smaller-batch';
 import { type ArtifactWriting, type Bench, defineStep, type Effort, perform } from './step';
 import { streamSlice } from './stream-slice';
 
@@ -43,6 +45,8 @@ interface StageInput {
   readonly weights: Readonly<Record<string, ArtifactRef>>;
   readonly gram: boolean;
   readonly precision: QuantizationSpec['calibration']['precision'];
+  /** Absent: the CPU. Each kind rounds in its own way, and what was lost has to come back with the same bytes. */
+  readonly device?: DeviceKind;
   /** Absent when not asked for. */
   readonly mismatch?: MismatchedLinear & {
     /** `[at most sequences, sequenceLength, hiddenSize]`: the original model's hidden state behind it. */
@@ -63,10 +67,14 @@ const stageStep = defineStep({
       number,
     ];
     const dimensions = (name: string) => [sequences, sequenceLength, activationFeatures(name, shape)];
+    const { threads } = bench.runtime;
+    const work = JSON.stringify([stage.name, sequenceLength, shape.hiddenSize, shape.intermediateSize, shape.heads]);
+    const device = deviceWithin(bench.runtime.device ?? CPU, bench.attempt.batch, work);
     const runner = {
       architecture,
       shape,
-      threads: bench.runtime.threads,
+      threads,
+      executionProviders: device.executionProviders,
       precision: input.precision,
       kernels: preferredKernels(),
     };
@@ -108,8 +116,11 @@ const stageStep = defineStep({
             return [name, { dtype: activationDtype(name, input.precision), stride }];
           }),
         );
-        const perBatch = stageBatchSequences({ stage, shape, sequenceLength });
+        const perBatch = stageBatchSequences({ ...device, stage, shape, sequenceLength });
         return await streamSlice({ sequences, perBatch, layouts, readers, original, writers, open });
+      } catch (error) {
+        rememberBatch(work, error);
+        throw error;
       } finally {
         await original?.reader.close();
         for (const end of [...Object.values(readers), ...Object.values(writers)]) await end.close();
@@ -206,6 +217,7 @@ export async function calibrateSlice(
     gram: originalShare < 1,
     original: input.original as ArtifactRef,
   };
+  const kind = deviceKind(runtime.device ?? CPU);
   attempt.progress({ block: input.block, stage: input.stage });
   return perform(
     stageStep,
@@ -217,6 +229,7 @@ export async function calibrateSlice(
       weights,
       gram: input.gram,
       precision,
+      ...(kind !== 'cpu' && { device: kind }),
       ...(mismatch && { mismatch }),
     },
     runtime,

@@ -1,9 +1,11 @@
 import { encodeDocuments, loadTokenizer } from '../engine/calibration';
+import { CPU } from '../engine/devices';
 import { readEvaluationText } from '../engine/evaluation';
 import { type ArtifactRef, QuantloomError } from '../engine/spec';
 import { tensorThreads } from '../engine/tensor-thread';
 import { viewModel } from './model-view';
 import type { ActivityRuntime, Attempt } from './runtime';
+import { deviceWithin } from './smaller-batch';
 import { defineStep, type Effort, perform } from './step';
 import { tokenizerRef } from './tokenize-calibration';
 
@@ -37,6 +39,7 @@ const evaluateStep = defineStep({
         tokens: encoded,
         context,
         threads: bench.runtime.threads,
+        device: deviceWithin(bench.runtime.device ?? CPU, bench.attempt.batch),
       },
       bench.attempt.signal,
     );

@@ -1,5 +1,7 @@
+import type { Device } from '../engine/devices';
 import type { SourceAccess } from '../engine/sources';
 import type { ArtifactStore } from '../engine/store/artifact-store';
+import type { BatchCarried } from './smaller-batch';
 
 /** What a worker process lends to its activities. */
 export interface ActivityRuntime {
@@ -10,6 +12,8 @@ export interface ActivityRuntime {
   readonly sources?: SourceAccess;
   /** Threads for matrix products and kernels. */
   readonly threads: number;
+  /** For matrix products of stages and evaluation. Default: the CPU. */
+  readonly device?: Device;
   /** One structured line per event; goes to the worker's log. */
   log(event: string, fields: Readonly<Record<string, unknown>>): void;
 }
@@ -19,4 +23,6 @@ export interface Attempt {
   readonly signal: AbortSignal;
   /** What it is doing, for the next heartbeat: tells slow from stalled. */
   progress(details: Readonly<Record<string, unknown>>): void;
+  /** What an attempt before this one has found out about memory. */
+  readonly batch?: BatchCarried | undefined;
 }

@@ -16,6 +16,8 @@ export interface WorkerProcessOptions {
   readonly store: StorePlace;
   readonly sources: Pick<SourceAccess, 'models'>;
   readonly threads: number | null;
+  /** For the worker's matrix products. Default: what the environment says. */
+  readonly device?: string | undefined;
   /** Of the Temporal server; absent where the environment says it. */
   readonly address?: string;
   readonly namespace?: string;
@@ -39,9 +41,15 @@ const MALLOC_KEEPS_MEMORY = ['hugetlb=1', 'arena_max=1', 'mmap_threshold=1073741
  */
 const COLLECTS_SELDOM = ['--initial-old-space-size=128', '--expose-gc'];
 
+/**
+ * For NVIDIA's libraries: onnxruntime lets them round factors of float32 products to 10 bits of mantissa where tensor cores are there, and its
+ * Node.js binding passes no option that says otherwise.
+ */
+const FLOAT32_STAYS_FLOAT32 = '0';
+
 /** Starts a worker process. It ends by itself when this process is gone, because its standard input ends then. */
 export function launchWorker(options: WorkerProcessOptions): ChildProcess {
-  const { queue, logName, home, store, sources, threads, address, namespace, serverWaitSeconds = 0 } = options;
+  const { queue, logName, home, store, sources, threads, address, namespace, device, serverWaitSeconds = 0 } = options;
   const log = logName === null ? null : openLog(home, logName);
   const name = logName === null ? [] : ['--name', logName];
   const wait = ['--wait', String(serverWaitSeconds)];
@@ -60,6 +68,7 @@ export function launchWorker(options: WorkerProcessOptions): ChildProcess {
       detached: true,
       env: {
         GLIBC_TUNABLES: MALLOC_KEEPS_MEMORY,
+        NVIDIA_TF32_OVERRIDE: FLOAT32_STAYS_FLOAT32,
         ...options.environment,
         ...(address === undefined ? {} : { TEMPORAL_ADDRESS: address }),
         ...(namespace === undefined ? {} : { TEMPORAL_NAMESPACE: namespace }),
@@ -67,6 +76,7 @@ export function launchWorker(options: WorkerProcessOptions): ChildProcess {
         QUANTLOOM_STORE: store.location,
         QUANTLOOM_CACHE: store.cache.directory,
         QUANTLOOM_MODELS: sources.models,
+        ...(device === undefined ? {} : { QUANTLOOM_DEVICE: device }),
         ...(threads === null ? {} : { QUANTLOOM_THREADS: String(threads) }),
       },
     },
@@ -78,6 +88,8 @@ export function launchWorker(options: WorkerProcessOptions): ChildProcess {
 /** What a worker says when it takes work. */
 export interface ReadyLine {
   readonly event: 'ready';
+  /** Of a worker of `gpu`. */
+  readonly device?: string;
   /** Address of its metrics, where it has any. */
   readonly metrics?: string;
 }

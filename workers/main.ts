@@ -1,6 +1,6 @@
-import { hostname } from 'node:os';
 import { parseArgs } from 'node:util';
-import { TASK_QUEUES } from '../engine/spec';
+import { QuantloomError, TASK_QUEUES } from '../engine/spec';
+import { chooseDevice } from './choose-device';
 import { connectWorker, installRuntime } from './connect';
 import { createControlWorker } from './control';
 import { createCpuWorkers } from './cpu';
@@ -8,6 +8,7 @@ import { createGpuWorkers } from './gpu';
 import { openMetrics } from './metrics';
 import { readWorkerSettings } from './settings';
 import { shutDownWithParent } from './shutdown';
+import { workerIdentity } from './worker-identity';
 import { logLine } from './worker-log';
 
 /** The process of one worker: `main.js --queue control|cpu|gpu [--name NAME] [--wait SECONDS_FOR_THE_SERVER]`. Ends on SIGTERM, and when its stdin ends. */
@@ -17,22 +18,23 @@ async function main(): Promise<void> {
   });
   const queue = values.queue;
   const settings = readWorkerSettings(process.env);
-  const metrics = settings.metrics && (await openMetrics(queue ?? ''));
+  const device = queue === 'gpu' ? await chooseDevice(settings.device) : null;
+  const metrics = settings.metrics && (await openMetrics(queue ?? '', device?.name ?? null));
   installRuntime(metrics?.sdkPort ?? null);
   const { connection, namespace } = await connectWorker({ waitSeconds: Number(values.wait) });
-  const identity = values.name === undefined ? {} : { identity: `${values.name}:${process.pid}@${hostname()}` };
+  const identity = workerIdentity({ name: values.name, device: device?.name ?? null });
   const { version } = settings;
   const versioning = version && {
     workerDeploymentOptions: { version, useWorkerVersioning: true, defaultVersioningBehavior: 'PINNED' } as const,
   };
-  const place = { connection, namespace, ...identity, ...versioning };
+  const place = { connection, namespace, ...(identity && { identity }), ...versioning };
   const workers =
     queue === 'control'
       ? [await createControlWorker(place)]
       : queue === 'cpu'
         ? await createCpuWorkers(settings, place, metrics)
-        : queue === 'gpu'
-          ? await createGpuWorkers(settings, place, metrics)
+        : device
+          ? await createGpuWorkers(settings, place, metrics, device)
           : [];
   if (workers.length === 0)
     throw new Error(`--queue is "${queue}"; it must be one of ${Object.keys(TASK_QUEUES).join(', ')}`);
@@ -41,9 +43,14 @@ async function main(): Promise<void> {
   running.catch(() => undefined);
   const page = settings.metrics && (await metrics?.serve(settings.metrics, workers, place));
   if (page) logLine('metrics', { page: `${page}/metrics` });
-  process.stdout.write(`${JSON.stringify({ event: 'ready', queue, ...(page && { metrics: `${page}/metrics` }) })}\n`);
+  const ready = { queue, ...(device && { device: device.name }), ...(page && { metrics: `${page}/metrics` }) };
+  process.stdout.write(`${JSON.stringify({ event: 'ready', ...ready })}\n`);
   await running;
   await connection.close();
+}
+
+function traced(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }
 
 // The versions of what we depend on are fixed: that a later one of Amazon's SDK wants a later Node concerns nobody here.
@@ -52,7 +59,8 @@ process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
 main().then(
   () => process.exit(0),
   (error: unknown) => {
-    logLine('worker-failed', { error: error instanceof Error ? (error.stack ?? error.message) : String(error) });
+    const told = QuantloomError.is(error) ? { code: error.code, error: error.message } : { error: traced(error) };
+    logLine('worker-failed', told);
     process.exit(1);
   },
 );

@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import envPaths from 'env-paths';
+import { type DeviceWish, parseDevice } from '../engine/devices/device-name';
 import type { KernelChoice } from '../engine/kernels';
 import { type SourceAccess, sourceAccess } from '../engine/sources';
 import { QuantloomError } from '../engine/spec';
@@ -19,6 +20,8 @@ export interface WorkerSettings {
   readonly threads: number;
   /** Native kernels where they can be loaded, or always the TypeScript ones. */
   readonly kernels: KernelChoice;
+  /** Where a worker of `gpu` computes matrix products. */
+  readonly device: DeviceWish;
   /** Where metrics and health are to be had; null: nowhere. */
   readonly metrics: HostAndPort | null;
   /** Of the worker deployment that it is one of; null: of none. */
@@ -34,6 +37,7 @@ export function readWorkerSettings(environment: Readonly<Record<string, string |
     sources: sourceAccess(environment.QUANTLOOM_MODELS || join(home, 'models'), environment),
     threads: readThreads(environment.QUANTLOOM_THREADS),
     kernels: readKernels(environment.QUANTLOOM_KERNELS),
+    device: parseDevice(environment.QUANTLOOM_DEVICE, 'QUANTLOOM_DEVICE'),
     metrics: parseMetricsAddress(environment.QUANTLOOM_METRICS_ADDRESS),
     version: readVersion(environment),
   };

@@ -1,5 +1,6 @@
 import { Worker } from '@temporalio/worker';
 import { createActivities, HEARTBEAT_MILLISECONDS } from '../activities';
+import { CPU, type Device } from '../engine/devices';
 import { preferKernels, selectKernels } from '../engine/kernels';
 import { openStore, storeDirectoryOf } from '../engine/store';
 import type { WorkerPlace } from './connect';
@@ -17,6 +18,7 @@ export async function createTensorWorkers(
   settings: WorkerSettings,
   place: WorkerPlace,
   metrics: ProcessMetrics | null,
+  device: Device = CPU,
 ): Promise<Worker[]> {
   const plain = await openStore(settings.store, metrics?.soughtInCache);
   const store = metrics?.counted(plain) ?? plain;
@@ -28,6 +30,7 @@ export async function createTensorWorkers(
     storeDirectory: storeDirectoryOf(settings.store),
     sources: settings.sources,
     threads: settings.threads,
+    device,
     log: (event, fields) => {
       logLine(event, fields);
       metrics?.observe(event, fields);

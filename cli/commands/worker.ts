@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { Option } from 'commander';
+import { parseDevice } from '../../engine/devices/device-name';
 import { QuantloomError, type QueueName, TASK_QUEUES } from '../../engine/spec';
 import { readVersion } from '../../workers/deployment-version';
 import { parseMetricsAddress } from '../../workers/metrics/metrics-address';
@@ -21,6 +22,12 @@ export const worker: CommandDefinition = {
       .addOption(new Option('--threads <n>', 'threads of the numeric code').argParser(wholeNumber))
       .addOption(
         new Option(
+          '--device <device>',
+          'what a gpu worker computes on: cpu, webgpu, cuda:N, or auto, the best there is (default: QUANTLOOM_DEVICE; else cpu)',
+        ),
+      )
+      .addOption(
+        new Option(
           '--metrics-address <host:port>',
           'serve /metrics, /healthz and /readyz there; port 0: any (default: QUANTLOOM_METRICS_ADDRESS; else nowhere)',
         ),
@@ -37,6 +44,8 @@ export const worker: CommandDefinition = {
   async run({ settings, environment, flags, output, signal }) {
     const queue = flags.queue as QueueName;
     const { address, namespace } = externalServer(environment) ?? embeddedServer(settings.home);
+    const device = flags.device as string | undefined;
+    refuseDevice(device, queue);
     const metricsAddress = (flags.metricsAddress as string | undefined) ?? environment.QUANTLOOM_METRICS_ADDRESS;
     parseMetricsAddress(metricsAddress);
     const told = {
@@ -46,11 +55,11 @@ export const worker: CommandDefinition = {
       TEMPORAL_WORKER_BUILD_ID: (flags.buildId as string | undefined) ?? environment.TEMPORAL_WORKER_BUILD_ID,
     };
     readVersion(told);
-    const child = launchWorker({ ...settings, queue, logName: null, address, namespace, environment: told });
-    workerReady(child).then(({ metrics }) =>
+    const child = launchWorker({ ...settings, queue, device, logName: null, address, namespace, environment: told });
+    workerReady(child).then(({ device, metrics }) =>
       output.result(
-        { queue, address, pid: child.pid, ...(metrics && { metrics }) },
-        `worker polls ${TASK_QUEUES[queue]} at ${address}${metrics ? `; metrics at ${metrics}` : ''}`,
+        { queue, address, pid: child.pid, ...(device && { device }), ...(metrics && { metrics }) },
+        `worker${device ? ` on ${device}` : ''} polls ${TASK_QUEUES[queue]} at ${address}${metrics ? `; metrics at ${metrics}` : ''}`,
       ),
     );
     // Handled as an interruption of this process: the worker finishes what it has begun.
@@ -60,6 +69,12 @@ export const worker: CommandDefinition = {
     return code === 0 ? EXIT.done : EXIT.failed;
   },
 };
+
+function refuseDevice(device: string | undefined, queue: QueueName): void {
+  parseDevice(device, '--device');
+  if (device === undefined || queue === 'gpu') return;
+  throw new QuantloomError('WrongUse', `--device is for --queue gpu: a worker of ${queue} computes on the CPU.`);
+}
 
 function embeddedServer(home: string): { address: string; namespace: string } {
   const files = stackFiles(home);

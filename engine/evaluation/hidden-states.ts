@@ -1,3 +1,4 @@
+import { CPU, type Device } from '../devices/device';
 import {
   activationFeatures,
   addPositions,
@@ -17,6 +18,8 @@ export interface HiddenStatesOptions {
   /** Tokens per window. */
   readonly context: number;
   readonly threads: number;
+  /** Default: the CPU. */
+  readonly device?: Device | undefined;
   readonly signal?: AbortSignal;
   /** Called after each block with the number of blocks done. */
   readonly onBlock?: (done: number) => void;
@@ -30,7 +33,8 @@ export interface HiddenStatesOptions {
  * activations become NaN or infinite (naming the stage).
  */
 export async function hiddenStates(options: HiddenStatesOptions): Promise<FloatTensor> {
-  const { model, tokens, context, threads, signal } = options;
+  const { model, tokens, context, threads, signal, device = CPU } = options;
+  const { executionProviders } = device;
   const { reader, architecture, shape, blocks } = model;
   const windows = tokens.length / context;
   const scratch = new ScratchFloats();
@@ -49,10 +53,10 @@ export async function hiddenStates(options: HiddenStatesOptions): Promise<FloatT
     for (const stage of block.stages) {
       signal?.throwIfAborted();
       const weights = await readStages([stage], reader);
-      const given = { architecture: architecture.name, shape, stage, weights, threads };
+      const given = { architecture: architecture.name, shape, stage, weights, threads, executionProviders };
       const stream = createStageStream({ ...given, gram: false, sequenceLength: context });
       const outputs = Object.fromEntries(stage.changes.map((name) => [name, outputFor(name)]));
-      const perBatch = stageBatchSequences({ stage, shape, sequenceLength: context });
+      const perBatch = stageBatchSequences({ ...device, stage, shape, sequenceLength: context });
       for (let first = 0; first < windows; first += perBatch) {
         signal?.throwIfAborted();
         const end = Math.min(windows, first + perBatch);

@@ -1,3 +1,4 @@
+import { CPU, type Device } from '../devices/device';
 import { createLossRunner, feedForwardFeatures } from '../graphs';
 import { refuseLongSequences } from '../models';
 import { QuantloomError } from '../spec';
@@ -11,6 +12,8 @@ export interface PerplexityOptions {
   /** Tokens per window. Windows do not overlap; a last partial one is dropped. */
   readonly context: number;
   readonly threads: number;
+  /** Default: the CPU. */
+  readonly device?: Device;
   readonly signal?: AbortSignal;
   /** 0 to 1. */
   readonly onProgress?: (fraction: number) => void;
@@ -37,7 +40,8 @@ const FLOAT_BYTES = 4;
  * takes; InvalidModel, UnsupportedArchitecture.
  */
 export async function perplexity(options: PerplexityOptions): Promise<Perplexity> {
-  const { checkpoint, context, threads, signal } = options;
+  const { checkpoint, context, threads, signal, device = CPU } = options;
+  const { executionProviders } = device;
   const windows = Math.floor(options.tokens.length / context);
   if (windows === 0 || context < 2) {
     throw new QuantloomError(
@@ -63,10 +67,11 @@ export async function perplexity(options: PerplexityOptions): Promise<Perplexity
     const end = Math.min(windows, first + windowsPerPass);
     const tokens = options.tokens.subarray(first * context, end * context);
     const onBlock = (done: number) => options.onProgress?.((first + ((end - first) * done) / (blocks + 1)) / windows);
-    const { data: hidden } = await hiddenStates({ model, tokens, context, threads, signal, onBlock });
+    const { data: hidden } = await hiddenStates({ model, tokens, context, threads, device, signal, onBlock });
     // Read late and again in every pass, so that head and layers are never in memory together.
     const weight = await checkpoint.stored(headTensor(model));
-    const head = createLossRunner({ shape: model.shape, threads, weight, ...(await readHead(model)) });
+    const runner = { shape: model.shape, threads, executionProviders };
+    const head = createLossRunner({ ...runner, weight, ...(await readHead(model)) });
     // The last token of a window has nothing to predict; it goes along with any target so that rows stay contiguous.
     const targets = tokens.map((_, i) => tokens[i + 1] ?? 0);
     const losses = await head.negativeLogLikelihoods(hidden, targets, signal);

@@ -1,8 +1,8 @@
-import { selectProductKernels } from '../kernels';
 import { ownMemory } from '../memory';
 import { capturedInputs, stackHeader, stackLength } from '../models';
 import { capturedFeatures, rowsOfInput } from './captured-rows';
 import { capturedGramSum, type GramSum, GraphGramSum, SessionGramSum } from './gram';
+import { productKernels } from './product-kernels';
 import { ScratchFloats } from './scratch-floats';
 import { rowsOf } from './stage-feeds';
 import type { StageBatch, StageStreamOptions } from './stage-stream';
@@ -24,8 +24,8 @@ export interface GramSums {
 const scratch = new ScratchFloats();
 
 export function createGramSums(options: StageStreamOptions): GramSums {
-  const { stage, shape, kernels, precision = 'float32', threads, sequenceLength, memory } = options;
-  const native = selectProductKernels(kernels);
+  const { stage, shape, precision = 'float32', threads, sequenceLength, memory } = options;
+  const native = productKernels(options);
   const inputs = capturedInputs(stage);
   const features = capturedFeatures(stage, shape);
   const take = memory?.stage ?? ownMemory;

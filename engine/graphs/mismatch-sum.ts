@@ -1,3 +1,4 @@
+import { isCpu } from '../devices/device';
 import {
   createGram,
   type Gram,
@@ -76,11 +77,11 @@ export class MismatchSum {
 
   /** @throws QuantloomError InvalidModel when the weight or the bias is missing or has another shape. */
   constructor(private readonly options: MismatchSumOptions) {
-    const { linear, weights, kernels, gram, memory } = options;
+    const { linear, weights, kernels, gram, memory, executionProviders } = options;
     const { name, rows, columns, bias } = linear;
     const half = () => zeroSums(rows * columns, memory?.stage ?? ownMemory);
     this.#sums = [half(), half()];
-    this.#native = selectKernels(kernels).native;
+    this.#native = isCpu(executionProviders) ? selectKernels(kernels).native : null;
     this.#gram = gram ? this.#emptyGram() : null;
     this.#weight = weightFeed(weights, `${name}.weight`, [rows, columns]).data as Float32Array;
     this.#bias = bias ? (weightFeed(weights, `${name}.bias`, [rows]).data as Float32Array) : null;

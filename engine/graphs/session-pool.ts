@@ -1,10 +1,11 @@
 import { InferenceSession } from 'onnxruntime-node';
+import { CPU, type ExecutionProvider } from '../devices/device';
 
 export interface SessionOptions {
   /** Threads of one operator. */
   readonly threads: number;
-  /** onnxruntime execution providers, best first. Default: `['cpu']`. */
-  readonly executionProviders?: readonly string[];
+  /** Of the device (engine/devices), best first. Default: the CPU's. */
+  readonly executionProviders?: readonly ExecutionProvider[];
 }
 
 /**
@@ -13,9 +14,24 @@ export interface SessionOptions {
  */
 const sessions = new Map<string, Promise<InferenceSession>>();
 
+/**
+ * Lets go of all sessions of this process (or thread), and of the memory that each keeps on its device for its next run. Nobody may be using one.
+ * They come back when they are asked for.
+ */
+export async function releaseSessions(): Promise<void> {
+  const released = [...sessions.values()];
+  sessions.clear();
+  for (const session of released) {
+    await session.then(
+      (there) => there.release(),
+      () => undefined,
+    );
+  }
+}
+
 /** The session of the graph that `build` writes; `key` names the graph. */
 export function sessionFor(key: string, options: SessionOptions, build: () => Uint8Array): Promise<InferenceSession> {
-  const executionProviders = [...(options.executionProviders ?? ['cpu'])];
+  const executionProviders = [...(options.executionProviders ?? CPU.executionProviders)];
   const fullKey = JSON.stringify([key, options.threads, executionProviders]);
   let session = sessions.get(fullKey);
   if (session === undefined) {

@@ -1,7 +1,7 @@
-import { selectProductKernels } from '../kernels';
 import type { GramSum } from './gram';
 import { graphForward } from './graph-forward';
 import { nativeForward } from './native-forward';
+import { productKernels } from './product-kernels';
 import type { StageBatch, StageStreamOptions } from './stage-stream';
 
 /** The forward pass of a stage on one batch after another. */
@@ -31,7 +31,7 @@ export interface Forwarded {
  * @throws QuantloomError InvalidModel when a weight is missing or has another shape.
  */
 export function stageForward(options: StageStreamOptions, sum: GramSum | null, capturing: boolean): StageForward {
-  const native = selectProductKernels(options.kernels);
+  const native = productKernels(options);
   return native && options.precision === 'bfloat16'
     ? nativeForward(options, native)
     : graphForward(options, sum, capturing);

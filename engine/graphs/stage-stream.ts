@@ -1,9 +1,11 @@
+import { isOutOfMemory } from '../devices/out-of-memory';
 import type { GramPrecision, KernelChoice } from '../kernels';
 import type { TakeMemory } from '../memory';
 import type { ModelShape, Stage } from '../models/architecture';
+import { QuantloomError } from '../spec';
 import { createGramSums } from './gram-sums';
 import { type MismatchBatch, type MismatchedLinear, MismatchSum, type SummedMismatch } from './mismatch-sum';
-import type { SessionOptions } from './session-pool';
+import { releaseSessions, type SessionOptions } from './session-pool';
 import type { FloatTensors } from './stage-feeds';
 import { stageForward } from './stage-forward';
 import { stageTemporaryBytesPerSequence } from './stage-memory';
@@ -66,7 +68,11 @@ export interface StageSums {
 
 /** One stage with its weights, to which a slice is shown batch after batch. */
 export interface StageStream {
-  /** One call at a time; the order of batches, and their sizes, decide the last bits of XᵀX. */
+  /**
+   * One call at a time; the order of batches, and their sizes, decide the last bits of XᵀX.
+   *
+   * @throws QuantloomError DeviceOutOfMemory with `{ sequences, sequenceLength }`; retryable while there are fewer to try.
+   */
   run(batch: StageBatch): Promise<void>;
   finish(): StageSums;
 }
@@ -101,31 +107,53 @@ export function createStageStream(options: StageStreamOptions): StageStream {
   let gramSeconds = 0;
 
   return {
-    async run(given) {
-      const batch = { ...given, threads: given.threads ?? options.threads };
-      const { energy, captured } = await forward.run(batch);
-      const finite = Array.from({ length: batch.sequences }, (_, i) => i).filter((i) =>
-        energy.subarray(i * sequenceLength, (i + 1) * sequenceLength).every(Number.isFinite),
-      );
-      if (mismatch && batch.original) {
-        const { hidden, [options.mismatch?.input as string]: input } = { ...batch.inputs, ...batch.outputs };
-        await mismatch.add({ hidden, original: batch.original, input, threads: batch.threads } as MismatchBatch);
-      }
-      sequences += batch.sequences;
-      finiteSequences += finite.length;
-      if (sums === null || finite.length === 0) return;
-      // Rare enough that XᵀX without the spoilt sequences may cost a second run.
-      if (!captured && finite.length < batch.sequences) await forward.run(batch, finite);
-      const began = performance.now();
-      await sums.add(batch, captured, finite);
-      gramSeconds += (performance.now() - began) / 1000;
-    },
-    finish: () => ({
+    run: (given) =>
+      pass(given).catch(async (error: unknown) => {
+        if (!isOutOfMemory(error)) throw error;
+        await releaseSessions();
+        throw outOfMemory(options, given.sequences, error);
+      }),
+    finish,
+  };
+
+  async function pass(given: StageBatch): Promise<void> {
+    const batch = { ...given, threads: given.threads ?? options.threads };
+    const { energy, captured } = await forward.run(batch);
+    const finite = Array.from({ length: batch.sequences }, (_, i) => i).filter((i) =>
+      energy.subarray(i * sequenceLength, (i + 1) * sequenceLength).every(Number.isFinite),
+    );
+    if (mismatch && batch.original) {
+      const { hidden, [options.mismatch?.input as string]: input } = { ...batch.inputs, ...batch.outputs };
+      await mismatch.add({ hidden, original: batch.original, input, threads: batch.threads } as MismatchBatch);
+    }
+    sequences += batch.sequences;
+    finiteSequences += finite.length;
+    if (sums === null || finite.length === 0) return;
+    // Rare enough that XᵀX without the spoilt sequences may cost a second run.
+    if (!captured && finite.length < batch.sequences) await forward.run(batch, finite);
+    const began = performance.now();
+    await sums.add(batch, captured, finite);
+    gramSeconds += (performance.now() - began) / 1000;
+  }
+
+  function finish(): StageSums {
+    return {
       gram: sums?.total() ?? null,
       tokens: finiteSequences * sequenceLength,
       nonFiniteSequences: sequences - finiteSequences,
       mismatch: mismatch?.total() ?? null,
       gramSeconds,
-    }),
-  };
+    };
+  }
+}
+
+function outOfMemory({ stage, sequenceLength }: StageStreamOptions, sequences: number, cause: unknown): QuantloomError {
+  const details = { stage: stage.name, sequences, sequenceLength };
+  const place = `Stage "${stage.name}" ran out of memory`;
+  const message =
+    sequences > 1
+      ? `${place} with ${sequences} sequences of ${sequenceLength} tokens at once; fewer at once may do.`
+      : `${place} with a single sequence of ${sequenceLength} tokens. Let nothing else use the device, take one with more memory or the CPU ` +
+        '(worker --device), or ask for shorter sequences (--sequence-length).';
+  return new QuantloomError('DeviceOutOfMemory', message, { retryable: sequences > 1, details, cause });
 }

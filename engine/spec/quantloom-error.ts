@@ -45,6 +45,8 @@ export const ERROR_CODES = {
   StoreUnavailable: 1,
   VerificationFailed: 1,
   ServerUnavailable: 1,
+  DeviceUnavailable: 1,
+  DeviceOutOfMemory: 1,
   SourceUnavailable: 1,
   ModelNotFound: 1,
   AccessDenied: 1,

@@ -1,4 +1,5 @@
 import { openCheckpoint } from '../checkpoints';
+import type { Device } from '../devices';
 import { type Perplexity, perplexity } from '../evaluation';
 import {
   createStageRunner,
@@ -47,6 +48,7 @@ export interface PerplexityTask {
   readonly tokens: Int32Array;
   readonly context: number;
   readonly threads: number;
+  readonly device: Device;
 }
 
 /** Bytes of buffers that wait for the next stage: the weights and sums of the stages of a small model. */

@@ -1,11 +1,13 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Piscina } from 'piscina';
+import { type ExecutionProvider, isCpu } from '../devices/device';
 import type { Perplexity } from '../evaluation';
 import type { StageResult, StageSums } from '../graphs';
 import { ownedArrays } from './owned-arrays';
 import type { PerplexityTask, SharedBatch, StageOpening, StageTask, StoredWeights } from './tensor-tasks';
 import * as tasks from './tensor-tasks';
+import { receivedError } from './thread-error';
 import { Turnstile } from './turnstile';
 
 export interface StageToOpen extends Omit<StageOpening, 'weights'> {
@@ -28,7 +30,8 @@ export interface OpenStage {
 /**
  * Threads of their own for forward passes: onnxruntime-node computes on the thread that calls it, and the event loop of a worker has
  * heartbeats to send. Slices that pass side by side, a thread each, use the cores better than one whose every operator is divided among
- * them; who is alone gets all cores.
+ * them; who is alone gets all cores. On another device everything passes alone, in one and the same thread: the device is not shared, and what its
+ * sessions hold is held once.
  *
  * An abort ends the thread wherever it is; the next task gets a fresh one.
  */
@@ -87,7 +90,7 @@ function threadRunner(): Runner {
       return await pool.run(task, { name, transferList: [...arrays], ...(signal ? { signal } : {}) });
     } catch (error) {
       signal?.throwIfAborted();
-      throw error;
+      throw receivedError(error);
     }
   };
   return run as Runner;
@@ -104,6 +107,8 @@ function callingThreadRunner(): Runner {
 }
 
 interface TensorThread {
+  /** The one that is taken first where none is better. */
+  readonly rank: number;
   readonly run: Runner;
   /** Of the weights that it holds. */
   weightsKey: string | null;
@@ -111,8 +116,9 @@ interface TensorThread {
 
 function tensorThreadsOf(runners: readonly Runner[]): TensorThreads {
   const turnstile = new Turnstile(runners.length);
-  const idle = runners.map((runner): TensorThread => {
+  const idle = runners.map((runner, rank): TensorThread => {
     const thread: TensorThread = {
+      rank,
       weightsKey: null,
       run: ((...call: Parameters<Runner>) =>
         runner(...call).catch((error: unknown) => {
@@ -127,6 +133,7 @@ function tensorThreadsOf(runners: readonly Runner[]): TensorThreads {
   const take = async (request: { places?: number; weightsKey?: string; signal?: AbortSignal | undefined }) => {
     const { places = 1, weightsKey, signal } = request;
     const leave = await turnstile.enter({ places, ...(signal ? { signal } : {}) });
+    idle.sort((a, b) => a.rank - b.rank);
     const holder = idle.findIndex((thread) => thread.weightsKey === weightsKey);
     const [thread] = idle.splice(Math.max(0, holder), 1) as [TensorThread];
     let taken = true;
@@ -137,8 +144,10 @@ function tensorThreadsOf(runners: readonly Runner[]): TensorThreads {
     };
     return { thread, release };
   };
-  const alone = async <T>(work: (run: Runner) => Promise<T>, signal?: AbortSignal): Promise<T> => {
-    const { thread, release } = await take({ signal });
+  const placesOn = (executionProviders?: readonly ExecutionProvider[]) =>
+    isCpu(executionProviders) ? 1 : runners.length;
+  const once = async <T>(places: number, work: (run: Runner) => Promise<T>, signal?: AbortSignal): Promise<T> => {
+    const { thread, release } = await take({ places, signal });
     return work(thread.run).finally(release);
   };
   const opened = async (
@@ -169,12 +178,14 @@ function tensorThreadsOf(runners: readonly Runner[]): TensorThreads {
       const activations = ownedArrays(task.activations);
       const weights = ownedArrays(task.weights);
       const owned = { ...task, activations: activations.value, weights: weights.value };
-      return alone((run) => run('runStage', owned, [...activations.buffers, ...weights.buffers], signal), signal);
+      const places = placesOn(task.runner.executionProviders);
+      const buffers = [...activations.buffers, ...weights.buffers];
+      return once(places, (run) => run('runStage', owned, buffers, signal), signal);
     },
     openStage: ({ weightsKey, weights, ...stage }, signal) => {
       const bytes = stage.stage.applies.reduce((sum, { rows, columns }) => sum + rows * columns * 4, 0);
       const sharing = bytes <= LARGE_WEIGHT_BYTES && stage.runner.threads >= runners.length;
-      const places = sharing ? 1 : runners.length;
+      const places = sharing ? placesOn(stage.runner.executionProviders) : runners.length;
       const open = async (thread: TensorThread) => {
         const openWith = async (weights: StoredWeights | null) => {
           const { value, buffers } = ownedArrays(weights);
@@ -186,6 +197,7 @@ function tensorThreadsOf(runners: readonly Runner[]): TensorThreads {
       };
       return opened({ places, weightsKey, threads: stage.runner.threads }, open, signal);
     },
-    measurePerplexity: (task, signal) => alone((run) => run('measurePerplexity', task, [], signal), signal),
+    measurePerplexity: (task, signal) =>
+      once(placesOn(task.device.executionProviders), (run) => run('measurePerplexity', task, [], signal), signal),
   };
 }

@@ -1,18 +1,28 @@
 import { move, transferableSymbol, valueSymbol } from 'piscina';
 import type { StageSums } from '../graphs';
 import * as tasks from './tensor-tasks';
+import { sendableError } from './thread-error';
 
-/** What the thread of tensor-threads.ts runs; results change hands without a copy. */
-export const { measurePerplexity, openStage, runBatch } = tasks;
+/** What the thread of tensor-threads.ts runs; results change hands without a copy, and errors keep their codes. */
+export const measurePerplexity = sending(tasks.measurePerplexity);
+export const openStage = sending(tasks.openStage);
+export const runBatch = sending(tasks.runBatch);
 
-export async function runStage(task: tasks.StageTask): Promise<object> {
+export const runStage = sending(async (task: tasks.StageTask): Promise<object> => {
   const result = await tasks.runStage(task);
   return moved(result, [...[...result.activations.values()].map(({ data }) => data), ...sumsOf(result)]);
-}
+});
 
-export async function closeStage(): Promise<object> {
+export const closeStage = sending(async (): Promise<object> => {
   const sums = await tasks.closeStage();
   return moved(sums, sumsOf(sums));
+});
+
+function sending<Task, Result>(work: (task: Task) => Promise<Result>): (task: Task) => Promise<Result> {
+  return (task) =>
+    work(task).catch((error: unknown) => {
+      throw sendableError(error);
+    });
 }
 
 function sumsOf({ gram, mismatch }: StageSums): Float32Array[] {

@@ -25,8 +25,9 @@ export interface ProcessMetrics {
 const NO_KEY = '0'.repeat(64);
 const SDK_MILLISECONDS = 2_000;
 
-export async function openMetrics(queue: string): Promise<ProcessMetrics> {
-  const metrics = new WorkerMetrics(queue);
+/** @param device of a worker of `gpu`; null: it has none to itself. */
+export async function openMetrics(queue: string, device: string | null): Promise<ProcessMetrics> {
+  const metrics = new WorkerMetrics(queue, device);
   const sdkPort = await freePort();
   let store: ArtifactStore | null = null;
   return {

@@ -80,15 +80,16 @@ export class WorkerMetrics {
     ['result'],
   );
 
-  constructor(queue: string) {
+  /** @param device `cpu`, `webgpu` or `cuda:N` of a worker of `gpu`. */
+  constructor(queue: string, device: string | null) {
     this.registry.setDefaultLabels({ queue });
     collectDefaultMetrics({ register: this.registry });
     new Gauge({
       name: 'quantloom_worker_info',
       help: 'Always 1; what runs here is in the labels.',
-      labelNames: ['node'],
+      labelNames: ['node', 'device'],
       registers: [this.registry],
-    }).set({ node: process.versions.node }, 1);
+    }).set({ node: process.versions.node, device: device ?? 'none' }, 1);
     // What an alert waits for has to be there before it happens.
     for (const rung of RUNGS) this.rungs.inc({ rung }, 0);
     for (const result of ['hit', 'miss']) this.cacheLookups.inc({ result }, 0);
