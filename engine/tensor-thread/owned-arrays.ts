@@ -8,7 +8,8 @@ export function ownedArrays<Value>(value: Value): { readonly value: Value; reado
     if (part instanceof Uint8Array || part instanceof Float32Array) {
       if (part.buffer instanceof SharedArrayBuffer) return part;
       const whole = part.byteLength === part.buffer.byteLength;
-      const array = whole ? part : part.slice();
+      // A Buffer's own `slice` would still lie in the shared allocation, which cannot be transferred.
+      const array = whole ? part : part instanceof Float32Array ? part.slice() : new Uint8Array(part);
       buffers.add(array.buffer as ArrayBuffer);
       return array;
     }

@@ -1,3 +1,4 @@
+import * as threads from 'node:worker_threads';
 import { move, transferableSymbol, valueSymbol } from 'piscina';
 import type { StageSums } from '../graphs';
 import * as tasks from './tensor-tasks';
@@ -29,7 +30,13 @@ function sumsOf({ gram, mismatch }: StageSums): Float32Array[] {
   return [gram, mismatch?.sum, mismatch?.gram].filter((sum) => sum instanceof Float32Array);
 }
 
+/** What native code allocated cannot change hands. Node 20 copies it unasked; later ones want it left out, and have this to ask. */
+const { isMarkedAsUntransferable = () => false } = threads as {
+  readonly isMarkedAsUntransferable?: (buffer: ArrayBuffer) => boolean;
+};
+
 function moved(value: object, arrays: readonly Float32Array[]): object {
-  const buffers = [...new Set(arrays.map(({ buffer }) => buffer as ArrayBuffer))];
+  const all = [...new Set(arrays.map(({ buffer }) => buffer as ArrayBuffer))];
+  const buffers = all.filter((buffer) => !isMarkedAsUntransferable(buffer));
   return move({ [transferableSymbol]: buffers, [valueSymbol]: value } as never) as object;
 }

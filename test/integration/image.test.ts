@@ -1,6 +1,15 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+} from 'node:fs';
 import { isBuiltin } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,6 +20,7 @@ import { COMMAND_TABLE } from '../../cli/command-table';
 import { type Instruction, readDockerfile } from '../support/dockerfile';
 import { type JobStack, startJobStack } from '../support/job-stack';
 import { knownEnvironment } from '../support/known-environment';
+import { findNodeOfImage, NODE_OF_IMAGE } from '../support/node-of-image';
 import { simulateImage } from '../support/simulated-image';
 
 const ROOT = join(__dirname, '..', '..');
@@ -20,10 +30,15 @@ const IMAGES = ['runtime', 'cuda'];
 let directory: string;
 let root: string;
 let program: string;
+let node: string;
 
-beforeAll(() => {
+beforeAll(async () => {
   directory = mkdtempSync(join(tmpdir(), 'quantloom-image-'));
   chmodSync(directory, 0o755);
+  // Where anybody may run it.
+  node = join(directory, 'node');
+  copyFileSync(await findNodeOfImage(), node);
+  chmodSync(node, 0o755);
   root = simulateImage(DOCKERFILE, 'runtime', join(directory, 'stages'));
   program = join(root, 'opt', 'quantloom');
 }, 300_000);
@@ -39,7 +54,7 @@ function start(args: readonly string[], environment: Record<string, string> = {}
     mkdirSync(path, { recursive: true });
     chmodSync(path, 0o777);
   }
-  return spawn(process.execPath, [join(program, 'dist', 'cli', 'main.js'), ...args], {
+  return spawn(node, [join(program, 'dist', 'cli', 'main.js'), ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
     cwd: join(written, 'shared'),
     env: {
@@ -148,6 +163,11 @@ describe('with a server', () => {
 describe('the Dockerfile', () => {
   const stages = readDockerfile(DOCKERFILE);
   const instructionsOf = (stage: string) => stages.find(({ name }) => name === stage)?.instructions as Instruction[];
+
+  test('has the Node that it is tried with here', () => {
+    const [major] = NODE_OF_IMAGE.split('.');
+    expect(stages.find(({ name }) => name === 'node')?.from).toMatch(new RegExp(`^node:${major}-`));
+  });
 
   test('fixes the versions of all images that it begins with', () => {
     const from = stages.map(({ from }) => from).filter((image) => !stages.some(({ name }) => name === image));

@@ -12,6 +12,8 @@ export function knownEnvironment(): Set<string> {
     for (const entry of readdirSync(join(ROOT, folder), { withFileTypes: true, recursive: true })) {
       if (!entry.isFile() || !entry.name.endsWith('.ts') || entry.name.endsWith('.test.ts')) continue;
       const source = readFileSync(join(entry.parentPath, entry.name), 'utf8');
+      for (const [, taken] of source.matchAll(/\{ ([^{}]*) \} = environment;/g))
+        for (const [name] of (taken as string).matchAll(/\b[A-Z][A-Z0-9_]+\b/g)) names.add(name);
       for (const [, dotted, quoted] of source.matchAll(
         /\benv(?:ironment)?(?:\.([A-Z][A-Z0-9_]+)|, '([A-Z][A-Z0-9_]+)')/g,
       ))

@@ -73,7 +73,7 @@ export async function startS3Server(): Promise<S3Server> {
   };
 }
 
-function findVersitygw(): Promise<string> {
+export function findVersitygw(): Promise<string> {
   return findGoProgram({
     name: 'versitygw',
     pinnedIn: 'versitygw',
