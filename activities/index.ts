@@ -6,6 +6,7 @@ import { discardCheckpoints } from './discard-checkpoints';
 import { dropActivations } from './drop-activations';
 import { embedSlice } from './embed-slice';
 import { evaluate } from './evaluate';
+import { extractImportance, publishImportanceMatrix } from './extract-importance';
 import { fetchModel } from './fetch-model';
 import { inspectModel } from './inspect-model';
 import { joinTables } from './join-tables';
@@ -31,6 +32,7 @@ export function createActivities(runtime: ActivityRuntime) {
     dropActivations: asActivity(runtime, dropActivations),
     embedSlice: asActivity(runtime, embedSlice),
     evaluate: asActivity(runtime, evaluate),
+    extractImportance: asActivity(runtime, extractImportance),
     fetchModel: asActivity(runtime, fetchModel),
     inspectModel: asActivity(runtime, inspectModel),
     joinTables: asActivity(runtime, joinTables),
@@ -39,6 +41,7 @@ export function createActivities(runtime: ActivityRuntime) {
     packLayer: asActivity(runtime, packLayer),
     passOriginal: asActivity(runtime, passOriginal),
     publishCheckpoints: asActivity(runtime, publishCheckpoints),
+    publishImportanceMatrix: asActivity(runtime, publishImportanceMatrix),
     quantizeLinears: asActivity(runtime, quantizeLinears),
     quantizeRows: asActivity(runtime, quantizeRows),
     rotateBlock: asActivity(runtime, rotateBlock),
@@ -54,6 +57,7 @@ export { HEARTBEAT_MILLISECONDS } from './as-activity';
 export type { AssembledCheckpoint, AssembleInput } from './assemble-checkpoints';
 export type { ActivationRefs, CalibratedSlice, MismatchOfSlice } from './calibrate-slice';
 export type { ChooseInput, ChosenWidths } from './choose-widths';
+export type { ImportanceParts } from './extract-importance';
 export type { BlockOutline, InspectedModel } from './inspect-model';
 export type { JoinInput } from './join-tables';
 export type { MeasuredWidths } from './measure-widths';

@@ -118,7 +118,8 @@ export async function inspectModel(
   };
 }
 
-function schemeOf({ recipe, averageBits, scaling }: QuantizationSpec): string {
+function schemeOf({ recipe, averageBits, scaling, importanceOnly }: QuantizationSpec): string {
+  if (importanceOnly) return 'importance matrix';
   const group = recipe.groupSize === -1 ? 'per channel' : `g${recipe.groupSize}`;
   const scaled = scaling === 'none' || recipe.method === scaling ? '' : `${scaling}-scaled `;
   const inputs = recipe.activations && recipe.activations !== 'none' ? `, activations ${recipe.activations}` : '';

@@ -19,6 +19,11 @@ export const COMMAND_TABLE: readonly CommandRow[] = [
     load: () => require('./commands/convert').convert,
   },
   {
+    usage: 'imatrix <model>',
+    summary: "write llama.cpp's importance matrix of a model on a calibration text",
+    load: () => require('./commands/imatrix').imatrix,
+  },
+  {
     usage: 'plan [model]',
     summary: 'print sizes, memory, work and refusals; nothing is done',
     load: () => require('./commands/plan').plan,

@@ -5,11 +5,16 @@ import { duration, significant } from './quantities';
 /** What `quantize` prints at the end. */
 export function jobReport(id: string, result: JobResult, uiPage: string | null): string {
   const { outputs, perplexity } = result;
-  const lines = [
-    ...Object.entries(outputs).map(([format, directory]) => ['checkpoint', `${directory} (${format})`]),
-    ['size', `${prettyBytes(result.outputBytes)}, was ${prettyBytes(result.sourceBytes)}`],
-    ['bits per weight', result.bitsPerWeight.toFixed(3)],
-  ];
+  const lines = outputs.imatrix
+    ? [
+        ['importance matrix', outputs.imatrix],
+        ['size', prettyBytes(result.outputBytes)],
+      ]
+    : [
+        ...Object.entries(outputs).map(([format, directory]) => ['checkpoint', `${directory} (${format})`]),
+        ['size', `${prettyBytes(result.outputBytes)}, was ${prettyBytes(result.sourceBytes)}`],
+        ['bits per weight', result.bitsPerWeight.toFixed(3)],
+      ];
   if (result.widths) lines.push(...histogram(result.widths));
   if (result.meanRelativeError !== null) lines.push(['mean output error', outputError(result)]);
   if (perplexity) {

@@ -7,7 +7,10 @@ export function schemeName({
   recipe,
   averageBits,
   formats = [],
-}: Pick<QuantizationSpec, 'recipe' | 'averageBits'> & Partial<Pick<QuantizationSpec, 'formats'>>): string {
+  importanceOnly,
+}: Pick<QuantizationSpec, 'recipe' | 'averageBits'> &
+  Partial<Pick<QuantizationSpec, 'formats' | 'importanceOnly'>>): string {
+  if (importanceOnly) return 'imatrix';
   if (recipe.method === 'stored') return formats.join('-').replaceAll(':', '-');
   const mix = formats.map((format) => format.split(':')[1]).find((name) => name !== undefined);
   if (mix !== undefined) return `${recipe.method}-${mix}`;

@@ -89,6 +89,14 @@ export class JobBoard {
     this.show();
   }
 
+  /** A layer of the original model: its steps are counted already. */
+  layerMeasured(index: number): void {
+    this.layer(index, { state: 'done', stage: '' });
+    this.state.layersDone += 1;
+    upsertSearchAttributes([{ key: LAYERS_DONE, value: this.state.layersDone }]);
+    this.show();
+  }
+
   /** Shows that a step needs review, until the operator has decided. */
   async reviewed({ step, layer, error }: Omit<Review, 'decided'>): Promise<void> {
     const review: Review = { step, layer, error, decided: false };

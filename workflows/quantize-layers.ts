@@ -6,6 +6,7 @@ import { onCpu } from './activity-proxies';
 import { type CalibratedLayer, calibrateLayer } from './calibrate-layer';
 import { childOptions } from './child-options';
 import type { MeasuredSoFar, StageHessians } from './choose-widths';
+import type { CollectedSoFar } from './collect-importance';
 import { inWindow } from './in-window';
 import type { Job } from './job';
 import type { QuantizedRefs } from './layer-hands';
@@ -27,6 +28,8 @@ export interface LayersSoFar {
   readonly finished: readonly FinishedLayer[];
   /** While channels are being scaled. */
   readonly scaling?: ScaledSoFar;
+  /** While an importance matrix is being collected. */
+  readonly collected?: CollectedSoFar;
   /** While widths are being chosen. */
   readonly measured?: MeasuredSoFar;
   /** By block, when layers are independent and have been calibrated to choose widths. */

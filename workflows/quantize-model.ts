@@ -1,6 +1,7 @@
 import { allHandlersFinished, condition } from '@temporalio/workflow';
 import type { JobResult, Progress, QuantizationSpecInput } from '../engine/spec';
 import { chooseWidths } from './choose-widths';
+import { collectImportance } from './collect-importance';
 import { assemble, evaluate, publish, verify } from './finish-checkpoints';
 import { runJob } from './job';
 import { goOnAsNewRun } from './new-run';
@@ -35,6 +36,7 @@ export async function quantizeModel(spec: QuantizationSpecInput, carried?: Carri
       return goOnAsNewRun<typeof quantizeModel>(spec, { model, layers: soFar, progress, orders, startedAt });
     };
 
+    if (prepared.spec.importanceOnly) return collectImportance(prepared, embedded, startedAt, job, carryOn(prepared));
     const scaled = await scaleModel(prepared, embedded, job, carryOn(prepared));
     const { model, start } = await chooseWidths(scaled.model, scaled.start, job, carryOn(scaled.model));
     const layers = await quantizeLayers(model, start, job, carryOn(model));

@@ -12,11 +12,17 @@ export { dequantizeLinear, weightSha256 } from './dequantize-linear';
 export type { CheckpointContext, CheckpointFormat, FormatName, KeptStorage } from './format';
 export { CHECKPOINT_FORMATS, formatOf, smallestZeroOf } from './formats';
 export {
+  collectImportance,
   type ImportanceEntry,
   type ImportanceFile,
+  type InputImportance,
+  importanceHead,
   importanceName,
   meanSquares,
+  publishImportance,
+  readDiagonal,
   readImportance,
+  requireImportanceName,
   writeImportance,
 } from './gguf/importance';
 export { layoutsWithin } from './layouts-within';

@@ -17,6 +17,7 @@ import {
   type KeptStorage,
   layoutsWithin,
   publishDirectory,
+  publishImportance,
   type SignedReport,
   serializeSafetensors,
   smallestZeroOf,
@@ -41,6 +42,7 @@ import {
 } from '../spec';
 import { chooseWidths } from './choose-widths';
 import { type Activations, type DirectModel, openDirectModel, type QuantizedLinears } from './direct-model';
+import { importanceOfModel } from './importance-of-model';
 import { type Chain, quantizeBlock } from './quantize-block';
 
 export interface DirectOptions {
@@ -61,7 +63,7 @@ interface FinishedBlock {
  * Quantizes a model in this process, without Temporal, without a store: nothing survives a crash. The weight files have the same
  * bytes as those of the workflow `quantizeModel` with the same spec. Memory: the activations of all slices, and the quantized model.
  *
- * @returns the directories of the checkpoints, by format.
+ * @returns the directories of the checkpoints, by format; of an importance matrix the file, under `imatrix`.
  * @throws QuantloomError InvalidSpecification, PlanRefused, UnsupportedInput for scaled channels, and whatever its input deserves; then no output is written.
  */
 export async function quantizeDirect(
@@ -89,6 +91,13 @@ export async function quantizeDirect(
   const minimumZero = smallestZeroOf(spec.formats);
 
   const embedded = await embedSlices(model, planned, calibration?.tokens, spec);
+  if (spec.importanceOnly) {
+    const content = await importanceOfModel(model, planned, spec, embedded);
+    const path = resolve(spec.output);
+    const staging = join(dirname(path), `.${basename(path)}.quantloom-direct-${process.pid}`);
+    await publishImportance(path, content, { staging, overwrite: spec.overwrite });
+    return { imatrix: path };
+  }
   const plan = await chooseWidths(model, planned, spec, embedded, { minimumZero, threads });
 
   const mismatched = plan.blocks.some(({ stages }) =>

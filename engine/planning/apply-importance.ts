@@ -1,7 +1,32 @@
 import { resolve } from 'node:path';
-import { type ImportanceFile, importanceName, meanSquares, readImportance } from '../checkpoints';
+import {
+  type ImportanceFile,
+  importanceName,
+  meanSquares,
+  readImportance,
+  requireImportanceName,
+} from '../checkpoints';
 import type { LinearPlan, ModelPlan, QuantizationSpec } from '../spec';
 import { type Findings, listed } from './findings';
+
+/** Refuses an importance matrix that cannot be written, or would be of another model. */
+export async function checkImportanceOnly(
+  { importanceOnly, rotation, scaling, averageBits, evaluation, imatrix }: QuantizationSpec,
+  plan: ModelPlan,
+  findings: Findings,
+): Promise<void> {
+  if (!importanceOnly) return;
+  if (rotation !== 'none' || scaling !== 'none' || averageBits !== null || evaluation || imatrix !== undefined) {
+    const message = 'An importance matrix is of the model as it is, and nothing is quantized.';
+    findings.refuse(
+      'PlanRefused',
+      'importanceOnly',
+      `${message} Leave rotation, scaling, averageBits, evaluation and imatrix out.`,
+    );
+  }
+  const [first] = plan.blocks.flatMap(({ stages }) => stages.flatMap(({ linears }) => linears));
+  if (first) await findings.attempt('model', () => requireImportanceName(first.name));
+}
 
 /**
  * The plan with what an importance matrix says of it. A linear that it has no entry for, or that no token came to, is searched with all columns

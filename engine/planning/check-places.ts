@@ -27,6 +27,9 @@ export async function checkPlaces(places: Places, spec: QuantizationSpec, findin
     );
   } else if (present !== null && !spec.overwrite) {
     findings.refuse('OutputExists', 'output', `${output} exists. Name another output, remove it, or set overwrite.`);
+  } else if (spec.importanceOnly) {
+    if (present && !present.isFile())
+      findings.refuse('OutputExists', 'output', `${output} is a directory. Name a file.`);
   } else if (present !== null && !present.isDirectory()) {
     findings.refuse('OutputExists', 'output', `${output} is a file. Name a directory.`);
   }

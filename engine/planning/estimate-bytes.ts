@@ -19,6 +19,12 @@ export interface ByteEstimate {
 
 export function estimateBytes(work: WorkToDo): ByteEstimate {
   const { plan, spec } = work;
+  if (spec.importanceOnly) {
+    const linears = plan.blocks.flatMap(({ stages }) => stages.flatMap((stage) => stage.linears));
+    const outputBytes = FLOAT_BYTES * total(linears.map(({ columns }) => columns));
+    const bitsPerWeight = (plan.sourceBytes * 8) / plan.parameters;
+    return { outputBytes, storeBytes: outputBytes + calibrationBytes(work), bitsPerWeight };
+  }
   const quantized = withAverageBits(work).filter(({ recipe }) => recipe !== null);
   const replaced = new Set(quantized.map(({ name }) => `${name}.weight`));
   const kept = Object.values(plan.tensors).filter(({ name }) => !replaced.has(name));

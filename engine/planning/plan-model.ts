@@ -11,7 +11,7 @@ import {
   type SourceDirectory,
 } from '../sources';
 import type { BlockPlan, LinearPlan, ModelPlan, PlanEstimate, QuantizationSpec, Recipe } from '../spec';
-import { withImportance } from './apply-importance';
+import { checkImportanceOnly, withImportance } from './apply-importance';
 import { checkExperts } from './check-experts';
 import { checkFetch } from './check-fetch';
 import { checkLinears, checkOverrides, warnOfUnequalFused } from './check-linears';
@@ -81,6 +81,7 @@ export async function planModel(
     checkRotation(spec, plan, understood, findings);
     checkScaling(spec, plan, understood, findings);
   }
+  await checkImportanceOnly(spec, plan, findings);
   warnOfIdleMismatch(spec, findings);
   const work = understood && { ...understood, spec, plan, blocks: understood.blocks.slice(0, plan.blocks.length) };
   const costs = work === null ? NOTHING : costsOf(work);

@@ -53,7 +53,7 @@ export const SEARCH_ATTRIBUTES = {
 
 /** Result of quantizeModel. */
 export interface JobResult {
-  /** Directories of the published checkpoints, by format. */
+  /** Directories of the published checkpoints, by format; or the file of an importance matrix, as `imatrix`. */
   readonly outputs: Readonly<Record<string, string>>;
   readonly sourceBytes: number;
   /** Bytes of the weight files of the first format. */

@@ -226,6 +226,10 @@ export const QuantizationSpecSchema = z.strictObject({
    * model as it is, so neither rotated nor scaled.
    */
   imatrix: z.string().min(1).optional(),
+  /**
+   * Write no checkpoint, but llama.cpp's importance matrix of the model on the calibration set: `output` is that file. Sets recipe, formats and order.
+   */
+  importanceOnly: z.literal(true).optional(),
   evaluation: EvaluationSchema.nullable().default(null),
   /** Layers solved at the same time in `order: independent`. */
   concurrency: z.int().min(1).max(200).default(8),
@@ -254,6 +258,7 @@ const QualitySchema = z.object({
   quality: QuantizationSpecSchema.shape.quality,
   order: QuantizationSpecSchema.shape.order,
   imatrix: QuantizationSpecSchema.shape.imatrix,
+  importanceOnly: QuantizationSpecSchema.shape.importanceOnly,
   calibration: z.looseObject({}).prefault({}),
   recipe: z
     .looseObject({
@@ -265,10 +270,18 @@ const QualitySchema = z.object({
     .prefault({}),
 });
 
+/** Every linear's input is wanted, and nothing is quantized before it. */
+const ORIGINAL_MODEL = {
+  order: 'independent',
+  formats: ['dequantized'],
+  recipe: { method: 'gptq', groupSize: -1, actOrder: 'none', refinements: 0 },
+};
+
 /** Fills in what follows from other fields. Faults are left to the schema of the whole spec. */
 function withQuality(input: unknown): unknown {
   const given = QualitySchema.safeParse(input);
   if (!given.success) return input;
+  if (given.data.importanceOnly) return { ...(input as object), ...ORIGINAL_MODEL };
   const { quality, order, imatrix, recipe: chosen } = given.data;
   const { recipe: fields, formats } = input as { recipe?: object; formats?: unknown };
   const own = defaultsOfMethod(chosen.method);

@@ -93,6 +93,7 @@ const SCENARIOS: Record<string, Scenario> = {
     'layer-0',
   ]),
   nearest: undisturbed({ recipe: RTN, evaluation: { text: 'demo', context: 64, maxTokens: 128 } }, ['layer-3']),
+  imatrix: undisturbed({ importanceOnly: true, calibration: oneSlice(4) }, []),
   steered,
   cancelled,
 };
