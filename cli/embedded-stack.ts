@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { SourceAccess } from '../engine/sources';
 import { QuantloomError, type QueueName } from '../engine/spec';
 import type { StorePlace } from '../engine/store';
+import { parseShutdownGrace } from '../workers/limits';
 import { endLeftoverServer, launchServer, serverReady } from './embedded-server';
 import { type LostWorkerWatch, watchForLostWorkers } from './lost-workers';
 import { chooseStackPorts, readStackPorts, STACK_HOST, type StackPorts } from './stack-addresses';
@@ -75,10 +76,12 @@ async function startOwnStack(options: EmbeddedStackOptions, lock: StackLock): Pr
   const running: SupervisedProcess[] = [];
   let lostWorkers: LostWorkerWatch | undefined;
   const onEnd = () => lostWorkers?.alert();
+  const grace = options.environment.QUANTLOOM_SHUTDOWN_GRACE;
+  const graceMs = grace ? parseShutdownGrace(grace, 'QUANTLOOM_SHUTDOWN_GRACE') * 1000 : 0;
   const stop = async () => {
     await lostWorkers?.stop();
     const [server, ...workers] = running;
-    await Promise.all(workers.map((worker) => worker.stop(STOP_LIMIT_MS)));
+    await Promise.all(workers.map((worker) => worker.stop(STOP_LIMIT_MS + graceMs)));
     await server?.stop(STOP_LIMIT_MS);
     lock.release();
   };

@@ -4,10 +4,14 @@ import { packageRoot } from '../engine/sources';
 import { TASK_QUEUES } from '../engine/spec';
 import type { WorkerPlace } from './connect';
 import { ensureSearchAttributes } from './search-attributes';
-import { SHUTDOWN } from './shutdown';
+import type { WorkerSettings } from './settings';
+import { shutdownTimes } from './shutdown';
 
 /** Runs workflows and nothing else, so that no tensor work ever starves them. */
-export async function createControlWorker(place: WorkerPlace): Promise<Worker> {
+export async function createControlWorker(
+  { shutdownGraceSeconds }: WorkerSettings,
+  place: WorkerPlace,
+): Promise<Worker> {
   await ensureSearchAttributes(place.connection, place.namespace);
   return Worker.create({
     ...place,
@@ -16,6 +20,6 @@ export async function createControlWorker(place: WorkerPlace): Promise<Worker> {
     maxCachedWorkflows: 200,
     // What waits for a worker that is gone is soon taken by another, which replays the history.
     stickyQueueScheduleToStartTimeout: '2s',
-    ...SHUTDOWN,
+    ...shutdownTimes(shutdownGraceSeconds),
   });
 }

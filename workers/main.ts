@@ -1,18 +1,21 @@
 import { parseArgs } from 'node:util';
+import type { Worker } from '@temporalio/worker';
+import { CPU } from '../engine/devices';
 import { QuantloomError, TASK_QUEUES } from '../engine/spec';
 import { chooseDevice } from './choose-device';
 import { connectWorker, installRuntime } from './connect';
 import { createControlWorker } from './control';
 import { createCpuWorkers } from './cpu';
 import { createGpuWorkers } from './gpu';
+import { MemoryBound, START_AFRESH } from './memory-bound';
 import { openMetrics } from './metrics';
 import { readWorkerSettings } from './settings';
-import { shutDownWithParent } from './shutdown';
+import { shutDown, shutDownWithParent } from './shutdown';
 import { workerIdentity } from './worker-identity';
 import { logLine } from './worker-log';
 
-/** The process of one worker: `main.js --queue control|cpu|gpu [--name NAME] [--wait SECONDS_FOR_THE_SERVER]`. Ends on SIGTERM, and when its stdin ends. */
-async function main(): Promise<void> {
+/** The process of one worker: `main.js --queue control|cpu|gpu [--name NAME] [--wait SECONDS_FOR_THE_SERVER]`. Ends on SIGTERM, and when its stdin ends; with exit code 75 to be started afresh. */
+async function main(): Promise<number> {
   const { values } = parseArgs({
     options: { queue: { type: 'string' }, name: { type: 'string' }, wait: { type: 'string', default: '0' } },
   });
@@ -28,14 +31,12 @@ async function main(): Promise<void> {
     workerDeploymentOptions: { version, useWorkerVersioning: true, defaultVersioningBehavior: 'PINNED' } as const,
   };
   const place = { connection, namespace, ...(identity && { identity }), ...versioning };
-  const workers =
-    queue === 'control'
-      ? [await createControlWorker(place)]
-      : queue === 'cpu'
-        ? await createCpuWorkers(settings, place, metrics)
-        : device
-          ? await createGpuWorkers(settings, place, metrics, device)
-          : [];
+  let workers: readonly Worker[] = [];
+  const memory = new MemoryBound(settings.maxMemoryBytes, () => shutDown(workers));
+  const common = { settings, place, metrics, device: device ?? CPU, activityEnded: () => memory.activityEnded() };
+  if (queue === 'control') workers = [await createControlWorker(settings, place)];
+  else if (queue === 'cpu') workers = await createCpuWorkers(common);
+  else if (queue === 'gpu') workers = await createGpuWorkers(common);
   if (workers.length === 0)
     throw new Error(`--queue is "${queue}"; it must be one of ${Object.keys(TASK_QUEUES).join(', ')}`);
   shutDownWithParent(workers);
@@ -47,6 +48,7 @@ async function main(): Promise<void> {
   process.stdout.write(`${JSON.stringify({ event: 'ready', ...ready })}\n`);
   await running;
   await connection.close();
+  return memory.exceeded ? START_AFRESH : 0;
 }
 
 function traced(error: unknown): string {
@@ -57,7 +59,7 @@ function traced(error: unknown): string {
 process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
 
 main().then(
-  () => process.exit(0),
+  (code) => process.exit(code),
   (error: unknown) => {
     const told = QuantloomError.is(error) ? { code: error.code, error: error.message } : { error: traced(error) };
     logLine('worker-failed', told);

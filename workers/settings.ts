@@ -7,6 +7,7 @@ import { type SourceAccess, sourceAccess } from '../engine/sources';
 import { QuantloomError } from '../engine/spec';
 import { type StorePlace, storePlace } from '../engine/store';
 import { type DeploymentVersion, readVersion } from './deployment-version';
+import { parseMaxMemory, parseShutdownGrace } from './limits';
 import { type HostAndPort, parseMetricsAddress } from './metrics';
 
 /** What a worker is told by its environment. Temporal's own settings (TEMPORAL_ADDRESS …) are read by @temporalio/envconfig. */
@@ -22,6 +23,10 @@ export interface WorkerSettings {
   readonly kernels: KernelChoice;
   /** Where a worker of `gpu` computes matrix products. */
   readonly device: DeviceWish;
+  /** Resident bytes beyond which a worker ends to be started afresh; null: no bound. */
+  readonly maxMemoryBytes: number | null;
+  /** That running activities have to finish in when the worker is to end. */
+  readonly shutdownGraceSeconds: number;
   /** Where metrics and health are to be had; null: nowhere. */
   readonly metrics: HostAndPort | null;
   /** Of the worker deployment that it is one of; null: of none. */
@@ -38,6 +43,8 @@ export function readWorkerSettings(environment: Readonly<Record<string, string |
     threads: readThreads(environment.QUANTLOOM_THREADS),
     kernels: readKernels(environment.QUANTLOOM_KERNELS),
     device: parseDevice(environment.QUANTLOOM_DEVICE, 'QUANTLOOM_DEVICE'),
+    maxMemoryBytes: parseMaxMemory(environment.QUANTLOOM_MAX_MEMORY, 'QUANTLOOM_MAX_MEMORY'),
+    shutdownGraceSeconds: parseShutdownGrace(environment.QUANTLOOM_SHUTDOWN_GRACE, 'QUANTLOOM_SHUTDOWN_GRACE'),
     metrics: parseMetricsAddress(environment.QUANTLOOM_METRICS_ADDRESS),
     version: readVersion(environment),
   };

@@ -1,13 +1,23 @@
 import { Worker } from '@temporalio/worker';
 import { createActivities, HEARTBEAT_MILLISECONDS } from '../activities';
-import { CPU, type Device } from '../engine/devices';
+import type { Device } from '../engine/devices';
 import { preferKernels, selectKernels } from '../engine/kernels';
 import { openStore, storeDirectoryOf } from '../engine/store';
 import type { WorkerPlace } from './connect';
 import type { ProcessMetrics } from './metrics';
 import type { WorkerSettings } from './settings';
-import { SHUTDOWN } from './shutdown';
+import { shutdownTimes } from './shutdown';
 import { logLine } from './worker-log';
+
+/** What the workers of a process that computes have in common. */
+export interface TensorProcess {
+  readonly settings: WorkerSettings;
+  readonly place: WorkerPlace;
+  readonly metrics: ProcessMetrics | null;
+  readonly device: Device;
+  /** Called when an activity has ended, however it did. */
+  readonly activityEnded: () => void;
+}
 
 /**
  * The workers of a process that computes: by task queue, how many activities each runs at a time. Activities of one process share its
@@ -15,10 +25,7 @@ import { logLine } from './worker-log';
  */
 export async function createTensorWorkers(
   activitiesAtOnce: Readonly<Record<string, number>>,
-  settings: WorkerSettings,
-  place: WorkerPlace,
-  metrics: ProcessMetrics | null,
-  device: Device = CPU,
+  { settings, place, metrics, device, activityEnded }: TensorProcess,
 ): Promise<Worker[]> {
   const plain = await openStore(settings.store, metrics?.soughtInCache);
   const store = metrics?.counted(plain) ?? plain;
@@ -34,6 +41,7 @@ export async function createTensorWorkers(
     log: (event, fields) => {
       logLine(event, fields);
       metrics?.observe(event, fields);
+      if (event === 'activity') activityEnded();
     },
   });
   const create = ([taskQueue, maxConcurrentActivityTaskExecutions]: [string, number]) =>
@@ -44,7 +52,7 @@ export async function createTensorWorkers(
       maxConcurrentActivityTaskExecutions,
       // Unset, it would be 80 % of the heartbeat timeout: one late heartbeat, and a living worker would be taken for dead.
       maxHeartbeatThrottleInterval: HEARTBEAT_MILLISECONDS,
-      ...SHUTDOWN,
+      ...shutdownTimes(settings.shutdownGraceSeconds),
     });
   return Promise.all(Object.entries(activitiesAtOnce).map(create));
 }

@@ -3,15 +3,17 @@ import { Option } from 'commander';
 import { parseDevice } from '../../engine/devices/device-name';
 import { QuantloomError, type QueueName, TASK_QUEUES } from '../../engine/spec';
 import { readVersion } from '../../workers/deployment-version';
+import { parseMaxMemory, parseShutdownGrace } from '../../workers/limits';
+import { START_AFRESH } from '../../workers/memory-bound';
 import { parseMetricsAddress } from '../../workers/metrics/metrics-address';
-import type { CommandDefinition } from '../command';
+import type { CommandDefinition, Invocation } from '../command';
 import { stackFiles } from '../embedded-stack';
 import { EXIT } from '../exit-codes';
 import { wholeNumber } from '../flag-values';
 import { readStackPorts, STACK_HOST } from '../stack-addresses';
 import { readLockHolder } from '../stack-lock';
 import { externalServer } from '../temporal-client';
-import { launchWorker, workerReady } from '../worker-process';
+import { launchWorker, type ReadyLine, workerReady } from '../worker-process';
 
 export const worker: CommandDefinition = {
   configure(command) {
@@ -24,6 +26,18 @@ export const worker: CommandDefinition = {
         new Option(
           '--device <device>',
           'what a gpu worker computes on: cpu, webgpu, cuda:N, or auto, the best there is (default: QUANTLOOM_DEVICE; else cpu)',
+        ),
+      )
+      .addOption(
+        new Option(
+          '--max-memory <size>',
+          'resident memory after which it starts afresh, such as 24GiB (default: no bound)',
+        ),
+      )
+      .addOption(
+        new Option(
+          '--shutdown-grace <seconds>',
+          'that running activities have to finish in when it is to end (default 5)',
         ),
       )
       .addOption(
@@ -46,29 +60,59 @@ export const worker: CommandDefinition = {
     const { address, namespace } = externalServer(environment) ?? embeddedServer(settings.home);
     const device = flags.device as string | undefined;
     refuseDevice(device, queue);
-    const metricsAddress = (flags.metricsAddress as string | undefined) ?? environment.QUANTLOOM_METRICS_ADDRESS;
-    parseMetricsAddress(metricsAddress);
-    const told = {
-      ...environment,
-      QUANTLOOM_METRICS_ADDRESS: metricsAddress,
-      TEMPORAL_DEPLOYMENT_NAME: (flags.deployment as string | undefined) ?? environment.TEMPORAL_DEPLOYMENT_NAME,
-      TEMPORAL_WORKER_BUILD_ID: (flags.buildId as string | undefined) ?? environment.TEMPORAL_WORKER_BUILD_ID,
-    };
-    readVersion(told);
-    const child = launchWorker({ ...settings, queue, device, logName: null, address, namespace, environment: told });
-    workerReady(child).then(({ device, metrics }) =>
-      output.result(
-        { queue, address, pid: child.pid, ...(device && { device }), ...(metrics && { metrics }) },
-        `worker${device ? ` on ${device}` : ''} polls ${TASK_QUEUES[queue]} at ${address}${metrics ? `; metrics at ${metrics}` : ''}`,
-      ),
-    );
-    // Handled as an interruption of this process: the worker finishes what it has begun.
-    signal.addEventListener('abort', () => child.kill('SIGTERM'), { once: true });
-    const [code] = (await once(child, 'exit')) as [number | null];
-    if (signal.aborted) return EXIT.interrupted;
-    return code === 0 ? EXIT.done : EXIT.failed;
+    const told = environmentOf(flags, environment);
+    let first = true;
+    for (;;) {
+      const child = launchWorker({ ...settings, queue, device, logName: null, address, namespace, environment: told });
+      if (first) workerReady(child).then((ready) => sayReady(output, ready, { queue, address, pid: child.pid }));
+      // Handled as an interruption of this process: the worker finishes what it has begun.
+      const interrupt = () => child.kill('SIGTERM');
+      signal.addEventListener('abort', interrupt, { once: true });
+      if (signal.aborted) interrupt();
+      const [code] = (await once(child, 'exit')) as [number | null];
+      signal.removeEventListener('abort', interrupt);
+      if (signal.aborted) return EXIT.interrupted;
+      if (code !== START_AFRESH) return code === 0 ? EXIT.done : EXIT.failed;
+      output.note(`worker process ${child.pid} has reached its bound on memory; starting a fresh one`);
+      first = false;
+    }
   },
 };
+
+/** What the worker process is told beside the settings: flags before the environment. */
+function environmentOf(flags: Invocation['flags'], environment: Invocation['environment']): Invocation['environment'] {
+  const told = (flag: string, variable: string) => (flags[flag] as string | undefined) ?? environment[variable];
+  const metricsAddress = told('metricsAddress', 'QUANTLOOM_METRICS_ADDRESS');
+  const maxMemory = told('maxMemory', 'QUANTLOOM_MAX_MEMORY');
+  const grace = told('shutdownGrace', 'QUANTLOOM_SHUTDOWN_GRACE');
+  const version = {
+    TEMPORAL_DEPLOYMENT_NAME: told('deployment', 'TEMPORAL_DEPLOYMENT_NAME'),
+    TEMPORAL_WORKER_BUILD_ID: told('buildId', 'TEMPORAL_WORKER_BUILD_ID'),
+  };
+  readVersion(version);
+  parseMetricsAddress(metricsAddress);
+  parseMaxMemory(maxMemory, flags.maxMemory === undefined ? 'QUANTLOOM_MAX_MEMORY' : '--max-memory');
+  parseShutdownGrace(grace, flags.shutdownGrace === undefined ? 'QUANTLOOM_SHUTDOWN_GRACE' : '--shutdown-grace');
+  return {
+    ...environment,
+    QUANTLOOM_METRICS_ADDRESS: metricsAddress,
+    QUANTLOOM_MAX_MEMORY: maxMemory,
+    QUANTLOOM_SHUTDOWN_GRACE: grace,
+    ...version,
+  };
+}
+
+function sayReady(
+  output: Invocation['output'],
+  { device, metrics }: ReadyLine,
+  { queue, address, pid }: { queue: QueueName; address: string; pid: number | undefined },
+): void {
+  const where = `worker${device ? ` on ${device}` : ''} polls ${TASK_QUEUES[queue]} at ${address}`;
+  output.result(
+    { queue, address, pid, ...(device && { device }), ...(metrics && { metrics }) },
+    `${where}${metrics ? `; metrics at ${metrics}` : ''}`,
+  );
+}
 
 function refuseDevice(device: string | undefined, queue: QueueName): void {
   parseDevice(device, '--device');

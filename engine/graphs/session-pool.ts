@@ -9,10 +9,13 @@ export interface SessionOptions {
 }
 
 /**
- * Sessions of this process (or worker thread), by graph. They are kept for good: creating and releasing them leaks natively
- * (microsoft/onnxruntime#25325), while weights are inputs, so that a handful serves every layer of every model of a shape.
+ * Sessions of this process (or worker thread), by graph, least recently used first. Weights are inputs, so a handful serves every layer of every
+ * model of a shape; a worker that sees many shapes lets go of the oldest.
  */
 const sessions = new Map<string, Promise<InferenceSession>>();
+
+/** Several models at once; each keeps up to a MiB. */
+export const MOST_SESSIONS = 64;
 
 /**
  * Lets go of all sessions of this process (or thread), and of the memory that each keeps on its device for its next run. Nobody may be using one.
@@ -34,7 +37,10 @@ export function sessionFor(key: string, options: SessionOptions, build: () => Ui
   const executionProviders = [...(options.executionProviders ?? CPU.executionProviders)];
   const fullKey = JSON.stringify([key, options.threads, executionProviders]);
   let session = sessions.get(fullKey);
-  if (session === undefined) {
+  if (session !== undefined) {
+    sessions.delete(fullKey);
+    sessions.set(fullKey, session);
+  } else {
     session = InferenceSession.create(build(), {
       executionProviders,
       intraOpNumThreads: options.threads,
@@ -49,6 +55,17 @@ export function sessionFor(key: string, options: SessionOptions, build: () => Ui
     });
     session.catch(() => sessions.delete(fullKey));
     sessions.set(fullKey, session);
+    if (sessions.size > MOST_SESSIONS) releaseOldest();
   }
   return session;
+}
+
+function releaseOldest(): void {
+  const [oldest] = sessions;
+  const [key, session] = oldest as [string, Promise<InferenceSession>];
+  sessions.delete(key);
+  session.then(
+    (there) => there.release(),
+    () => undefined,
+  );
 }

@@ -138,7 +138,11 @@ describe('with a server', () => {
       const ready = once(createInterface({ input: worker.stdout as Readable }), 'line').then(([line]) => line);
       const said = await Promise.race([ready, once(worker, 'exit').then(() => `ended: ${log}`)]);
       const page = /metrics at (http:\S+)\/metrics$/.exec(said as string)?.[1];
-      expect([queue, said, page]).toEqual([queue, expect.stringMatching(/^worker( on cpu)? polls/), expect.any(String)]);
+      expect([queue, said, page]).toEqual([
+        queue,
+        expect.stringMatching(/^worker( on cpu)? polls/),
+        expect.any(String),
+      ]);
       for (const path of ['/healthz', '/readyz']) expect((await fetch(`${page}${path}`)).status).toBe(200);
       if (
         queue !== 'control' &&
