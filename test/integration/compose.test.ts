@@ -10,7 +10,7 @@ import { parse as parseYaml } from 'yaml';
 import { TASK_QUEUES } from '../../engine/spec';
 import { freePort } from '../../workers/metrics/free-port';
 import { readWorkerSettings } from '../../workers/settings';
-import { SHUTDOWN } from '../../workers/shutdown';
+import { shutdownTimes } from '../../workers/shutdown';
 import { type ComposeFile, type ComposeService, composeReader } from '../support/compose-file';
 import { readDockerfile } from '../support/dockerfile';
 import { FIRST_BUILD_MS } from '../support/go-program';
@@ -89,10 +89,9 @@ test('sets only variables that are read, to values that are taken, and mounts wh
 });
 
 test('gives workers the time that they take to end, and no rights', () => {
+  const { shutdownForceTime } = shutdownTimes(readWorkerSettings({}).shutdownGraceSeconds);
   for (const [, { stop_grace_period, cap_drop, security_opt }] of ours()) {
-    expect(Number.parseInt(stop_grace_period as string, 10)).toBeGreaterThan(
-      Number.parseInt(SHUTDOWN.shutdownForceTime, 10),
-    );
+    expect(1000 * Number.parseInt(stop_grace_period as string, 10)).toBeGreaterThan(Number(shutdownForceTime));
     expect({ cap_drop, security_opt }).toEqual({ cap_drop: ['ALL'], security_opt: ['no-new-privileges:true'] });
   }
 });

@@ -5,7 +5,7 @@ import { join, relative } from 'node:path';
 import { parseAllDocuments, parse as parseYaml } from 'yaml';
 import { AHEAD_TASK_QUEUE, TASK_QUEUES } from '../../engine/spec';
 import { readWorkerSettings } from '../../workers/settings';
-import { SHUTDOWN } from '../../workers/shutdown';
+import { shutdownTimes } from '../../workers/shutdown';
 import { FIRST_BUILD_MS } from '../support/go-program';
 import { knownEnvironment } from '../support/known-environment';
 import { findKubernetesTools, type KubernetesTools } from '../support/kubernetes-tools';
@@ -117,7 +117,8 @@ describe.each([...OVERLAYS, 'gpu with certificates'])('overlay %s', (name) => {
   });
 
   test('gives workers the time that they take to end', () => {
-    const seconds = Number(/^(\d+)s$/.exec(SHUTDOWN.shutdownForceTime)?.[1]);
+    const { shutdownForceTime } = shutdownTimes(readWorkerSettings({}).shutdownGraceSeconds);
+    const seconds = Number(shutdownForceTime) / 1000;
     for (const { pod, worker } of workersOf(name)) {
       expect(pod.terminationGracePeriodSeconds).toBeGreaterThanOrEqual(seconds + 5);
       expect(worker.lifecycle).toBeUndefined();
