@@ -4,6 +4,7 @@ import type { SourceAccess } from '../engine/sources';
 import { QuantloomError, type QueueName } from '../engine/spec';
 import type { StorePlace } from '../engine/store';
 import { parseShutdownGrace } from '../workers/limits';
+import { devicesOfWorkers } from './devices-of-workers';
 import { endLeftoverServer, launchServer, serverReady } from './embedded-server';
 import { type LostWorkerWatch, watchForLostWorkers } from './lost-workers';
 import { chooseStackPorts, readStackPorts, STACK_HOST, type StackPorts } from './stack-addresses';
@@ -100,18 +101,20 @@ async function startOwnStack(options: EmbeddedStackOptions, lock: StackLock): Pr
     const serving = server.ready.catch((error: Error) => {
       throw unavailable(error, home, 'temporal');
     });
+    const devices = devicesOfWorkers(options.environment);
     const workers = Object.entries(options.workers).flatMap(([queue, count]) =>
       Array.from({ length: count }, (_, index) => ({
         queue: queue as QueueName,
         logName: `worker-${queue}-${index + 1}`,
+        device: queue === 'gpu' ? devices[index % devices.length] : 'cpu',
       })),
     );
     // Workers load while the server starts.
-    const polling = workers.map(async ({ queue, logName }) => {
+    const polling = workers.map(async ({ queue, logName, device }) => {
       const place = { address: addressOf(ports), namespace: 'default', serverWaitSeconds: SERVER_START_LIMIT_SECONDS };
       const worker = superviseProcess({
         name: `worker ${logName.slice('worker-'.length)}`,
-        launch: () => launchWorker({ ...options, queue, logName, ...place }),
+        launch: () => launchWorker({ ...options, queue, logName, device, ...place }),
         isReady: workerReady,
         note,
         onEnd,

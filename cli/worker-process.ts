@@ -16,7 +16,7 @@ export interface WorkerProcessOptions {
   readonly store: StorePlace;
   readonly sources: Pick<SourceAccess, 'models'>;
   readonly threads: number | null;
-  /** For the worker's matrix products. Default: what the environment says. */
+  /** For the matrix products of a gpu worker. Default: what the environment says. */
   readonly device?: string | undefined;
   /** Of the Temporal server; absent where the environment says it. */
   readonly address?: string;

@@ -58,8 +58,8 @@ export const worker: CommandDefinition = {
   async run({ settings, environment, flags, output, signal }) {
     const queue = flags.queue as QueueName;
     const { address, namespace } = externalServer(environment) ?? embeddedServer(settings.home);
-    const device = flags.device as string | undefined;
-    refuseDevice(device, queue);
+    refuseDevice(flags.device as string | undefined, queue);
+    const device = queue === 'gpu' ? (flags.device as string | undefined) : 'cpu';
     const told = environmentOf(flags, environment);
     let first = true;
     for (;;) {

@@ -82,11 +82,11 @@ function doubling(): Uint8Array {
   return graph.build();
 }
 
-/** onnxruntime's reason, without the place in its source. */
+/** onnxruntime's reason, without the place in its source and the condition that stands there. */
 function briefly(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error);
   return message
-    .replace(/^\/?[\w./-]+\.(cc|h):\d+ /, '')
+    .replace(/^\/?[\w./-]+\.(cc|h):\d+ .* was false\. /, '')
     .replace(/\s+/g, ' ')
     .trim()
     .replace(/\.$/, '')
