@@ -49,18 +49,29 @@ function environmentOf(name: string, worker: Document): Record<string, string> {
   return { ...settings.data, ...Object.fromEntries(worker.env.map(({ name }: Document) => [name, cpu])) };
 }
 
-beforeAll(async () => {
-  tools = await findKubernetesTools();
-  for (const name of OVERLAYS) built[name] = tools.build(join(ROOT, 'k8s', 'overlays', name));
+/** An overlay with a component over it, as a directory of somebody's own would have it. */
+function buildWith(overlay: string, component: string, more: readonly string[] = []): string {
   const directory = mkdtempSync(join(tmpdir(), 'quantloom-kustomize-'));
   try {
     const at = (path: string) => relative(directory, join(ROOT, 'k8s', path));
-    const lines = ['resources:', `  - ${at('overlays/gpu')}`, 'components:', `  - ${at('components/temporal-mtls')}`];
-    writeFileSync(join(directory, 'kustomization.yaml'), `namespace: quantloom\n${lines.join('\n')}\n`);
-    built['gpu with certificates'] = tools.build(directory);
+    const lines = [`resources: [${at(`overlays/${overlay}`)}]`, `components: [${at(`components/${component}`)}]`];
+    writeFileSync(join(directory, 'kustomization.yaml'), ['namespace: quantloom', ...lines, ...more].join('\n'));
+    return tools.build(directory);
   } finally {
     rmSync(directory, { recursive: true });
   }
+}
+
+beforeAll(async () => {
+  tools = await findKubernetesTools();
+  for (const name of OVERLAYS) built[name] = tools.build(join(ROOT, 'k8s', 'overlays', name));
+  built['gpu with certificates'] = buildWith('gpu', 'temporal-mtls');
+  built['cpu with builds'] = buildWith('cpu', 'worker-controller', [
+    'configMapGenerator:',
+    '  - { name: quantloom, behavior: merge, literals: ["TEMPORAL_ADDRESS=temporal.example:7233"] }',
+    'images:',
+    '  - { name: quantloom, newName: registry.example/quantloom }',
+  ]);
 }, FIRST_BUILD_MS);
 
 describe.each([...OVERLAYS, 'gpu with certificates'])('overlay %s', (name) => {
@@ -254,4 +265,33 @@ test('workers on GPUs ask for one each, and only they do', () => {
   expect(pod.tolerations).toEqual(
     expect.arrayContaining([...common, expect.objectContaining({ key: 'nvidia.com/gpu' })]),
   );
+});
+
+test('the worker controller runs the pods of the queue `control`, at the server that the settings name', () => {
+  const name = 'cpu with builds';
+  expect(tools.faults(built[name] as string)).toEqual([]);
+  expect(
+    workersOf(name)
+      .map(({ queue }) => queue)
+      .sort(),
+  ).toEqual(['cpu', 'gpu']);
+  const [deployment] = ofKind('cpu', 'Deployment').filter(({ metadata }) => metadata.name === 'quantloom-control');
+  const [{ spec }] = ofKind(name, 'WorkerDeployment') as [Document];
+  const [settings] = ofKind(name, 'ConfigMap');
+  const pods = structuredClone(deployment.spec.template);
+  pods.spec.containers[0].image = 'registry.example/quantloom:0.1.0';
+  pods.spec.containers[0].envFrom[0].configMapRef.name = settings.metadata.name;
+  expect(spec.template).toEqual(pods);
+  const [{ metadata, spec: connection }] = ofKind(name, 'Connection') as [Document];
+  expect(connection).toEqual({ hostPort: settings.data.TEMPORAL_ADDRESS });
+  expect(spec.workerOptions).toEqual({
+    connectionRef: { name: metadata.name },
+    temporalNamespace: settings.data.TEMPORAL_NAMESPACE,
+  });
+  // What the controller sets, workers read.
+  const version = { TEMPORAL_DEPLOYMENT_NAME: 'quantloom/quantloom-control', TEMPORAL_WORKER_BUILD_ID: 'a1b2' };
+  expect(readWorkerSettings(version).version).toEqual({
+    deploymentName: 'quantloom/quantloom-control',
+    buildId: 'a1b2',
+  });
 });
