@@ -1,4 +1,4 @@
-import { CPU, type DeviceKind, deviceKind } from '../engine/devices';
+import { CPU, type DeviceKind, deviceKind, deviceOutOfMemory, isOutOfMemory } from '../engine/devices';
 import { activationDtype, activationFeatures, type MismatchedLinear, stageBatchSequences } from '../engine/graphs';
 import { preferredKernels } from '../engine/kernels';
 import { calibratingStage, capturedInputs, residualEnd } from '../engine/models';
@@ -98,6 +98,7 @@ const stageStep = defineStep({
       const readers: Record<string, ArtifactReader> = {};
       const writers: Record<string, ArtifactWriting> = {};
       let original: { reader: ArtifactReader; sequences: number } | null = null;
+      const perBatch = stageBatchSequences({ ...device, stage, shape, sequenceLength });
       try {
         if (mismatch) {
           const reader = await bench.runtime.store.open(mismatch.original.sha256);
@@ -116,11 +117,13 @@ const stageStep = defineStep({
             return [name, { dtype: activationDtype(name, input.precision), stride }];
           }),
         );
-        const perBatch = stageBatchSequences({ ...device, stage, shape, sequenceLength });
         return await streamSlice({ sequences, perBatch, layouts, readers, original, writers, open });
       } catch (error) {
-        rememberBatch(work, error);
-        throw error;
+        // Here in the activity's own memory, where batches are read to; in the stage's it has its name already.
+        const much = { stage: stage.name, sequences: Math.min(perBatch, sequences), sequenceLength };
+        const failure = isOutOfMemory(error) ? deviceOutOfMemory(much, error) : error;
+        rememberBatch(work, failure);
+        throw failure;
       } finally {
         await original?.reader.close();
         for (const end of [...Object.values(readers), ...Object.values(writers)]) await end.close();

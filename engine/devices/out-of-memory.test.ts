@@ -1,4 +1,4 @@
-import { isOutOfMemory } from './out-of-memory';
+import { deviceOutOfMemory, isOutOfMemory } from './out-of-memory';
 
 const NODE = "Non-zero status code returned while running MatMul node. Name:'MatMul_92' Status Message: ";
 
@@ -25,4 +25,14 @@ describe('an allocation that failed is known by its message', () => {
     'WebGPU validation failed. [Invalid ShaderModule "Gemm"] is invalid due to a previous error.',
     'Failed to get a WebGPU adapter: No supported adapters',
   ])('and nothing else: %s', (message) => expect(isOutOfMemory(new Error(message))).toBe(false));
+});
+
+it('is worth another try only as long as fewer sequences can be had at once', () => {
+  const cause = new Error('std::bad_alloc');
+  const several = deviceOutOfMemory({ stage: 'mlp', sequences: 2, sequenceLength: 2048 }, cause);
+  expect(several).toMatchObject({ code: 'DeviceOutOfMemory', retryable: true, cause });
+  const one = deviceOutOfMemory({ stage: 'mlp', sequences: 1, sequenceLength: 2048 }, cause);
+  expect(one.retryable).toBe(false);
+  expect(one.message).toMatch(/single sequence of 2048 tokens.*--device.*--sequence-length/);
+  expect(isOutOfMemory(one)).toBe(false);
 });

@@ -1,3 +1,5 @@
+import { QuantloomError } from '../spec';
+
 /**
  * How onnxruntime, its providers and the Node.js binding say that an allocation has failed; their errors have no code.
  *
@@ -20,4 +22,28 @@ const FORMS: readonly RegExp[] = [
 export function isOutOfMemory(error: unknown): boolean {
   const message = error instanceof Error ? error.message : String(error);
   return FORMS.some((form) => form.test(message));
+}
+
+/** What a stage was run on when memory did not suffice. */
+export interface TooMuchAtOnce {
+  readonly stage: string;
+  readonly sequences: number;
+  /** Tokens of each. */
+  readonly sequenceLength: number;
+}
+
+/** @returns DeviceOutOfMemory with these as details; retryable as long as fewer sequences can be tried. */
+export function deviceOutOfMemory(much: TooMuchAtOnce, cause: unknown): QuantloomError {
+  const { stage, sequences, sequenceLength } = much;
+  const place = `Stage "${stage}" ran out of memory`;
+  const message =
+    sequences > 1
+      ? `${place} with ${sequences} sequences of ${sequenceLength} tokens at once; fewer at once may do.`
+      : `${place} with a single sequence of ${sequenceLength} tokens. Let nothing else use the device, take one with more memory or the CPU ` +
+        '(worker --device), or ask for shorter sequences (--sequence-length).';
+  return new QuantloomError('DeviceOutOfMemory', message, {
+    retryable: sequences > 1,
+    details: { stage, sequences, sequenceLength },
+    cause,
+  });
 }

@@ -1,8 +1,7 @@
-import { isOutOfMemory } from '../devices/out-of-memory';
+import { deviceOutOfMemory, isOutOfMemory } from '../devices/out-of-memory';
 import type { GramPrecision, KernelChoice } from '../kernels';
 import type { TakeMemory } from '../memory';
 import type { ModelShape, Stage } from '../models/architecture';
-import { QuantloomError } from '../spec';
 import { createGramSums } from './gram-sums';
 import { type MismatchBatch, type MismatchedLinear, MismatchSum, type SummedMismatch } from './mismatch-sum';
 import { releaseSessions, type SessionOptions } from './session-pool';
@@ -111,7 +110,7 @@ export function createStageStream(options: StageStreamOptions): StageStream {
       pass(given).catch(async (error: unknown) => {
         if (!isOutOfMemory(error)) throw error;
         await releaseSessions();
-        throw outOfMemory(options, given.sequences, error);
+        throw deviceOutOfMemory({ stage: options.stage.name, sequences: given.sequences, sequenceLength }, error);
       }),
     finish,
   };
@@ -145,15 +144,4 @@ export function createStageStream(options: StageStreamOptions): StageStream {
       gramSeconds,
     };
   }
-}
-
-function outOfMemory({ stage, sequenceLength }: StageStreamOptions, sequences: number, cause: unknown): QuantloomError {
-  const details = { stage: stage.name, sequences, sequenceLength };
-  const place = `Stage "${stage.name}" ran out of memory`;
-  const message =
-    sequences > 1
-      ? `${place} with ${sequences} sequences of ${sequenceLength} tokens at once; fewer at once may do.`
-      : `${place} with a single sequence of ${sequenceLength} tokens. Let nothing else use the device, take one with more memory or the CPU ` +
-        '(worker --device), or ask for shorter sequences (--sequence-length).';
-  return new QuantloomError('DeviceOutOfMemory', message, { retryable: sequences > 1, details, cause });
 }
