@@ -16,9 +16,11 @@ import { packLayer } from './pack-layer';
 import { passOriginal } from './pass-original';
 import { publishCheckpoints } from './publish-checkpoints';
 import { quantizeLinears, quantizeRows } from './quantize-linears';
+import { resolveSource } from './resolve-source';
 import { rotateBlock } from './rotate-block';
 import type { ActivityRuntime } from './runtime';
 import { scaleBlock } from './scale-block';
+import { settleCandidate } from './settle-candidate';
 import { tokenizeCalibration } from './tokenize-calibration';
 import { verifyCheckpoints } from './verify-checkpoints';
 
@@ -44,8 +46,10 @@ export function createActivities(runtime: ActivityRuntime) {
     publishImportanceMatrix: asActivity(runtime, publishImportanceMatrix),
     quantizeLinears: asActivity(runtime, quantizeLinears),
     quantizeRows: asActivity(runtime, quantizeRows),
+    resolveSource: asActivity(runtime, resolveSource),
     rotateBlock: asActivity(runtime, rotateBlock),
     scaleBlock: asActivity(runtime, scaleBlock),
+    settleCandidate: asActivity(runtime, settleCandidate),
     tokenizeCalibration: asActivity(runtime, tokenizeCalibration),
     verifyCheckpoints: asActivity(runtime, verifyCheckpoints),
   };
@@ -72,6 +76,7 @@ export type {
   QuantizedRowsOfStage,
   StageInput,
 } from './quantize-linears';
+export type { ResolvedSource } from './resolve-source';
 export type { RotatedBlock } from './rotate-block';
 export type { ActivityRuntime } from './runtime';
 export type { Effort } from './step';

@@ -7,7 +7,49 @@ export interface CommandRow {
   load(): CommandDefinition;
 }
 
-export const COMMAND_TABLE: readonly CommandRow[] = [
+/** Commands that share a first word. */
+export interface CommandGroup {
+  readonly usage: string;
+  readonly summary: string;
+  readonly commands: readonly CommandRow[];
+}
+
+const SCHEDULE_COMMANDS: readonly CommandRow[] = [
+  {
+    usage: 'create <name> [model]',
+    summary: 'quantize a model again whenever it has changed, as a cron expression says',
+    load: () => require('./commands/schedule/create').create,
+  },
+  {
+    usage: 'list',
+    summary: 'list schedules, and what became of the last run',
+    load: () => require('./commands/schedule/list').list,
+  },
+  {
+    usage: 'describe <name>',
+    summary: 'print the settings of a schedule and its last runs',
+    load: () => require('./commands/schedule/describe').describe,
+  },
+  {
+    usage: 'trigger <name>',
+    summary: 'start a run now',
+    load: () => require('./commands/schedule/steer').trigger,
+  },
+  { usage: 'pause <name>', summary: 'start no more runs', load: () => require('./commands/schedule/steer').pause },
+  { usage: 'resume <name>', summary: 'start runs again', load: () => require('./commands/schedule/steer').resume },
+  {
+    usage: 'delete <name>',
+    summary: 'remove a schedule; its runs and results stay',
+    load: () => require('./commands/schedule/steer').remove,
+  },
+  {
+    usage: 'backfill <name>',
+    summary: 'start the runs that were due in a time that has passed, one after another',
+    load: () => require('./commands/schedule/steer').backfill,
+  },
+];
+
+export const COMMAND_TABLE: readonly (CommandRow | CommandGroup)[] = [
   {
     usage: 'quantize [model]',
     summary: 'quantize a model into a checkpoint; goes on where an earlier run of the same command stopped',
@@ -44,6 +86,11 @@ export const COMMAND_TABLE: readonly CommandRow[] = [
     load: () => require('./commands/steer').retry,
   },
   { usage: 'skip <id>', summary: 'keep a layer in 16 bit and go on', load: () => require('./commands/steer').skip },
+  {
+    usage: 'schedule',
+    summary: 'quantize models again by the clock: create, list, describe, trigger, pause, resume, delete, backfill',
+    commands: SCHEDULE_COMMANDS,
+  },
   {
     usage: 'verify <dir>',
     summary: 'load a checkpoint back and check every tensor',

@@ -4,7 +4,7 @@ import { Command, CommanderError } from 'commander';
 import { QuantloomError } from '../engine/spec';
 import type { Invocation } from './command';
 import { CommandOutput, type CommandOutputOptions } from './command-output';
-import { COMMAND_TABLE } from './command-table';
+import { COMMAND_TABLE, type CommandGroup, type CommandRow } from './command-table';
 import { DIST_DIRECTORY } from './dist-directory';
 import { EXIT, type ExitCode, exitCodeOf } from './exit-codes';
 import { resolveSettings } from './settings';
@@ -43,11 +43,15 @@ export async function runCommandLine(line: CommandLine): Promise<ExitCode> {
       'after',
       '\nMODEL is a directory with safetensors, a GGUF file, hf:OWNER/NAME[@REVISION], s3://BUCKET/PREFIX, or `demo`. Exit codes: 0 done, 1 failed, 2 wrong use, 3 needs review, 130 interrupted.',
     );
-  const asked = args[0] === 'help' ? args[1] : args[0];
-  for (const row of COMMAND_TABLE) {
-    const command = program.command(row.usage).summary(row.summary).description(row.summary);
+  const asked = args[0] === 'help' ? args.slice(1) : args;
+  const add = (parent: Command, row: CommandRow | CommandGroup, [word, ...words]: readonly (string | undefined)[]) => {
+    const command = parent.command(row.usage).summary(row.summary).description(row.summary);
+    if ('commands' in row) {
+      for (const inner of row.commands) add(command, inner, command.name() === word ? words : []);
+      return;
+    }
     command.option('--json', 'print one JSON document on stdout; the rest goes to stderr');
-    if (command.name() !== asked) continue;
+    if (command.name() !== word) return;
     const definition = row.load();
     definition.configure?.(command);
     command.action(async () => {
@@ -56,7 +60,8 @@ export async function runCommandLine(line: CommandLine): Promise<ExitCode> {
       const invocation: Invocation = { ...line, args: command.args, flags, settings, output };
       code = await definition.run(invocation);
     });
-  }
+  };
+  for (const row of COMMAND_TABLE) add(program, row, asked);
   try {
     if (args.length === 0) {
       program.outputHelp();

@@ -3,3 +3,4 @@ export { cancelParent } from './cancel-parent';
 export { passOriginalLayer } from './pass-original-layer';
 export { quantizeLayer } from './quantize-layer';
 export { quantizeModel } from './quantize-model';
+export { requantizeModel } from './requantize-model';

@@ -1,4 +1,5 @@
 export { isCompanion } from './companions';
+export { filesOfModel, type ModelFile } from './files-of-model';
 export { type FileFingerprint, type FingerprintOptions, fingerprintFile } from './fingerprint-file';
 export { type LocatedModel, locateModel, obtainModel } from './locate-model';
 export { openModelDirectory, type SourceDirectory } from './open-model-directory';

@@ -12,9 +12,10 @@ export const AHEAD_TASK_QUEUE = `${TASK_QUEUES.gpu}-ahead`;
 /** Type of the failure of an activity whose worker is gone. */
 export const WORKER_LOST = 'WorkerLost';
 
-/** Workflow types. `quantizeModel` takes one QuantizationSpec object. */
+/** Workflow types. `quantizeModel` takes one QuantizationSpec object, `requantizeModel` one RequantizeRequest. */
 export const WORKFLOWS = {
   quantizeModel: 'quantizeModel',
+  requantizeModel: 'requantizeModel',
   quantizeLayer: 'quantizeLayer',
   calibrateLayer: 'calibrateLayer',
   passOriginalLayer: 'passOriginalLayer',
@@ -49,6 +50,7 @@ export const SEARCH_ATTRIBUTES = {
   QuantloomLayersDone: 'Int',
   QuantloomPerplexityDelta: 'Double',
   QuantloomNeedsReview: 'Bool',
+  QuantloomOutcome: 'Keyword',
 } as const;
 
 /** Result of quantizeModel. */

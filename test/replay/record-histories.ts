@@ -14,7 +14,14 @@ import { join, resolve } from 'node:path';
 import type { WorkflowHandle } from '@temporalio/client';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils';
 import { resolveModelDirectory } from '../../engine/sources';
-import { PROGRESS_QUERY, type Progress, type QuantizationSpecInput, UPDATES } from '../../engine/spec';
+import {
+  PROGRESS_QUERY,
+  type Progress,
+  type QuantizationSpecInput,
+  TASK_QUEUES,
+  UPDATES,
+  WORKFLOWS,
+} from '../../engine/spec';
 import globalSetup from '../global-setup';
 import { activityEvents } from '../support/activity-events';
 import { type JobStack, startJobStack } from '../support/job-stack';
@@ -85,6 +92,24 @@ const cancelled: Scenario = async (stack, name) => {
   return [name, `${name}/cancel`];
 };
 
+/** Found changed, then unchanged. */
+const requantized: Scenario = async (stack, name) => {
+  const gpu = await stack.startWorker('gpu');
+  const evaluation = { text: 'demo', context: 64, maxTokens: 128 };
+  const request = {
+    spec: spec(stack, name, { recipe: RTN, evaluation }),
+    rule: { maxPerplexityRise: 0.01, maxSizeRise: null },
+  };
+  const ids = [name, `${name}-again`];
+  for (const workflowId of ids) {
+    const taskQueue = TASK_QUEUES.control;
+    await stack.client.workflow.execute(WORKFLOWS.requantizeModel, { workflowId, taskQueue, args: [request] });
+  }
+  gpu.stdin?.end();
+  await once(gpu, 'exit');
+  return ids;
+};
+
 const SCENARIOS: Record<string, Scenario> = {
   stage: undisturbed({}, ['layer-0', 'original-1']),
   layer: undisturbed({ order: 'layer', calibration: oneSlice(2) }, ['layer-1']),
@@ -96,6 +121,7 @@ const SCENARIOS: Record<string, Scenario> = {
   imatrix: undisturbed({ importanceOnly: true, calibration: oneSlice(4) }, []),
   steered,
   cancelled,
+  requantized,
 };
 
 /** Jobs that continue as new after 40 events: each run is a history. */

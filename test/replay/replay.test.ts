@@ -41,6 +41,7 @@ describe('the workflows as they are now', () => {
       'passOriginalLayer',
       'quantizeLayer',
       'quantizeModel',
+      'requantizeModel',
     ]);
   });
 
