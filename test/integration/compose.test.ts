@@ -121,7 +121,11 @@ test('the worker on a GPU has the image with CUDA, and one device', () => {
     'cuda',
     service('gpu').command,
   ]);
-  expect(gpu?.environment).toEqual(service('gpu').environment);
+  // What two files say of a service is a list of NAME=VALUE.
+  const told = Object.entries({ ...service('gpu').environment, QUANTLOOM_DEVICE: 'cuda:0' });
+  const merged = gpu?.environment as unknown as string[];
+  expect([...merged].sort()).toEqual(told.map(([name, value]) => `${name}=${value}`).sort());
+  expect(knownEnvironment()).toContain('QUANTLOOM_DEVICE');
   expect(gpu?.deploy).toMatchObject({ resources: { reservations: { devices: [{ driver: 'nvidia', count: 1 }] } } });
   expect(cpu).toEqual(service('cpu'));
 });

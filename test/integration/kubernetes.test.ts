@@ -46,7 +46,10 @@ function environmentOf(name: string, worker: Document): Record<string, string> {
   const [settings] = ofKind(name, 'ConfigMap');
   expect(worker.envFrom[0].configMapRef.name).toBe(settings.metadata.name);
   const { cpu } = worker.resources.limits;
-  return { ...settings.data, ...Object.fromEntries(worker.env.map(({ name }: Document) => [name, cpu])) };
+  return {
+    ...settings.data,
+    ...Object.fromEntries(worker.env.map(({ name, value }: Document) => [name, value ?? cpu])),
+  };
 }
 
 /** An overlay with a component over it, as a directory of somebody's own would have it. */
@@ -257,10 +260,12 @@ describe('autoscaling', () => {
 });
 
 test('workers on GPUs ask for one each, and only they do', () => {
-  const devices = workersOf('gpu').map(({ queue, worker }) => [queue, worker.resources.limits['nvidia.com/gpu']]);
-  expect(Object.fromEntries(devices)).toEqual({ control: undefined, cpu: undefined, gpu: '1' });
+  const asked = workersOf('gpu').map(({ queue, worker }) => [queue, worker.resources.limits['nvidia.com/gpu']]);
+  expect(Object.fromEntries(asked)).toEqual({ control: undefined, cpu: undefined, gpu: '1' });
   const [{ pod, worker }] = workersOf('gpu').filter(({ queue }) => queue === 'gpu') as [Document];
   expect(worker.image).toMatch(/^quantloom-cuda:/);
+  const devices = workersOf('gpu').map(({ worker }) => readWorkerSettings(environmentOf('gpu', worker)).device);
+  expect(devices.sort()).toEqual(['cpu', 'cpu', 'cuda:0']);
   const common = workersOf('cpu')[0]?.pod.tolerations;
   expect(pod.tolerations).toEqual(
     expect.arrayContaining([...common, expect.objectContaining({ key: 'nvidia.com/gpu' })]),
