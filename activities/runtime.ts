@@ -10,6 +10,8 @@ export interface ActivityRuntime {
   readonly sources?: SourceAccess;
   /** Threads for matrix products and kernels. */
   readonly threads: number;
+  /** Signs what webhooks are told. Absent: it goes unsigned. */
+  readonly webhookSecret?: string | null;
   /** One structured line per event; goes to the worker's log. */
   log(event: string, fields: Readonly<Record<string, unknown>>): void;
 }

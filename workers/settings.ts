@@ -21,6 +21,8 @@ export interface WorkerSettings {
   readonly kernels: KernelChoice;
   /** Where metrics and health are to be had; null: nowhere. */
   readonly metrics: HostAndPort | null;
+  /** Signs what webhooks are told; null: it goes unsigned. */
+  readonly webhookSecret: string | null;
   /** Of the worker deployment that it is one of; null: of none. */
   readonly version: DeploymentVersion | null;
 }
@@ -35,6 +37,7 @@ export function readWorkerSettings(environment: Readonly<Record<string, string |
     threads: readThreads(environment.QUANTLOOM_THREADS),
     kernels: readKernels(environment.QUANTLOOM_KERNELS),
     metrics: parseMetricsAddress(environment.QUANTLOOM_METRICS_ADDRESS),
+    webhookSecret: environment.QUANTLOOM_WEBHOOK_SECRET || null,
     version: readVersion(environment),
   };
 }

@@ -28,6 +28,7 @@ export async function createTensorWorkers(
     storeDirectory: storeDirectoryOf(settings.store),
     sources: settings.sources,
     threads: settings.threads,
+    webhookSecret: settings.webhookSecret,
     log: (event, fields) => {
       logLine(event, fields);
       metrics?.observe(event, fields);
