@@ -12,6 +12,7 @@ import { inspectModel } from './inspect-model';
 import { joinTables } from './join-tables';
 import { measureWidths } from './measure-widths';
 import { mergeHessian } from './merge-hessian';
+import { notify } from './notify';
 import { packLayer } from './pack-layer';
 import { passOriginal } from './pass-original';
 import { publishCheckpoints } from './publish-checkpoints';
@@ -40,6 +41,7 @@ export function createActivities(runtime: ActivityRuntime) {
     joinTables: asActivity(runtime, joinTables),
     measureWidths: asActivity(runtime, measureWidths),
     mergeHessian: asActivity(runtime, mergeHessian),
+    notify: asActivity(runtime, notify),
     packLayer: asActivity(runtime, packLayer),
     passOriginal: asActivity(runtime, passOriginal),
     publishCheckpoints: asActivity(runtime, publishCheckpoints),

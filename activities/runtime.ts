@@ -14,6 +14,8 @@ export interface ActivityRuntime {
   readonly threads: number;
   /** For matrix products of stages and evaluation. Default: the CPU. */
   readonly device?: Device;
+  /** Signs what webhooks are told. Absent: it goes unsigned. */
+  readonly webhookSecret?: string | null;
   /** One structured line per event; goes to the worker's log. */
   log(event: string, fields: Readonly<Record<string, unknown>>): void;
 }

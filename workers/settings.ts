@@ -29,6 +29,8 @@ export interface WorkerSettings {
   readonly shutdownGraceSeconds: number;
   /** Where metrics and health are to be had; null: nowhere. */
   readonly metrics: HostAndPort | null;
+  /** Signs what webhooks are told; null: it goes unsigned. */
+  readonly webhookSecret: string | null;
   /** Of the worker deployment that it is one of; null: of none. */
   readonly version: DeploymentVersion | null;
 }
@@ -46,6 +48,7 @@ export function readWorkerSettings(environment: Readonly<Record<string, string |
     maxMemoryBytes: parseMaxMemory(environment.QUANTLOOM_MAX_MEMORY, 'QUANTLOOM_MAX_MEMORY'),
     shutdownGraceSeconds: parseShutdownGrace(environment.QUANTLOOM_SHUTDOWN_GRACE, 'QUANTLOOM_SHUTDOWN_GRACE'),
     metrics: parseMetricsAddress(environment.QUANTLOOM_METRICS_ADDRESS),
+    webhookSecret: environment.QUANTLOOM_WEBHOOK_SECRET || null,
     version: readVersion(environment),
   };
 }

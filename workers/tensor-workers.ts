@@ -38,6 +38,7 @@ export async function createTensorWorkers(
     sources: settings.sources,
     threads: settings.threads,
     device,
+    webhookSecret: settings.webhookSecret,
     log: (event, fields) => {
       logLine(event, fields);
       metrics?.observe(event, fields);

@@ -45,6 +45,18 @@ export function onGpuAhead(summary: string): Activities {
   );
 }
 
+/** The activities that talk to somebody who may be away for a while, and who holds nothing up for longer than this. */
+export function toWebhook(summary: string): Pick<Activities, 'notify'> {
+  return proxyActivities<Activities>({
+    ...OPTIONS,
+    taskQueue: TASK_QUEUES.cpu,
+    summary: brief(summary),
+    startToCloseTimeout: '1 minute',
+    scheduleToCloseTimeout: '30 minutes',
+    retry: { initialInterval: '1 second', backoffCoefficient: 2, maximumInterval: '5 minutes' },
+  });
+}
+
 /** Temporal takes 200 bytes. */
 function brief(summary: string): string {
   return summary.length <= 190 ? summary : `${summary.slice(0, 189)}…`;

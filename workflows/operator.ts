@@ -7,12 +7,14 @@ import {
   defineQuery,
   defineUpdate,
   executeChild,
+  getExternalWorkflowHandle,
   setHandler,
   type Workflow,
   workflowInfo,
 } from '@temporalio/workflow';
-import type { Progress } from '../engine/spec';
+import type { Progress, ReviewNeeded } from '../engine/spec';
 import { PROGRESS_QUERY, UPDATES } from '../engine/spec/job';
+import { NEEDS_REVIEW_SIGNAL } from '../engine/spec/requantize';
 import { cancelParent } from './cancel-parent';
 import { rootFailure } from './fail-at-once';
 import type { JobBoard } from './job-board';
@@ -104,6 +106,7 @@ export class Operator {
       } catch (error) {
         const failedForGood = error instanceof ActivityFailure || error instanceof ChildWorkflowFailure;
         if (!failedForGood || CancellationScope.current().consideredCancelled) throw error;
+        tellParent(step, rootFailure(error).message);
         await this.board.reviewed({ step, layer, error: rootFailure(error).message });
       }
     }
@@ -150,4 +153,13 @@ export class Operator {
 /** A layer that has just ended needs not be told. */
 function tell(layer: ChildWorkflowHandle<Workflow>, paused: boolean): Promise<void> {
   return layer.signal(setPaused, paused).catch(() => undefined);
+}
+
+/** A job that a schedule started has somebody who passes it on. Nobody there: nobody to tell. */
+function tellParent(step: string, error: string): void {
+  const { parent, workflowId } = workflowInfo();
+  if (!parent) return;
+  getExternalWorkflowHandle(parent.workflowId)
+    .signal<[ReviewNeeded]>(NEEDS_REVIEW_SIGNAL, { job: workflowId, step, error })
+    .catch(() => undefined);
 }

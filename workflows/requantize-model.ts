@@ -1,30 +1,51 @@
 import { defineSearchAttributeKey, SearchAttributeType } from '@temporalio/common';
 import {
+  allHandlersFinished,
+  CancellationScope,
+  condition,
+  defineSignal,
   executeChild,
+  isCancellation,
   setCurrentDetails,
+  setHandler,
   upsertMemo,
   upsertSearchAttributes,
   workflowInfo,
 } from '@temporalio/workflow';
 import type { ResolvedSource } from '../activities';
-import type { JobResult, RequantizeRequest, RequantizeResult } from '../engine/spec';
+import type { JobResult, RequantizeRequest, RequantizeResult, ReviewNeeded } from '../engine/spec';
+import { NEEDS_REVIEW_SIGNAL } from '../engine/spec/requantize';
 import { onCpu } from './activity-proxies';
 import { childOptions } from './child-options';
-import { failAtOnce } from './fail-at-once';
+import { failAtOnce, rootFailure } from './fail-at-once';
+import { Herald } from './herald';
 import { quantizeModel } from './quantize-model';
 
 const OUTCOME = defineSearchAttributeKey('QuantloomOutcome', SearchAttributeType.KEYWORD);
 
+const needsReview = defineSignal<[ReviewNeeded]>(NEEDS_REVIEW_SIGNAL);
+
 /**
  * Quantizes a model again when it has changed, or its recipe, or its texts: find out, quantize beside the promoted result, compare the two,
- * promote the new one or keep the old.
+ * promote the new one or keep the old, tell.
  */
 export async function requantizeModel(request: RequantizeRequest): Promise<RequantizeResult> {
-  const source = await resolve(request);
-  if (source.known) return show(unchanged(source, source.known));
+  const herald = new Herald(request);
+  setHandler(needsReview, ({ job, step, error }) => herald.tell('needs-review', `${step} of ${job}: ${error}`));
+  try {
+    const source = await resolve(request);
+    if (source.known) return show(unchanged(source, source.known));
 
-  const job = await quantize(request, source);
-  return show(await settle(request, source, job));
+    const job = await quantize(request, source);
+    const result = show(await settle(request, source, job));
+    await herald.tell(result.outcome === 'promoted' ? 'promoted' : 'kept', result.reason);
+    return result;
+  } catch (error) {
+    if (!isCancellation(error)) await herald.tell('failed', rootFailure(error).message);
+    throw error;
+  } finally {
+    await CancellationScope.nonCancellable(() => condition(allHandlersFinished));
+  }
 }
 
 function resolve(request: RequantizeRequest): Promise<ResolvedSource> {

@@ -35,5 +35,13 @@ export type { Override, QuantizationSpec, QuantizationSpecInput, Recipe } from '
 export { FORMATS, parseQuantizationSpec, QuantizationSpecSchema, RecipeSchema } from './quantization-spec';
 export { ERROR_CODES, type ErrorCode, QuantloomError } from './quantloom-error';
 export type { BlockReport, DampingRung, LinearReport, MeanErrors, WidthErrors, WidthPlan } from './reports';
-export type { PromotionRule, RequantizeOutcome, RequantizeRequest, RequantizeResult } from './requantize';
+export {
+  NEEDS_REVIEW_SIGNAL,
+  type Notification,
+  type PromotionRule,
+  type RequantizeOutcome,
+  type RequantizeRequest,
+  type RequantizeResult,
+  type ReviewNeeded,
+} from './requantize';
 export { DTYPE_BITS, type DType, elementCount, type FloatTensor, type Tensor } from './tensor';

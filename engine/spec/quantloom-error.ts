@@ -50,6 +50,7 @@ export const ERROR_CODES = {
   SourceUnavailable: 1,
   ModelNotFound: 1,
   AccessDenied: 1,
+  WebhookFailed: 1,
   JobNotFound: 2,
   WrongUse: 2,
 } as const;

@@ -13,6 +13,30 @@ export interface RequantizeRequest {
   /** `output` is the directory of releases: every result gets a directory of its own in it, and `current` links to the promoted one. */
   readonly spec: QuantizationSpecInput;
   readonly rule: PromotionRule;
+  /** http or https: told of results, failures, and of what needs review. Absent: nobody is told. */
+  readonly webhook?: string;
+}
+
+/** What a webhook is told. */
+export interface Notification {
+  readonly event: 'promoted' | 'kept' | 'failed' | 'needs-review';
+  readonly model: string;
+  /** Id of the workflow that tells. */
+  readonly run: string;
+  /** For people. */
+  readonly text: string;
+  /** The same in every attempt to tell this. */
+  readonly delivery: string;
+}
+
+/** Signal of a job to the workflow that started it as its child: a step needs review. */
+export const NEEDS_REVIEW_SIGNAL = 'needsReview';
+
+export interface ReviewNeeded {
+  /** Id of the job. */
+  readonly job: string;
+  readonly step: string;
+  readonly error: string;
 }
 
 /** `unchanged`: nothing was done. `promoted`: `current` is the new result. `kept`: `current` is what it was. */

@@ -172,7 +172,8 @@ test('a run that fails pauses the schedule where that was asked for', async () =
 test('overlap, catch-up, jitter, pause on failure, time zone and priority are told to the server', async () => {
   const policy = ['--overlap', 'buffer-one', '--catch-up', '6h', '--jitter', '10m', '--pause-on-failure'];
   const rule = ['--max-perplexity-rise', '1%', '--max-size-rise', '0'];
-  const words = [...NIGHTLY, ...policy, ...rule, '--time-zone', 'Europe/Berlin', '--fairness-key', 'nights'];
+  const notify = ['--notify', 'https://hooks.example.org/services/T0'];
+  const words = [...NIGHTLY, ...policy, ...rule, ...notify, '--time-zone', 'Europe/Berlin', '--fairness-key', 'nights'];
   await answer('create', 'explicit', model, '--out', stack.output('explicit'), ...words);
 
   const described = await stack.client.schedule.getHandle('explicit').describe();
@@ -187,7 +188,11 @@ test('overlap, catch-up, jitter, pause on failure, time zone and priority are to
       overlap: 'buffer-one',
       catchUpSeconds: 21_600,
     },
-    ...{ pauseOnFailure: true, paused: false, request: { rule: { maxPerplexityRise: 0.01, maxSizeRise: 0 } } },
+    ...{
+      pauseOnFailure: true,
+      paused: false,
+      request: { webhook: 'https://hooks.example.org/services/T0', rule: { maxPerplexityRise: 0.01, maxSizeRise: 0 } },
+    },
   });
 
   await answer('pause', 'explicit', '--note', 'holidays');
@@ -216,6 +221,7 @@ test.each([
   [['--cron', '0 2 * * *', '--method', 'rtn'], /name a text with --evaluate/],
   [[...NIGHTLY, '--max-perplexity-rise', '0.5'], /--max-perplexity-rise.*percentage such as 0\.5%/],
   [[...NIGHTLY, '--overlap', 'sometimes'], /--overlap.*skip, buffer-one/],
+  [[...NIGHTLY, '--notify', 'ftp://example.org'], /--notify.*http or https/],
   [[...NIGHTLY, '--overwrite'], /a schedule replaces nothing/],
 ])('%p is refused', async (flags, message) => {
   const { code, stderr } = await quantloom('create', 'refused', model, '--out', stack.output('refused'), ...flags);

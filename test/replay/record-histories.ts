@@ -26,6 +26,7 @@ import globalSetup from '../global-setup';
 import { activityEvents } from '../support/activity-events';
 import { type JobStack, startJobStack } from '../support/job-stack';
 import { until } from '../support/until';
+import { WebhookReceiver } from '../support/webhook-receiver';
 
 type Scenario = (stack: JobStack, name: string) => Promise<string[]>;
 
@@ -92,19 +93,22 @@ const cancelled: Scenario = async (stack, name) => {
   return [name, `${name}/cancel`];
 };
 
-/** Found changed, then unchanged. */
+/** Found changed, and told; then unchanged. */
 const requantized: Scenario = async (stack, name) => {
   const gpu = await stack.startWorker('gpu');
+  const receiver = await WebhookReceiver.start();
   const evaluation = { text: 'demo', context: 64, maxTokens: 128 };
   const request = {
     spec: spec(stack, name, { recipe: RTN, evaluation }),
     rule: { maxPerplexityRise: 0.01, maxSizeRise: null },
+    webhook: receiver.address,
   };
   const ids = [name, `${name}-again`];
   for (const workflowId of ids) {
     const taskQueue = TASK_QUEUES.control;
     await stack.client.workflow.execute(WORKFLOWS.requantizeModel, { workflowId, taskQueue, args: [request] });
   }
+  await receiver.close();
   gpu.stdin?.end();
   await once(gpu, 'exit');
   return ids;

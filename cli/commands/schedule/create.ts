@@ -1,5 +1,5 @@
 import { ScheduleAlreadyRunning } from '@temporalio/client';
-import type { Command } from 'commander';
+import { type Command, InvalidArgumentError } from 'commander';
 import { sourceOf } from '../../../engine/sources';
 import { QuantloomError, type RequantizeRequest, TASK_QUEUES, WORKFLOWS } from '../../../engine/spec';
 import type { CommandDefinition, Invocation } from '../../command';
@@ -22,6 +22,7 @@ export const create: CommandDefinition = {
     command.requiredOption('--cron <expression>', 'when, in five fields: minute hour day month weekday');
     addPolicyFlags(command);
     addRuleFlags(command);
+    command.option('--notify <url>', 'webhook that is told of results, failures, and of what needs review', webhookUrl);
     addSpecFlags(command);
     addShareFlags(command);
   },
@@ -79,7 +80,15 @@ async function requestFromFlags(invocation: Invocation): Promise<RequantizeReque
   const rule = ruleFromFlags(flags, spec);
   // A server elsewhere has workers elsewhere; what is not on a disk yet is looked at when the first run begins.
   if (!externalServer(environment) && sourceOf(spec.model) === null) await refuseByPlan(spec, settings, signal);
-  return { spec, rule };
+  const webhook = flags.notify as string | undefined;
+  return { spec, rule, ...(webhook !== undefined && { webhook }) };
+}
+
+/** Workers post to it; what it is allowed is theirs to say. */
+function webhookUrl(value: string): string {
+  const url = URL.canParse(value) ? new URL(value) : null;
+  if (url && /^https?:$/.test(url.protocol) && url.username === '' && value.length <= 2_000) return value;
+  throw new InvalidArgumentError('It must be an http or https address without a user name.');
 }
 
 /** It is part of workflow ids. @throws QuantloomError WrongUse. */

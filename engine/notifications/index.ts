@@ -1,0 +1,1 @@
+export { postWebhook } from './post-webhook';
