@@ -1,20 +1,29 @@
 import { createHash } from 'node:crypto';
-import { mkdir, rm } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
-import { assembleCheckpoint, formatOf, type OutputFile, type StoredShard, weightFilesOf } from '../engine/checkpoints';
+import { mkdir, readFile, rm } from 'node:fs/promises';
+import { dirname, join, relative, resolve } from 'node:path';
+import {
+  assembleCheckpoint,
+  describeFile,
+  formatOf,
+  isBucketOutput,
+  MANIFEST_FILE,
+  type Manifest,
+  type OutputFile,
+  placeInOutput,
+  type StoredShard,
+  weightFilesOf,
+} from '../engine/checkpoints';
 import { computationVersions } from '../engine/computation-versions';
 import { type ArtifactRef, type BlockReport, QuantloomError } from '../engine/spec';
+import { type StagedCheckpoint, stagingRoot, storeFiles } from './local-checkpoint';
 import { readDocument, viewModel } from './model-view';
 import type { ActivityRuntime, Attempt } from './runtime';
-import { stagingDirectory } from './staging-directory';
 import { type Bench, readingBench } from './step';
 import type { TokenizedCalibration } from './tokenize-calibration';
 
 /** A checkpoint that is complete but not published yet. */
-export interface AssembledCheckpoint {
+export interface AssembledCheckpoint extends StagedCheckpoint {
   readonly format: string;
-  /** Where it lies now. */
-  readonly directory: string;
   /** Where it will be published. */
   readonly output: string;
   /** The whole of it, identified by its weights. */
@@ -56,7 +65,8 @@ export async function assembleCheckpoints(
     seed: spec.calibration.seed,
   };
 
-  const staging = stagingDirectory(spec.output, input.job);
+  const staging = stagingRoot(spec.output, input.job, runtime);
+  const inBucket = isBucketOutput(spec.output);
   await rm(staging, { recursive: true, force: true });
   const checkpoints: AssembledCheckpoint[] = [];
   for (const name of spec.formats) {
@@ -79,22 +89,29 @@ export async function assembleCheckpoints(
       run: { job: input.job, started: new Date(0).toISOString(), seconds: 0, computed: 0, cached: 0 },
     });
     const weights = weightFilesOf(manifest);
+    const files = inBucket && (await storeFiles(directory, await filesOf(directory, manifest), runtime, attempt));
     checkpoints.push({
       format: name,
-      directory,
-      output: place(resolve(spec.output)),
+      directory: inBucket ? relative(dirname(staging), directory) : directory,
+      ...(files && { files }),
+      output: inBucket ? placeInOutput(spec.output, place('')) : place(resolve(spec.output)),
       checkpoint: {
         kind: 'checkpoint',
         sha256: createHash('sha256')
           .update(weights.map(({ sha256 }) => sha256).join())
           .digest('hex'),
         bytes: weights.reduce((sum, { bytes }) => sum + bytes, 0),
-        at: { file: directory, offset: 0 },
+        ...(!inBucket && { at: { file: directory, offset: 0 } }),
       },
       bitsPerWeight: manifest.bitsPerWeight,
     });
   }
   return { checkpoints };
+}
+
+/** With the manifest itself. */
+async function filesOf(directory: string, { files }: Pick<Manifest, 'files'>): Promise<OutputFile[]> {
+  return [...files, describeFile(MANIFEST_FILE, await readFile(join(directory, MANIFEST_FILE)))];
 }
 
 async function makeDirectory(directory: string): Promise<void> {

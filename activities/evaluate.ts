@@ -3,6 +3,7 @@ import { CPU } from '../engine/devices';
 import { readEvaluationText } from '../engine/evaluation';
 import { type ArtifactRef, QuantloomError } from '../engine/spec';
 import { tensorThreads } from '../engine/tensor-thread';
+import { localCheckpoint, type StagedCheckpoint } from './local-checkpoint';
 import { viewModel } from './model-view';
 import type { ActivityRuntime, Attempt } from './runtime';
 import { deviceWithin } from './smaller-batch';
@@ -49,7 +50,12 @@ const evaluateStep = defineStep({
 
 /** Perplexity of a checkpoint on the text that the spec names. */
 export async function evaluate(
-  input: { plan: ArtifactRef; checkpoint: ArtifactRef },
+  input: {
+    plan: ArtifactRef;
+    checkpoint: ArtifactRef;
+    /** Where the checkpoint is not at a place that all workers see. */
+    staged?: StagedCheckpoint;
+  },
   runtime: ActivityRuntime,
   attempt: Attempt,
 ): Promise<Evaluated> {
@@ -60,5 +66,7 @@ export async function evaluate(
   const text = { kind: 'document', sha256, bytes: 0, at: { file: evaluation.text, offset: 0 } } as const;
   const { context, maxTokens } = evaluation;
   const tokenizer = await tokenizerRef(plan.directory);
-  return perform(evaluateStep, { checkpoint: input.checkpoint, text, tokenizer, context, maxTokens }, runtime, attempt);
+  const directory = input.staged && (await localCheckpoint(input.staged, runtime, attempt));
+  const checkpoint = { ...input.checkpoint, ...(directory && { at: { file: directory, offset: 0 } }) };
+  return perform(evaluateStep, { checkpoint, text, tokenizer, context, maxTokens }, runtime, attempt);
 }

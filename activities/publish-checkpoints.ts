@@ -1,11 +1,19 @@
 import { existsSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { completeManifest, MANIFEST_FILE, type Manifest, publishDirectory } from '../engine/checkpoints';
+import {
+  completeManifest,
+  isBucketOutput,
+  MANIFEST_FILE,
+  type Manifest,
+  publishDirectory,
+  publishToBucket,
+} from '../engine/checkpoints';
 import type { ArtifactRef } from '../engine/spec';
 import type { AssembledCheckpoint } from './assemble-checkpoints';
+import { localCheckpoint, stagingRoot } from './local-checkpoint';
 import { viewModel } from './model-view';
 import type { ActivityRuntime, Attempt } from './runtime';
-import { stagingDirectory } from './staging-directory';
 
 /** Perplexity of the original and of the result. */
 export type MeasuredPerplexity = Omit<NonNullable<Manifest['perplexity']>, 'context'>;
@@ -44,24 +52,39 @@ export async function publishCheckpoints(
 ): Promise<Published> {
   const { plan } = await viewModel(input.plan, runtime, attempt);
   const { spec, sourceBytes } = plan;
-  const staging = stagingDirectory(spec.output, run.workflowId);
+  const { workflowId: job, startedAt, seconds, computed, cached } = run;
+  const complete = (directory: string) =>
+    completeManifest(directory, {
+      perplexity: perplexity && spec.evaluation && { ...perplexity, context: spec.evaluation.context },
+      run: { job, started: new Date(startedAt).toISOString(), seconds, computed, cached },
+      sourceBytes,
+    });
+  const staging = stagingRoot(spec.output, job, runtime);
   const [first] = checkpoints as readonly [AssembledCheckpoint];
-  // Absent when an attempt before this one got as far as the rename.
-  const renamed = !existsSync(staging) && existsSync(join(first.output, MANIFEST_FILE));
-  if (!renamed) {
-    const { workflowId: job, startedAt, seconds, computed, cached } = run;
-    for (const { directory } of checkpoints) {
-      await completeManifest(directory, {
-        perplexity: perplexity && spec.evaluation && { ...perplexity, context: spec.evaluation.context },
-        run: { job, started: new Date(startedAt).toISOString(), seconds, computed, cached },
-        sourceBytes,
-      });
-    }
-    await publishDirectory(staging, resolve(spec.output), spec.overwrite);
-  }
-  return {
+  const published = {
     outputs: Object.fromEntries(checkpoints.map(({ format, output }) => [format, output])),
     outputBytes: first.checkpoint.bytes,
     bitsPerWeight: first.bitsPerWeight,
   };
+  if (isBucketOutput(spec.output)) {
+    const finished: { directory: string; place: string }[] = [];
+    for (const checkpoint of checkpoints) {
+      const directory = await localCheckpoint(checkpoint, runtime, attempt);
+      await complete(directory);
+      finished.push({ directory, place: checkpoints.length > 1 ? checkpoint.format : '' });
+    }
+    const { output, overwrite } = spec;
+    const onFile = (file: string) => attempt.progress({ file });
+    const publication = { output, checkpoints: finished, job, overwrite, signal: attempt.signal, onFile };
+    await publishToBucket(publication, runtime.sources?.s3 ?? {});
+    await rm(staging, { recursive: true, force: true });
+    return published;
+  }
+  // Absent when an attempt before this one got as far as the rename.
+  const renamed = !existsSync(staging) && existsSync(join(first.output, MANIFEST_FILE));
+  if (!renamed) {
+    for (const { directory } of checkpoints) await complete(directory);
+    await publishDirectory(staging, resolve(spec.output), spec.overwrite);
+  }
+  return published;
 }

@@ -1,5 +1,6 @@
 import { requireVerified, shardsOfCheckpoint, verifyCheckpoint } from '../engine/checkpoints';
 import type { AssembledCheckpoint } from './assemble-checkpoints';
+import { localCheckpoint } from './local-checkpoint';
 import type { ActivityRuntime, Attempt } from './runtime';
 import { verifyStoredShard } from './verify-shard';
 
@@ -15,7 +16,8 @@ export async function verifyCheckpoints(
   attempt: Attempt,
 ): Promise<{ checks: number }> {
   let checks = 0;
-  for (const { directory } of input.checkpoints) {
+  for (const checkpoint of input.checkpoints) {
+    const directory = await localCheckpoint(checkpoint, runtime, attempt);
     attempt.progress({ directory });
     const result = await verifyCheckpoint(directory, { signal: attempt.signal, values: false });
     requireVerified(result);

@@ -1,6 +1,17 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { MANIFEST_FILE, type Manifest, parseManifest, requireVerified, verifyCheckpoint } from '../engine/checkpoints';
+import {
+  hasManifestInBucket,
+  isBucketOutput,
+  MANIFEST_FILE,
+  type Manifest,
+  manifestInBucket,
+  missingInBucket,
+  parseManifest,
+  placeInOutput,
+  requireVerified,
+  verifyCheckpoint,
+} from '../engine/checkpoints';
 import { isPinned, locateModel, type SourceAccess } from '../engine/sources';
 import { type QuantizationSpec, QuantloomError } from '../engine/spec';
 import { workflowIdOf } from './workflow-id';
@@ -8,6 +19,10 @@ import { workflowIdOf } from './workflow-id';
 /** Where the checkpoint of each format is published: `output` itself, or one directory in it per format. */
 export function outputDirectories(spec: QuantizationSpec): Record<string, string> {
   const several = spec.formats.length > 1;
+  if (isBucketOutput(spec.output)) {
+    const entries = spec.formats.map((format) => [format, placeInOutput(spec.output, several ? format : '')]);
+    return Object.fromEntries(entries);
+  }
   return Object.fromEntries(spec.formats.map((format) => [format, several ? join(spec.output, format) : spec.output]));
 }
 
@@ -18,7 +33,7 @@ export function outputDirectories(spec: QuantizationSpec): Record<string, string
  * @throws QuantloomError OutputExists.
  */
 export async function refuseExistingOutput(spec: QuantizationSpec, sources: SourceAccess): Promise<void> {
-  if (spec.overwrite || !existsSync(spec.output) || (await isOfSameJob(spec, sources))) return;
+  if (spec.overwrite || !(await isThere(spec, sources)) || (await isOfSameJob(spec, sources))) return;
   throw new QuantloomError(
     'OutputExists',
     `${spec.output} exists and is not the result of this very job. Name another directory with --out, or replace it with --overwrite.`,
@@ -35,20 +50,42 @@ export async function alreadyPublished(
   sources: SourceAccess,
   signal: AbortSignal,
 ): Promise<Record<string, string> | null> {
-  if (!existsSync(spec.output) || !(await isOfSameJob(spec, sources))) return null;
+  if (!(await isThere(spec, sources)) || !(await isOfSameJob(spec, sources))) return null;
   const directories = outputDirectories(spec);
+  if (isBucketOutput(spec.output)) {
+    for (const place of Object.values(directories)) await requireComplete(place, sources);
+    return directories;
+  }
   for (const directory of Object.values(directories)) requireVerified(await verifyCheckpoint(directory, { signal }));
   return directories;
 }
 
 async function isOfSameJob(spec: QuantizationSpec, sources: SourceAccess): Promise<boolean> {
-  const manifests = Object.values(outputDirectories(spec)).map(readManifest);
+  const read = (place: string) =>
+    isBucketOutput(place) ? manifestInBucket(place, '', sources.s3 ?? {}) : readManifest(place);
+  const manifests = await Promise.all(Object.values(outputDirectories(spec)).map(read));
   const own = manifests.filter((manifest) => manifest?.run.job === workflowIdOf(spec)) as Manifest[];
   if (own.length < manifests.length) return false;
   // What a pinned address names does not change.
   if (isPinned(spec.model)) return true;
   const model = await locateModel(spec.model, sources, { dequantize: spec.dequantize }).catch(() => null);
   return model !== null && own.every((manifest) => !sourceChanged(model.directory, manifest));
+}
+
+/** Whether anything stands at the output. */
+export async function isThere(spec: QuantizationSpec, { s3 = {} }: SourceAccess): Promise<boolean> {
+  if (!isBucketOutput(spec.output)) return existsSync(spec.output);
+  const manifests = Object.values(outputDirectories(spec)).map((place) => hasManifestInBucket(place, '', s3));
+  return (await Promise.all(manifests)).includes(true);
+}
+
+/** What is uploaded was verified before, and checked by the server; so names, sizes and hashes are compared. */
+async function requireComplete(place: string, { s3 = {} }: SourceAccess): Promise<void> {
+  const manifest = await manifestInBucket(place, '', s3);
+  const missing = manifest ? await missingInBucket(place, '', manifest, s3) : [MANIFEST_FILE];
+  if (missing.length === 0) return;
+  const message = `${place} is damaged: ${missing.join(', ')} is missing or another. Make it again with --overwrite.`;
+  throw new QuantloomError('VerificationFailed', message);
 }
 
 function readManifest(directory: string): Manifest | null {

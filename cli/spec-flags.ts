@@ -260,7 +260,11 @@ export const SPEC_FLAGS: readonly SpecFlag[] = [
     path: ['solveParts'],
     parse: wholeNumber,
   },
-  { flags: '--out <dir>', description: 'directory to create (default: ./<model>-<scheme>)', path: ['output'] },
+  {
+    flags: '--out <dir>',
+    description: 'directory to create, or s3://BUCKET/PREFIX (default: ./<model>-<scheme>)',
+    path: ['output'],
+  },
   { flags: '--overwrite', description: 'replace the output if it exists', path: ['overwrite'], value: true },
 ];
 

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { basename, resolve } from 'node:path';
 import { Option } from 'commander';
+import { isBucketOutput, placeInOutput } from '../engine/checkpoints';
 import { parseQuantizationSpec, type QuantizationSpec, QuantloomError } from '../engine/spec';
 import { absoluteModel } from './model-argument';
 import { SPEC_FLAGS } from './spec-flags';
@@ -42,7 +43,10 @@ export function specFromFlags(sources: SpecSources): QuantizationSpec {
   return {
     ...spec,
     model,
-    output: resolve(workingDirectory, named ? spec.output : `${modelName(model)}-${schemeName(spec)}`),
+    output:
+      named && isBucketOutput(spec.output)
+        ? placeInOutput(spec.output, '')
+        : resolve(workingDirectory, named ? spec.output : `${modelName(model)}-${schemeName(spec)}`),
     calibration: { ...spec.calibration, source: absolute(spec.calibration.source) },
     ...(spec.imatrix !== undefined && { imatrix: resolve(workingDirectory, spec.imatrix) }),
     evaluation: spec.evaluation && { ...spec.evaluation, text: absolute(spec.evaluation.text) },

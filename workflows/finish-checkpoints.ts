@@ -45,10 +45,13 @@ export async function evaluate(
   job: Job,
 ): Promise<MeasuredPerplexity | null> {
   if (spec.evaluation === null) return null;
-  const measure = (name: string, checkpoint: ArtifactRef) =>
-    job.step('evaluating', () => onGpu(`perplexity of the ${name}`).evaluate({ plan, checkpoint }));
+  const measure = (name: string, checkpoint: ArtifactRef, staged?: AssembledCheckpoint) =>
+    job.step('evaluating', () =>
+      onGpu(`perplexity of the ${name}`).evaluate({ plan, checkpoint, ...(staged && { staged }) }),
+    );
   const original = spec.evaluation.original ? (await measure('original', source)).perplexity : null;
-  const result = await measure('result', (checkpoints[0] as AssembledCheckpoint).checkpoint);
+  const [first] = checkpoints as readonly [AssembledCheckpoint];
+  const result = await measure('result', first.checkpoint, first.files && first);
   job.board.evaluated({ original, quantized: result.perplexity });
   return { original, quantized: result.perplexity, textSha256: result.textSha256, scoredTokens: result.tokens };
 }

@@ -1,9 +1,8 @@
-import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
 import { solvePartsFor } from '../../engine/planning';
 import { type Progress, QuantloomError, UPDATES } from '../../engine/spec';
 import type { CommandDefinition, Invocation } from '../command';
-import { alreadyPublished, refuseExistingOutput } from '../existing-output';
+import { alreadyPublished, isThere, refuseExistingOutput } from '../existing-output';
 import { EXIT, type ExitCode } from '../exit-codes';
 import { wholeNumber } from '../flag-values';
 import { followJob, queryProgress } from '../follow-job';
@@ -37,7 +36,7 @@ export const quantize: CommandDefinition = {
     let spec = await pinnedSpec(asked, invocation);
     await refuseExistingOutput(spec, settings.sources);
     // A server elsewhere has workers elsewhere, which may see other disks.
-    if (!externalServer(environment) && (spec.overwrite || !existsSync(spec.output))) {
+    if (!externalServer(environment) && (spec.overwrite || !(await isThere(spec, settings.sources)))) {
       const plan = await refuseByPlan(spec, settings, invocation.signal);
       // Changes no byte and no job's id: only by how many activities a solve is shared.
       if (asked.solveParts === 1 && flags.solveParts === undefined) {

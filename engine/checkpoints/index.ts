@@ -5,6 +5,15 @@ export {
   type SignedReport,
   weightFilesOf,
 } from './assemble-checkpoint';
+export {
+  discardFromBucket,
+  hasManifestInBucket,
+  isBucketOutput,
+  manifestInBucket,
+  missingInBucket,
+  placeInOutput,
+  publishToBucket,
+} from './bucket-output';
 export { companionsAt } from './companions-at';
 export { containerAt } from './container-at';
 export { createManifest, type ManifestInput } from './create-manifest';

@@ -14,6 +14,7 @@ import {
   completeManifest,
   describeFile,
   formatOf,
+  isBucketOutput,
   type KeptStorage,
   layoutsWithin,
   publishDirectory,
@@ -71,6 +72,10 @@ export async function quantizeDirect(
   { threads = availableParallelism(), sources, onBlock }: DirectOptions = {},
 ): Promise<Record<string, string>> {
   const spec = parseQuantizationSpec(input);
+  if (isBucketOutput(spec.output)) {
+    const message = `output: quantizeDirect writes directories, and ${spec.output} is in a bucket. Run it as a job (quantloom quantize).`;
+    throw new QuantloomError('UnsupportedInput', message);
+  }
   const { plan: planned, estimate } = await planModel(spec, { sources });
   if (estimate.refusals.length > 0) {
     throw new QuantloomError(

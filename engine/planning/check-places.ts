@@ -1,8 +1,9 @@
 import { constants } from 'node:fs';
 import { access, stat } from 'node:fs/promises';
 import path from 'node:path';
+import { hasManifestInBucket, isBucketOutput, placeInOutput } from '../checkpoints';
 import type { QuantizationSpec } from '../spec';
-import { freeBytes } from '../store';
+import { freeBytes, type S3Access } from '../store';
 import type { Findings } from './findings';
 
 export interface Places {
@@ -15,7 +16,13 @@ export interface Places {
 }
 
 /** @returns bytes free where the output goes; 0 when that cannot be told. */
-export async function checkPlaces(places: Places, spec: QuantizationSpec, findings: Findings): Promise<number> {
+export async function checkPlaces(
+  places: Places,
+  spec: QuantizationSpec,
+  findings: Findings,
+  s3: S3Access = {},
+): Promise<number> {
+  if (isBucketOutput(places.output)) return checkBucket(places, spec, findings, s3);
   const output = path.resolve(places.output);
   const parent = await nearestExisting(path.dirname(output));
   const present = await stat(output).catch(() => null);
@@ -49,6 +56,34 @@ export async function checkPlaces(places: Places, spec: QuantizationSpec, findin
   }
   await checkRoom({ ...places, output: parent }, findings);
   return (await freeBytes(parent)) ?? 0;
+}
+
+/** @returns 0: nobody knows how much room a bucket has. */
+async function checkBucket(
+  { output, outputBytes, storeBytes, store }: Places,
+  { overwrite, importanceOnly, formats }: QuantizationSpec,
+  findings: Findings,
+  s3: S3Access,
+): Promise<number> {
+  if (importanceOnly) {
+    findings.refuse(
+      'PlanRefused',
+      'output',
+      `${output} is in a bucket, and an importance matrix is written to a file. Name a file.`,
+    );
+    return 0;
+  }
+  for (const format of overwrite ? [] : formats) {
+    const place = formats.length > 1 ? format : '';
+    if ((await findings.attempt('output', () => hasManifestInBucket(output, place, s3))) !== true) continue;
+    const message = `${placeInOutput(output, place)} holds a checkpoint. Name another output, remove it, or set overwrite.`;
+    findings.refuse('OutputExists', 'output', message);
+  }
+  if (store !== null) {
+    const room = { output: await nearestExisting(path.resolve(store)), store, outputBytes, storeBytes };
+    await checkRoom({ ...room, model: '' }, findings);
+  }
+  return 0;
 }
 
 async function checkRoom({ output, store, outputBytes, storeBytes }: Places, findings: Findings): Promise<void> {

@@ -87,7 +87,7 @@ export async function planModel(
   const costs = work === null ? NOTHING : costsOf(work);
   const { outputBytes, storeBytes } = costs;
   const places = { output: spec.output, model: source.directory, store: storeDirectory, outputBytes, storeBytes };
-  const diskFreeBytes = await checkPlaces(places, spec, findings);
+  const diskFreeBytes = await checkPlaces(places, spec, findings, sources?.s3);
   await checkFetch(located, sources, findings);
   const { refusals, warnings } = findings;
   const { architecture, parameters, sourceBytes } = plan;

@@ -5,6 +5,6 @@ export { openFileStore } from './file-store';
 export { openStore, type StorePlace, storeDirectoryOf, storePlace } from './open-store';
 export { loadS3 } from './s3/load-s3';
 export { type S3Access, s3Access } from './s3/s3-access';
-export { parseS3Address, S3_SCHEME } from './s3/s3-address';
+export { isS3Address, parseS3Address, S3_SCHEME, s3Location } from './s3/s3-address';
 export { sha256Of } from './sha256';
 export { asStoreFull, freeBytes } from './store-full';

@@ -79,7 +79,8 @@ export class FaultyProxy {
       });
       return;
     }
-    setTimeout(() => this.forward(asked, answer, fault), typeof fault === 'object' ? fault.delayMs : 0);
+    // A request that waits for hours holds up no end of the process.
+    setTimeout(() => this.forward(asked, answer, fault), typeof fault === 'object' ? fault.delayMs : 0).unref();
   }
 
   private forward(asked: IncomingMessage, answer: ServerResponse, fault: Fault): void {

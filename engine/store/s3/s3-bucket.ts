@@ -28,6 +28,9 @@ export interface S3Object {
   readonly modified: Date;
 }
 
+/** What is said of an object beside its content; keys are lower case. */
+export type ObjectMetadata = Record<string, string>;
+
 /** What is smaller goes in one request. */
 export const PART_BYTES = 16 << 20;
 /** S3 takes 10,000 parts. */
@@ -92,9 +95,11 @@ export class S3Bucket {
   }
 
   /** @param sha256 of the content, hexadecimal: the server checks it. */
-  async put(name: string, content: Uint8Array, sha256?: string): Promise<void> {
+  async put(name: string, content: Uint8Array, sha256?: string, metadata?: ObjectMetadata): Promise<void> {
     const checksum = sha256 === undefined ? {} : { ChecksumSHA256: Buffer.from(sha256, 'hex').toString('base64') };
-    await this.#asked(this.#client.send(new PutObjectCommand({ ...this.#object(name), Body: content, ...checksum })));
+    const said = metadata && { Metadata: metadata };
+    const command = new PutObjectCommand({ ...this.#object(name), Body: content, ...checksum, ...said });
+    await this.#asked(this.#client.send(command));
   }
 
   /** @returns false when something is there, which stays. */
@@ -138,7 +143,12 @@ export class S3Bucket {
    *
    * @param body makes a new stream of the content for every attempt, or is the content.
    */
-  async upload(name: string, bytes: number, body: Uint8Array | (() => Readable)): Promise<void> {
+  async upload(
+    name: string,
+    bytes: number,
+    body: Uint8Array | (() => Readable),
+    metadata?: ObjectMetadata,
+  ): Promise<void> {
     for (let attempt = 1; ; attempt++) {
       const writer = randomUUID();
       const upload = new Upload({
@@ -147,7 +157,7 @@ export class S3Bucket {
           ...this.#object(name),
           Body: typeof body === 'function' ? body() : body,
           ChecksumAlgorithm: 'CRC32',
-          Metadata: { writer },
+          Metadata: { ...metadata, writer },
         },
         partSize: Math.max(PART_BYTES, Math.ceil(bytes / MOST_PARTS)),
         queueSize: PARTS_AT_ONCE,
@@ -169,11 +179,21 @@ export class S3Bucket {
   }
 
   /** null: there is none. */
-  async head(name: string): Promise<(S3Object & { readonly writer?: string }) | null> {
+  async head(
+    name: string,
+  ): Promise<(S3Object & { readonly writer?: string; readonly metadata: ObjectMetadata }) | null> {
     try {
       const found = await this.#client.send(new HeadObjectCommand(this.#object(name)));
       const { ContentLength: bytes = 0, ETag: etag = '', LastModified: modified = new Date(0), Metadata } = found;
-      return { name, bytes, etag, modified, ...(Metadata?.writer !== undefined && { writer: Metadata.writer }) };
+      const metadata = { ...Metadata };
+      return {
+        name,
+        bytes,
+        etag,
+        modified,
+        metadata,
+        ...(Metadata?.writer !== undefined && { writer: Metadata.writer }),
+      };
     } catch (error) {
       if (statusOf(error) === 404) return null;
       throw this.#failure(error);
