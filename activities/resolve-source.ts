@@ -3,6 +3,7 @@ import { createReadStream } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { readCalibrationText } from '../engine/calibration';
+import { isBucketOutput } from '../engine/checkpoints';
 import { readEvaluationText } from '../engine/evaluation';
 import { findRelease } from '../engine/releases';
 import { filesOfModel, pinAddress, resolveModelDirectory, sourceOf } from '../engine/sources';
@@ -42,12 +43,14 @@ interface SourceFile {
 const hashFile = defineStep({
   name: 'source-file',
   version: 1,
-  run: async ({ path }: SourceFile, { attempt }) => {
-    const hash = createHash('sha256');
-    await pipeline(createReadStream(path, { highWaterMark: 1 << 20 }), hash, { signal: attempt.signal });
-    return { sha256: hash.digest('hex') };
-  },
+  run: async ({ path }: SourceFile, { attempt }) => ({ sha256: await sha256OfFile(path, attempt.signal) }),
 });
+
+async function sha256OfFile(path: string, signal?: AbortSignal): Promise<string> {
+  const hash = createHash('sha256');
+  await pipeline(createReadStream(path, { highWaterMark: 1 << 20 }), hash, { ...(signal && { signal }) });
+  return hash.digest('hex');
+}
 
 /**
  * Finds out what a model is now, and whether a result of this model, recipe and these texts is there already.
@@ -60,6 +63,10 @@ export async function resolveSource(
   attempt: Attempt,
 ): Promise<ResolvedSource> {
   const spec = parseQuantizationSpec(request.spec);
+  if (isBucketOutput(spec.output)) {
+    const text = `${spec.output}: releases are directories beside a link, which a bucket has not. Give a directory as output.`;
+    throw new QuantloomError('UnsupportedInput', text);
+  }
   const output = resolve(spec.output);
   const source = await revisionOf(spec.model, runtime, attempt);
   const identity = computationKey('requantize', 1, { revision: source.revision, ...(await recipeOf(spec)) });
@@ -79,11 +86,12 @@ async function recipeOf(spec: QuantizationSpec) {
     solveParts: _parts,
     ...recipe
   } = spec;
-  const { calibration, evaluation } = recipe;
+  const { calibration, evaluation, imatrix } = recipe;
   const { sha256 } = await readCalibrationText(calibration.source);
   return {
     ...recipe,
     calibration: { ...calibration, source: sha256 },
+    ...(imatrix !== undefined && { imatrix: await sha256OfFile(imatrix) }),
     evaluation: evaluation && { ...evaluation, text: (await readEvaluationText(evaluation.text)).sha256 },
   };
 }

@@ -223,6 +223,7 @@ test.each([
   [[...NIGHTLY, '--overlap', 'sometimes'], /--overlap.*skip, buffer-one/],
   [[...NIGHTLY, '--notify', 'ftp://example.org'], /--notify.*http or https/],
   [[...NIGHTLY, '--overwrite'], /a schedule replaces nothing/],
+  [[...NIGHTLY, '--out', 's3://bucket/nightly'], /--out s3:\/\/bucket\/nightly: .* Give a directory/],
 ])('%p is refused', async (flags, message) => {
   const { code, stderr } = await quantloom('create', 'refused', model, '--out', stack.output('refused'), ...flags);
   expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringMatching(message) });

@@ -1,5 +1,6 @@
 import { ScheduleAlreadyRunning } from '@temporalio/client';
 import { type Command, InvalidArgumentError } from 'commander';
+import { isBucketOutput } from '../../../engine/checkpoints';
 import { sourceOf } from '../../../engine/sources';
 import { QuantloomError, type RequantizeRequest, TASK_QUEUES, WORKFLOWS } from '../../../engine/spec';
 import type { CommandDefinition, Invocation } from '../../command';
@@ -75,6 +76,12 @@ async function requestFromFlags(invocation: Invocation): Promise<RequantizeReque
     throw new QuantloomError(
       'WrongUse',
       '--overwrite: a schedule replaces nothing. Every result gets a directory of its own in --out.',
+    );
+  }
+  if (isBucketOutput(spec.output)) {
+    throw new QuantloomError(
+      'WrongUse',
+      `--out ${spec.output}: results of a schedule are directories beside a link, which a bucket has not. Give a directory.`,
     );
   }
   const rule = ruleFromFlags(flags, spec);
