@@ -222,7 +222,7 @@ export async function calibrateSlice(
   };
   const kind = deviceKind(runtime.device ?? CPU);
   attempt.progress({ block: input.block, stage: input.stage });
-  return perform(
+  const result = await perform(
     stageStep,
     {
       architecture: architecture.name,
@@ -238,4 +238,8 @@ export async function calibrateSlice(
     runtime,
     attempt,
   );
+  const { ownQueue } = runtime;
+  if (result.cached || !ownQueue) return result;
+  const near = Object.entries(result.activations).map(([name, ref]) => [name, { ...ref, near: ownQueue }]);
+  return { ...result, activations: Object.fromEntries(near) };
 }

@@ -24,13 +24,14 @@ import type { ActivityRuntime } from './runtime';
 import { scaleBlock } from './scale-block';
 import { settleCandidate } from './settle-candidate';
 import { tokenizeCalibration } from './tokenize-calibration';
+import { inTurn } from './turns';
 import { verifyCheckpoints } from './verify-checkpoints';
 
 /** Every activity, bound to what its worker lends to it. Which queue runs which is decided in the workflows. */
 export function createActivities(runtime: ActivityRuntime) {
   return {
     assembleCheckpoints: asActivity(runtime, assembleCheckpoints),
-    calibrateSlice: asActivity(runtime, calibrateSlice),
+    calibrateSlice: asActivity(runtime, inTurn(calibrateSlice)),
     chooseWidths: asActivity(runtime, chooseWidths),
     discardCheckpoints: asActivity(runtime, discardCheckpoints),
     dropActivations: asActivity(runtime, dropActivations),
@@ -83,3 +84,4 @@ export type { ResolvedSource } from './resolve-source';
 export type { RotatedBlock } from './rotate-block';
 export type { ActivityRuntime } from './runtime';
 export type { Effort } from './step';
+export { Turns } from './turns';

@@ -2,6 +2,7 @@ import type { Device } from '../engine/devices';
 import type { SourceAccess } from '../engine/sources';
 import type { ArtifactStore } from '../engine/store/artifact-store';
 import type { BatchCarried } from './smaller-batch';
+import type { Turns } from './turns';
 
 /** What a worker process lends to its activities. */
 export interface ActivityRuntime {
@@ -14,6 +15,10 @@ export interface ActivityRuntime {
   readonly threads: number;
   /** For matrix products of stages and evaluation. Default: the CPU. */
   readonly device?: Device;
+  /** Task queue of its own, where what it makes stays at hand. Absent: nothing does, or it is at hand everywhere. */
+  readonly ownQueue?: string | undefined;
+  /** For what takes the whole device: stages come one after another from several queues. Absent: no bound. */
+  readonly turns?: Turns;
   /** Signs what webhooks are told. Absent: it goes unsigned. */
   readonly webhookSecret?: string | null;
   /** One structured line per event; goes to the worker's log. */

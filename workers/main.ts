@@ -33,7 +33,10 @@ async function main(): Promise<number> {
   const place = { connection, namespace, ...(identity && { identity }), ...versioning };
   let workers: readonly Worker[] = [];
   const memory = new MemoryBound(settings.maxMemoryBytes, () => shutDown(workers));
-  const common = { settings, place, metrics, device: device ?? CPU, activityEnded: () => memory.activityEnded() };
+  const common = {
+    ...{ settings, place, metrics, device: device ?? CPU, name: values.name },
+    activityEnded: () => memory.activityEnded(),
+  };
   if (queue === 'control') workers = [await createControlWorker(settings, place)];
   else if (queue === 'cpu') workers = await createCpuWorkers(common);
   else if (queue === 'gpu') workers = await createGpuWorkers(common);

@@ -1,5 +1,5 @@
 import { Worker } from '@temporalio/worker';
-import { createActivities, HEARTBEAT_MILLISECONDS } from '../activities';
+import { type ActivityRuntime, createActivities, HEARTBEAT_MILLISECONDS } from '../activities';
 import type { Device } from '../engine/devices';
 import { preferKernels, selectKernels } from '../engine/kernels';
 import { openStore, storeDirectoryOf } from '../engine/store';
@@ -15,6 +15,8 @@ export interface TensorProcess {
   readonly place: WorkerPlace;
   readonly metrics: ProcessMetrics | null;
   readonly device: Device;
+  /** That it was given when it was started. */
+  readonly name?: string | undefined;
   /** Called when an activity has ended, however it did. */
   readonly activityEnded: () => void;
 }
@@ -25,7 +27,15 @@ export interface TensorProcess {
  */
 export async function createTensorWorkers(
   activitiesAtOnce: Readonly<Record<string, number>>,
-  { settings, place, metrics, device, activityEnded }: TensorProcess,
+  {
+    settings,
+    place,
+    metrics,
+    device,
+    activityEnded,
+    ownQueue,
+    turns,
+  }: TensorProcess & Pick<ActivityRuntime, 'ownQueue' | 'turns'>,
 ): Promise<Worker[]> {
   const plain = await openStore(settings.store, metrics?.soughtInCache);
   const store = metrics?.counted(plain) ?? plain;
@@ -39,6 +49,8 @@ export async function createTensorWorkers(
     threads: settings.threads,
     device,
     webhookSecret: settings.webhookSecret,
+    ownQueue,
+    ...(turns && { turns }),
     log: (event, fields) => {
       logLine(event, fields);
       metrics?.observe(event, fields);
@@ -47,7 +59,7 @@ export async function createTensorWorkers(
   });
   const create = ([taskQueue, maxConcurrentActivityTaskExecutions]: [string, number]) =>
     Worker.create({
-      ...place,
+      ...(taskQueue === ownQueue ? ofNoVersion(place) : place),
       taskQueue,
       activities,
       maxConcurrentActivityTaskExecutions,
@@ -56,4 +68,9 @@ export async function createTensorWorkers(
       ...shutdownTimes(settings.shutdownGraceSeconds),
     });
   return Promise.all(Object.entries(activitiesAtOnce).map(create));
+}
+
+/** A deployment knows a hundred queues at most; what is in one worker's own comes from jobs of its version anyway. */
+function ofNoVersion({ workerDeploymentOptions, ...place }: WorkerPlace): WorkerPlace {
+  return place;
 }

@@ -38,6 +38,35 @@ export function onGpu(summary: string): Activities {
   );
 }
 
+/** Within this a worker that is there comes for what its queue holds: it is given no more than it can begin. */
+const COMES_WITHIN = '30 seconds';
+
+/** The same by one worker alone, the one that has at hand what is read; null: it has not come for it, or was lost with it. */
+export function onGpuNear(queue: string, summary: string): OrNull<Pick<Activities, 'calibrateSlice'>> {
+  const { calibrateSlice } = proxyActivities<Activities>({
+    ...OPTIONS,
+    taskQueue: queue,
+    scheduleToStartTimeout: COMES_WITHIN,
+    summary: brief(summary),
+  });
+  return {
+    calibrateSlice: async (input) => {
+      try {
+        return await calibrateSlice(input);
+      } catch (error) {
+        if (isLoss(error)) return null;
+        throw error;
+      }
+    },
+  };
+}
+
+type OrNull<Functions> = {
+  readonly [Name in keyof Functions]: Functions[Name] extends (input: infer Input) => Promise<infer Output>
+    ? (input: Input) => Promise<Output | null>
+    : never;
+};
+
 /** The same of work that nobody waits for yet. */
 export function onGpuAhead(summary: string): Activities {
   return throughLosses(

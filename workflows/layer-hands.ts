@@ -11,7 +11,8 @@ import type {
 } from '../activities';
 import type { ArtifactRef, LayerProgress } from '../engine/spec';
 import { PROGRESS_QUERY } from '../engine/spec/job';
-import { onCpu, onGpu, onGpuAhead } from './activity-proxies';
+import { onCpu, onGpu, onGpuAhead, onGpuNear } from './activity-proxies';
+import { inLanes } from './in-lanes';
 import { inWindow } from './in-window';
 import { LayerLedger } from './layer-ledger';
 
@@ -71,19 +72,23 @@ export function layerHands(input: {
     async runStage(stage, slices, { original, ...wishes }) {
       await condition(() => !paused);
       setCurrentDetails(ledger.begin(stage));
-      const results = await inWindow(
-        slices,
-        () => SLICES_AT_ONCE,
-        (activations, slice) =>
-          onGpu(`${block.name} · ${stage} · slice ${slice + 1} of ${slices.length}`).calibrateSlice({
+      const results = await inLanes(
+        slices.map(nearest),
+        (slice, queue) => {
+          const summary = `${block.name} · ${stage} · slice ${slice + 1} of ${slices.length}`;
+          const worker = queue === undefined ? onGpu(summary) : onGpuNear(queue, summary);
+          return worker.calibrateSlice({
             plan,
             table,
             block: block.index,
             stage,
-            activations,
+            activations: slices[slice] as ActivationRefs,
             ...wishes,
             ...(original?.[slice] && { original: original[slice] }),
-          }),
+          });
+        },
+        ({ activations }) => nearest(activations),
+        SLICES_AT_ONCE,
       );
       ledger.calibrated(results);
       return results;
@@ -144,6 +149,11 @@ export function layerHands(input: {
       return kept(await join.quantizeLinears({ ...place, hessian: merged, parts: known ? [] : solved }));
     },
   };
+}
+
+/** Queue of the worker that has them at hand; undefined: nobody in particular. */
+function nearest(activations: ActivationRefs): string | undefined {
+  return Object.values(activations).find(({ near }) => near)?.near;
 }
 
 /** What the Hessian of a captured input is merged from. */

@@ -9,6 +9,12 @@ export function timeForNewRun(): boolean {
 /** Goes on as a new run; with newer workers, where they have come. */
 export function goOnAsNewRun<F extends Workflow>(...args: Parameters<F>): Promise<never> {
   const newer = workflowInfo().targetWorkerDeploymentVersionChanged;
-  const versioning = newer ? ({ initialVersioningBehavior: 'AUTO_UPGRADE' } as const) : {};
-  return makeContinueAsNewFunc<F>(versioning)(...args);
+  if (!newer) return makeContinueAsNewFunc<F>({})(...args);
+  return makeContinueAsNewFunc<F>({ initialVersioningBehavior: 'AUTO_UPGRADE' })(...nearNobody(args));
+}
+
+/** Workers that have activations at hand are of the version that made them; what comes now is not for them. */
+function nearNobody<T>(value: T): T {
+  const text = JSON.stringify(value, (name, part: unknown) => (name === 'near' ? undefined : part));
+  return JSON.parse(text) as T;
 }

@@ -30,4 +30,6 @@ export interface ArtifactRef {
   readonly from?: string;
   /** Where the bytes lie outside the store. Not part of the identity. */
   readonly at?: { readonly file: string; readonly offset: number };
+  /** Task queue of a worker on whose machine a copy lies: who reads it is best run there. Not part of the identity. */
+  readonly near?: string;
 }

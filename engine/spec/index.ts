@@ -10,6 +10,7 @@ export {
   AHEAD_TASK_QUEUE,
   type JobResult,
   layerWorkflowId,
+  ownTaskQueue,
   PROGRESS_QUERY,
   type QueueName,
   SEARCH_ATTRIBUTES,

@@ -9,6 +9,11 @@ export type QueueName = keyof typeof TASK_QUEUES;
  */
 export const AHEAD_TASK_QUEUE = `${TASK_QUEUES.gpu}-ahead`;
 
+/** Queue that one worker of `gpu` alone takes work from, beside the common one: work whose input it has at hand. */
+export function ownTaskQueue(machine: string): string {
+  return `${TASK_QUEUES.gpu}-at-${machine}`;
+}
+
 /** Type of the failure of an activity whose worker is gone. */
 export const WORKER_LOST = 'WorkerLost';
 

@@ -1,11 +1,11 @@
 import type { ChildProcess } from 'node:child_process';
 import { PROGRESS_QUERY, type Progress, type QueueName } from '../../engine/spec';
+import { buildEnvironment, makeCurrent } from '../support/builds';
 import { demoSpec } from '../support/demo-spec';
 import { type JobStack, startJobStack } from '../support/job-stack';
 import { until } from '../support/until';
 import { weightDigests } from '../support/weight-files';
 
-const DEPLOYMENT = 'quantloom';
 const QUEUES: readonly QueueName[] = ['control', 'cpu', 'gpu'];
 
 let stack: JobStack;
@@ -18,20 +18,8 @@ afterAll(() => stack.stop(), 60_000);
 
 /** Workers of a build, which get nothing to do before it is the current one. */
 function startBuild(buildId: string, environment: Readonly<Record<string, string>> = {}): Promise<ChildProcess[]> {
-  const version = { TEMPORAL_DEPLOYMENT_NAME: DEPLOYMENT, TEMPORAL_WORKER_BUILD_ID: buildId };
+  const version = buildEnvironment(buildId);
   return Promise.all(QUEUES.map((queue) => stack.startWorker(queue, { ...environment, ...version })));
-}
-
-async function makeCurrent(buildId: string): Promise<void> {
-  const { workflowService, options } = stack.client;
-  const request = { namespace: options.namespace, deploymentName: DEPLOYMENT, buildId, identity: 'test' };
-  // The server knows of a build once its workers have polled.
-  await until(() =>
-    workflowService.setWorkerDeploymentCurrentVersion(request).then(
-      () => true,
-      () => false,
-    ),
-  );
 }
 
 async function buildsOf(id: string): Promise<Record<string, string | null | undefined>> {
@@ -48,12 +36,12 @@ const computedBy = (workers: readonly ChildProcess[]) =>
 
 test('a job that newer workers meet goes over to them between two layers, and gives the same bytes', async () => {
   const first = await startBuild('1.0.0');
-  await makeCurrent('1.0.0');
+  await makeCurrent(stack, '1.0.0');
   const job = await stack.start(demoSpec(stack.output('upgraded')), 'upgraded');
   const second = await startBuild('2.0.0');
   const current = stack.client.workflow.getHandle('upgraded');
   await until(async () => (await current.query<Progress>(PROGRESS_QUERY)).layersDone >= 1);
-  await makeCurrent('2.0.0');
+  await makeCurrent(stack, '2.0.0');
   await job.result();
 
   const builds = await until(async () => {
@@ -73,7 +61,7 @@ test('a job that newer workers meet goes over to them between two layers, and gi
 
   // A third build, of an empty store, does all of it by itself.
   await startBuild('3.0.0', { QUANTLOOM_STORE: stack.output('other-store') });
-  await makeCurrent('3.0.0');
+  await makeCurrent(stack, '3.0.0');
   await stack.run(demoSpec(stack.output('alone')), 'alone');
   expect(new Set(Object.values(await buildsOf('alone')))).toEqual(new Set(['3.0.0']));
   expect(await weightDigests(stack.output('upgraded'))).toEqual(await weightDigests(stack.output('alone')));
