@@ -223,27 +223,34 @@ describe('autoscaling', () => {
         expect(authenticationRef).toEqual(type === 'temporal' ? { name: 'quantloom-temporal' } : undefined);
   });
 
-  test('keeps all workers of a queue while one computes, and none when all are idle', async () => {
+  test('keeps all workers of a queue while one computes, asks for more when all are full, for none when all are idle', async () => {
     const { promtool } = await findPrometheus();
     const slots = (queue: string, pod: string, used: string, type = 'ActivityWorker') => ({
       series: `temporal_worker_task_slots_used{job="quantloom",pod="${pod}",task_queue="${queue}",worker_type="${type}"}`,
       values: used,
     });
     const series = [
-      ...[slots('quantloom-cpu', 'cpu-1', '0 0 0'), slots('quantloom-cpu', 'cpu-2', '0 2 0')],
-      ...[slots('quantloom-cpu', 'cpu-3', '0 0 0'), slots('quantloom-control', 'control-1', '3 3 3', 'WorkflowWorker')],
-      // Busy with work that nobody waits for yet.
-      ...[slots('quantloom-gpu', 'gpu-1', '0 0 0'), slots('quantloom-gpu-ahead', 'gpu-1', '0 1 0')],
-      ...[slots('quantloom-gpu', 'gpu-2', '0 0 0'), slots('quantloom-gpu-ahead', 'gpu-2', '0 0 0')],
+      ...[slots('quantloom-cpu', 'cpu-1', '0 0 0 0 0'), slots('quantloom-cpu', 'cpu-2', '0 2 0 2 0')],
+      slots('quantloom-cpu', 'cpu-3', '0 0 0 2 0'),
+      slots('quantloom-control', 'control-1', '3 3 3 3 3', 'WorkflowWorker'),
+      // Busy with work that nobody waits for yet, then with all that they can take of what they have at hand.
+      ...[slots('quantloom-gpu', 'gpu-1', '0 0 0 1 0'), slots('quantloom-gpu-ahead', 'gpu-1', '0 1 0 0 0')],
+      ...[slots('quantloom-gpu', 'gpu-2', '0 0 0 0 0'), slots('quantloom-gpu-ahead', 'gpu-2', '0 0 0 0 0')],
+      slots('quantloom-gpu-at-gpu-1-0a1b2c3d', 'gpu-1', '0 0 2 2 0'),
+      slots('quantloom-gpu-at-gpu-2-4e5f6071', 'gpu-2', '0 0 2 2 0'),
     ];
-    const workers = { cpu: 3, gpu: 2 };
+    // At every minute; none: all are idle.
+    const wanted = { cpu: [null, 3, null, 3, null], gpu: [null, 2, 2, 3, null] };
     const tests = ofKind('gpu', 'ScaledObject').flatMap(({ metadata, spec }) => {
       const expr = spec.triggers.find(({ type }: Document) => type === 'prometheus').metadata.query;
-      const value = workers[metadata.labels['app.kubernetes.io/component'] as keyof typeof workers];
-      const busy = [{ labels: '{}', value }];
-      return ['0m', '1m', '2m'].map((time) => ({ expr, eval_time: time, exp_samples: time === '1m' ? busy : [] }));
+      const values = wanted[metadata.labels['app.kubernetes.io/component'] as keyof typeof wanted];
+      return values.map((value, minute) => ({
+        expr,
+        eval_time: `${minute}m`,
+        exp_samples: value === null ? [] : [{ labels: '{}', value }],
+      }));
     });
-    expect(tests).toHaveLength(6);
+    expect(tests).toHaveLength(10);
     const directory = mkdtempSync(join(tmpdir(), 'quantloom-promtool-'));
     try {
       const file = join(directory, 'busy.yml');
