@@ -10,6 +10,7 @@ import type { QuantizationSpecInput } from '../../engine/spec';
 import { sha256 } from '../support/hub-server';
 import { type JobStack, startJobStack } from '../support/job-stack';
 import { mean, readFileByLlamaCpp } from '../support/read-by-llama-cpp';
+import { SHORT_LAYERS, shortDemo } from '../support/short-demo';
 import { weightDigests } from '../support/weight-files';
 
 // Compiled: its loops run in worker threads then.
@@ -23,15 +24,17 @@ const IMPORTANCE = join(packageRoot(), 'engine/checkpoints/gguf/importance/fixtu
 
 describe('a job that writes GPTQ and GGUF', () => {
   let stack: JobStack;
+  let model: string;
 
   beforeAll(async () => {
     stack = await startJobStack();
+    model = await shortDemo(stack.directory);
   }, 60_000);
 
   afterAll(() => stack.stop(), 60_000);
 
   const spec = (output: string, changes: Partial<QuantizationSpecInput> = {}): QuantizationSpecInput => ({
-    model: 'demo',
+    model,
     output,
     recipe: { bits: 4, groupSize: 64, refinements: 1 },
     formats: ['gptq', 'gguf'],
@@ -46,7 +49,7 @@ describe('a job that writes GPTQ and GGUF', () => {
     const [gptq, gguf] = [join(output, 'gptq'), join(output, 'gguf')];
     expect(result.outputs).toEqual({ gptq, gguf });
     const solved = stack.log.filter(({ event, step }) => event === 'computed' && step === 'quantize-linears');
-    expect(solved).toHaveLength(4 * 4);
+    expect(solved).toHaveLength(SHORT_LAYERS * 4);
     expect(await verifyCheckpoint(gguf)).toMatchObject({ kind: 'gguf', passed: true, hasManifest: true });
 
     const [ours, theirs] = [await openCheckpoint(gptq), await openCheckpoint(gguf)];
@@ -84,7 +87,8 @@ describe('a job that writes GPTQ and GGUF', () => {
       'a mix with an importance matrix',
       // Nothing is calibrated: the text is not there.
       {
-        ...{ recipe: { method: 'kquants' }, imatrix: IMPORTANCE, formats: ['gguf:q2_k_s'] },
+        // It is one of four layers.
+        ...{ model: 'demo', recipe: { method: 'kquants' }, imatrix: IMPORTANCE, formats: ['gguf:q2_k_s'] },
         calibration: { source: '/nowhere' },
       },
     ],

@@ -8,6 +8,7 @@ import { generate, perplexity, readEvaluationText } from '../../engine/evaluatio
 import type { QuantizationSpecInput } from '../../engine/spec';
 import { type JobStack, startJobStack } from '../support/job-stack';
 import { openOnnxDecoder } from '../support/onnx-decoder';
+import { SHORT_LAYERS, shortDemo } from '../support/short-demo';
 import { weightDigests } from '../support/weight-files';
 
 // Compiled: its loops run in worker threads then.
@@ -21,15 +22,17 @@ const NEW_TOKENS = 16;
 
 describe('a job that writes ONNX', () => {
   let stack: JobStack;
+  let model: string;
 
   beforeAll(async () => {
     stack = await startJobStack();
+    model = await shortDemo(stack.directory);
   }, 60_000);
 
   afterAll(() => stack.stop(), 60_000);
 
   const spec = (output: string, changes: Partial<QuantizationSpecInput> = {}): QuantizationSpecInput => ({
-    model: 'demo',
+    model,
     output,
     recipe: { bits: 4, groupSize: 64, refinements: 1 },
     formats: ['onnx'],
@@ -48,7 +51,7 @@ describe('a job that writes ONNX', () => {
     ];
     expect(result.outputs).toEqual({ gptq, gguf, onnx });
     const solved = stack.log.filter(({ event, step }) => event === 'computed' && step === 'quantize-linears');
-    expect(solved).toHaveLength(4 * 4);
+    expect(solved).toHaveLength(SHORT_LAYERS * 4);
     expect(await verifyCheckpoint(onnx)).toMatchObject({ kind: 'onnx', passed: true, hasManifest: true });
 
     const [ours, theirs] = [await openCheckpoint(gptq), await openCheckpoint(onnx)];
