@@ -4,6 +4,7 @@ import { openCheckpoint, parseManifest, verifyCheckpoint } from '../../engine/ch
 import { bytesOf, encodeFloats, transposed } from '../../engine/numbers';
 import type { DType, QuantizationSpecInput } from '../../engine/spec';
 import { type JobStack, startJobStack } from '../support/job-stack';
+import { shortDemo } from '../support/short-demo';
 import { weightDigests } from '../support/weight-files';
 import { type TinyModelName, tinyModelDirectory } from '../tiny-models';
 
@@ -12,9 +13,11 @@ const { quantizeDirect } = require('../../dist/engine') as typeof import('../../
 
 describe('a job that writes dequantized weights', () => {
   let stack: JobStack;
+  let model: string;
 
   beforeAll(async () => {
     stack = await startJobStack();
+    model = await shortDemo(stack.directory);
   }, 60_000);
 
   afterAll(() => stack.stop(), 60_000);
@@ -38,7 +41,7 @@ describe('a job that writes dequantized weights', () => {
     async (what, changes, coded) => {
       const id = what.replaceAll(/\W+/g, '-');
       const spec = (output: string): QuantizationSpecInput => ({
-        model: 'demo',
+        model,
         output: stack.output(output),
         calibration: { source: 'demo', samples: 4, sequenceLength: 64, sliceTokens: 128 },
         quality: 'fast',

@@ -2,6 +2,7 @@ import { verifyCheckpoint } from '../../engine/checkpoints';
 import type { QuantizationSpecInput } from '../../engine/spec';
 import { demoSpec } from '../support/demo-spec';
 import { type JobStack, startJobStack } from '../support/job-stack';
+import { shortDemo } from '../support/short-demo';
 import { weightDigests } from '../support/weight-files';
 
 // Compiled: its loops run in worker threads then.
@@ -9,9 +10,11 @@ const { quantizeDirect } = require('../../dist/engine') as typeof import('../../
 
 describe('a job that makes up for mismatches', () => {
   let stack: JobStack;
+  let model: string;
 
   beforeAll(async () => {
     stack = await startJobStack();
+    model = await shortDemo(stack.directory);
   }, 60_000);
 
   afterAll(() => stack.stop(), 60_000);
@@ -24,7 +27,7 @@ describe('a job that makes up for mismatches', () => {
     'writes the bytes that the engine alone writes (%s)',
     async (what, others) => {
       const recipe = { bits: 3, groupSize: 64, refinements: 1, mismatch: 0.5 } as const;
-      const changes = { recipe, ...others } as Partial<QuantizationSpecInput>;
+      const changes = { model, recipe, ...others } as Partial<QuantizationSpecInput>;
       const id = `mismatch-${what.replaceAll(/[^a-z]/g, '-')}`;
       await stack.run(demoSpec(stack.output(id), changes), id);
       await quantizeDirect(demoSpec(stack.output(`direct-${id}`), changes));

@@ -2,22 +2,24 @@ import { join } from 'node:path';
 import { type CheckpointReader, openCheckpoint, verifyCheckpoint } from '../../engine/checkpoints';
 import type { QuantizationSpecInput } from '../../engine/spec';
 import { type JobStack, startJobStack } from '../support/job-stack';
+import { SHORT_LAYERS, shortDemo } from '../support/short-demo';
 
 const SLICES = 2;
-const LAYERS = 4;
 const STAGES = 4;
 
 describe('one calibration, many outputs', () => {
   let stack: JobStack;
+  let model: string;
 
   beforeAll(async () => {
     stack = await startJobStack();
+    model = await shortDemo(stack.directory);
   }, 60_000);
 
   afterAll(() => stack.stop(), 60_000);
 
   const spec = (id: string, changes: Partial<QuantizationSpecInput>): QuantizationSpecInput => ({
-    model: 'demo',
+    model,
     output: stack.output(id),
     calibration: { source: 'demo', samples: 4, sequenceLength: 64, sliceTokens: 128 },
     ...changes,
@@ -49,9 +51,9 @@ describe('one calibration, many outputs', () => {
       for (const step of ['fetch-model', 'tokenize-calibration', 'embed-slice', 'calibrate-slice', 'merge-hessian']) {
         expect([step, computed(step)]).toEqual([step, 0]);
       }
-      expect(cached('calibrate-slice')).toBe(LAYERS * STAGES * SLICES);
-      expect(cached('merge-hessian')).toBe(LAYERS * STAGES);
-      expect(computed('quantize-linears')).toBe(LAYERS * STAGES);
+      expect(cached('calibrate-slice')).toBe(SHORT_LAYERS * STAGES * SLICES);
+      expect(cached('merge-hessian')).toBe(SHORT_LAYERS * STAGES);
+      expect(computed('quantize-linears')).toBe(SHORT_LAYERS * STAGES);
       expect(result.secondsSaved).toBeGreaterThan(0);
     },
     300_000,
@@ -62,10 +64,10 @@ describe('one calibration, many outputs', () => {
     const calibration = { source: 'demo', samples: 4, sequenceLength: 64, sliceTokens: 128, seed: 2 };
     const recipe = { bits: 4, groupSize: 64, symmetric: false, mismatch: 0 } as const;
     const { result, computed, cached } = await run('two formats', { calibration, recipe, formats });
-    expect(computed('calibrate-slice')).toBe(LAYERS * STAGES * SLICES);
-    expect(computed('quantize-linears')).toBe(LAYERS * STAGES);
+    expect(computed('calibrate-slice')).toBe(SHORT_LAYERS * STAGES * SLICES);
+    expect(computed('quantize-linears')).toBe(SHORT_LAYERS * STAGES);
     // What no layer owns is the same in each format's jobs: it may have been packed before.
-    expect(computed('pack-layer') + cached('pack-layer')).toBe(formats.length * (LAYERS + 1));
+    expect(computed('pack-layer') + cached('pack-layer')).toBe(formats.length * (SHORT_LAYERS + 1));
     const directories = formats.map((format) => join(stack.output('two formats'), format));
     expect(Object.values(result.outputs)).toEqual(directories);
     const verified = await Promise.all(directories.map((directory) => verifyCheckpoint(directory)));
@@ -85,8 +87,8 @@ describe('one calibration, many outputs', () => {
     expect(cached('embed-slice')).toBe(SLICES);
     // The first stage of the first layer applies nothing that is quantized. The original, of which one slice passes beside the other, goes on from
     // behind it to the head.
-    expect(cached('calibrate-slice')).toBe(SLICES + LAYERS * STAGES);
+    expect(cached('calibrate-slice')).toBe(SLICES + SHORT_LAYERS * STAGES);
     expect(cached('merge-hessian')).toBe(1);
-    expect(computed('calibrate-slice')).toBe((LAYERS * STAGES - 1) * SLICES);
+    expect(computed('calibrate-slice')).toBe((SHORT_LAYERS * STAGES - 1) * SLICES);
   }, 300_000);
 });

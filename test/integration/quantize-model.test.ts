@@ -6,6 +6,7 @@ import type { QuantizationSpecInput } from '../../engine/spec';
 import { openFileStore } from '../../engine/store';
 import { demoSpec } from '../support/demo-spec';
 import { type JobStack, startJobStack } from '../support/job-stack';
+import { SHORT_LAYERS, shortDemo } from '../support/short-demo';
 import { weightDigests } from '../support/weight-files';
 
 // Compiled: its loops run in worker threads then.
@@ -13,9 +14,11 @@ const { quantizeDirect } = require('../../dist/engine') as typeof import('../../
 
 describe('the workflow quantizeModel', () => {
   let stack: JobStack;
+  let model: string;
 
   beforeAll(async () => {
     stack = await startJobStack();
+    model = await shortDemo(stack.directory);
   }, 60_000);
 
   afterAll(() => stack.stop(), 60_000);
@@ -25,8 +28,9 @@ describe('the workflow quantizeModel', () => {
     async (order) => {
       const durable = stack.output(`durable-${order}`);
       const direct = stack.output(`direct-${order}`);
-      const result = await stack.run(demoSpec(durable, { order }), `job-${order}`);
-      await quantizeDirect(demoSpec(direct, { order }));
+      const changes = order === 'stage' ? { order } : { order, model };
+      const result = await stack.run(demoSpec(durable, changes), `job-${order}`);
+      await quantizeDirect(demoSpec(direct, changes));
       expect(await weightDigests(durable)).toEqual(await weightDigests(direct));
       expect(result.outputs).toEqual({ gptq: durable });
       expect((await verifyCheckpoint(durable)).passed).toBe(true);
@@ -41,7 +45,7 @@ describe('the workflow quantizeModel', () => {
       const direct = stack.output(`rotated-direct-${keepHead}`);
       // A linear that is kept is rotated all the same, and written in the dtype of the source.
       const overrides = [{ match: 'model.layers.1.mlp.up_proj', skip: true }];
-      const changes = { rotation: 'hadamard', keepHead, overrides } as const;
+      const changes = { model, rotation: 'hadamard', keepHead, overrides } as const;
       await stack.run(demoSpec(durable, changes), `rotated-${keepHead}`);
       await quantizeDirect(demoSpec(direct, changes));
       expect(await weightDigests(durable)).toEqual(await weightDigests(direct));
@@ -56,10 +60,10 @@ describe('the workflow quantizeModel', () => {
 
   it('shares a solve over several activities, and finds what others have solved whole', async () => {
     const seed = { source: 'demo', samples: 8, sequenceLength: 64, sliceTokens: 128, seed: 5 };
-    const changes: Partial<QuantizationSpecInput> = { calibration: seed };
+    const changes: Partial<QuantizationSpecInput> = { model, calibration: seed };
     const before = stack.log.length;
     await stack.run(demoSpec(stack.output('shared'), { ...changes, solveParts: 3 }), 'shared');
-    expect(stack.log.slice(before).filter(({ step }) => step === 'quantize-rows')).toHaveLength(4 * 4 * 3);
+    expect(stack.log.slice(before).filter(({ step }) => step === 'quantize-rows')).toHaveLength(SHORT_LAYERS * 4 * 3);
     await quantizeDirect(demoSpec(stack.output('direct-shared'), changes));
     expect(await weightDigests(stack.output('shared'))).toEqual(await weightDigests(stack.output('direct-shared')));
 
