@@ -4,25 +4,26 @@ import { openCheckpoint, parseManifest, verifyCheckpoint } from '../../engine/ch
 import { resolveModelDirectory } from '../../engine/sources';
 import type { QuantizationSpecInput } from '../../engine/spec';
 import { type JobStack, startJobStack } from '../support/job-stack';
+import { shortDemo } from '../support/short-demo';
 
-function spec(output: string, changes: Partial<QuantizationSpecInput>): QuantizationSpecInput {
-  return {
-    model: 'demo',
+describe('a job for kernels that quantize the inputs of linears', () => {
+  let stack: JobStack;
+  let model: string;
+
+  beforeAll(async () => {
+    stack = await startJobStack();
+    model = await shortDemo(stack.directory);
+  }, 60_000);
+
+  afterAll(() => stack.stop(), 60_000);
+
+  const spec = (output: string, changes: Partial<QuantizationSpecInput>): QuantizationSpecInput => ({
+    model,
     output,
     calibration: { source: 'demo', samples: 8, sequenceLength: 64, sliceTokens: 128 },
     evaluation: { text: 'demo', context: 128, maxTokens: 1024 },
     ...changes,
-  };
-}
-
-describe('a job for kernels that quantize the inputs of linears', () => {
-  let stack: JobStack;
-
-  beforeAll(async () => {
-    stack = await startJobStack();
-  }, 60_000);
-
-  afterAll(() => stack.stop(), 60_000);
+  });
 
   it.each([
     ['fp8', { recipe: { method: 'rtn', floatType: 'fp8' } }, 0.02],
@@ -62,11 +63,11 @@ describe('a job for kernels that quantize the inputs of linears', () => {
     } as const;
     await stack.run(spec(output, changes), 'smoothed');
     const [found, source] = [await openCheckpoint(output), await openCheckpoint(resolveModelDirectory('demo'))];
-    const norm = 'model.layers.2.input_layernorm.weight';
+    const norm = 'model.layers.1.input_layernorm.weight';
     const [gain, before] = [await found.float(norm), await source.float(norm)];
     const scales = before.data.map((value, at) => value / (gain.data[at] as number));
     expect(Math.max(...scales) / Math.min(...scales)).toBeGreaterThan(1.5);
-    const weight = 'model.layers.2.self_attn.q_proj.weight';
+    const weight = 'model.layers.1.self_attn.q_proj.weight';
     const [own, original] = [(await found.float(weight)).data, (await source.float(weight)).data];
     const largest = original.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
     const off = own.reduce((most, value, at) => {
