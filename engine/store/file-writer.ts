@@ -37,7 +37,7 @@ export async function createFileWriter(options: FileWriterOptions): Promise<Arti
     }
   };
   const reused = !durable && (await spares.take(temporary, options.bytes));
-  const writer = await guarded(reused ? HashingWriter.over(temporary) : HashingWriter.create(temporary));
+  const writer = await guarded(reused ? HashingWriter.over(temporary) : HashingWriter.create(temporary, durable));
   let open = true;
   const closeFile = async () => {
     if (!open) return;

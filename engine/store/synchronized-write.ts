@@ -2,16 +2,24 @@ import { createHash } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
 import { CHUNK_BYTES } from './sha256';
 
+/** The disk gets so much at a time while the rest is hashed, where the file has to be on it in the end. */
+const SYNCHRONIZED_BYTES = 16 << 20;
+
 /** A new file that is hashed while it is written: neither waits for the other, and the event loop for neither. */
 export class HashingWriter {
   readonly #hash = createHash('sha256');
   #position = 0;
+  #synchronized = 0;
+  #synchronizing: Promise<void> | null = null;
 
-  private constructor(private readonly handle: FileHandle) {}
+  private constructor(
+    private readonly handle: FileHandle,
+    private readonly durable = false,
+  ) {}
 
-  /** @throws the system's error, also when the file exists. */
-  static async create(file: string): Promise<HashingWriter> {
-    return new HashingWriter(await open(file, 'wx'));
+  /** @param durable it will be synchronized: what is there goes to the disk early. @throws the system's error, also when the file exists. */
+  static async create(file: string, durable = false): Promise<HashingWriter> {
+    return new HashingWriter(await open(file, 'wx'), durable);
   }
 
   /** Writes over a file that exists. @throws the system's error. */
@@ -27,7 +35,23 @@ export class HashingWriter {
       this.#hash.update(chunk);
       this.#position += chunk.byteLength;
       await writing;
+      if (this.durable && this.#position - this.#synchronized >= SYNCHRONIZED_BYTES) await this.#synchronizeSoon();
     }
+  }
+
+  /** One at a time: the next one waits for it, and hears what went wrong. */
+  async #synchronizeSoon(): Promise<void> {
+    await this.#untilSynchronized();
+    this.#synchronized = this.#position;
+    this.#synchronizing = this.handle.datasync();
+    this.#synchronizing.catch(() => undefined);
+  }
+
+  /** What goes wrong is told once. */
+  async #untilSynchronized(): Promise<void> {
+    const underWay = this.#synchronizing;
+    this.#synchronizing = null;
+    await underWay;
   }
 
   /** The file ends here. */
@@ -40,8 +64,13 @@ export class HashingWriter {
     return this.#hash.digest('hex');
   }
 
-  close(): Promise<void> {
-    return this.handle.close();
+  /** @throws the system's error, also of what was on its way to the disk. */
+  async close(): Promise<void> {
+    try {
+      await this.#untilSynchronized();
+    } finally {
+      await this.handle.close();
+    }
   }
 }
 
