@@ -9,6 +9,7 @@ import { type ArtifactRef, type DType, elementCount, type QuantizationSpec, type
 import type { ArtifactReader } from '../engine/store';
 import { type StoredWeight, tensorThreads } from '../engine/tensor-thread';
 import { borrowMemory, type TakeMemory } from './borrow-memory';
+import { type LinearRefs, namedLinears } from './linear-refs';
 import { readDocument, stageOf, viewModel } from './model-view';
 import type { ActivityRuntime, Attempt } from './runtime';
 import { deviceWithin, rememberBatch } from './smaller-batch';
@@ -192,8 +193,8 @@ export async function calibrateSlice(
     block: number;
     stage: string;
     activations: ActivationRefs;
-    /** By module name: the linears that were quantized already; the others are applied with their original weights. */
-    quantized: Readonly<Record<string, ArtifactRef>>;
+    /** The linears that were quantized already; the others are applied with their original weights. */
+    quantized: LinearRefs;
     gram: boolean;
     /** The original model's hidden state behind the linear that the stage captures the input of: its mismatch is summed. */
     original?: ArtifactRef;
@@ -205,11 +206,12 @@ export async function calibrateSlice(
   const table = await readDocument<TensorTable>(input.table, runtime, attempt);
   const own = stageOf(blocks, input);
   const stage = input.gram ? calibratingStage(own, plan.spec.calibration) : own;
+  const quantized = await namedLinears(input.quantized, runtime, attempt);
   const weights: Record<string, ArtifactRef> = {};
   for (const tensor of Object.values(stage.parameters)) weights[tensor] = table[tensor] as ArtifactRef;
   const end = input.original ? residualEnd(blocks, input.block, input.stage) : null;
   for (const { name, bias } of end ? [...stage.applies, end.linear] : stage.applies) {
-    weights[`${name}.weight`] = input.quantized[name] ?? (table[`${name}.weight`] as ArtifactRef);
+    weights[`${name}.weight`] = quantized[name] ?? (table[`${name}.weight`] as ArtifactRef);
     if (bias) weights[`${name}.bias`] = table[`${name}.bias`] as ArtifactRef;
   }
   const activations = Object.fromEntries(stage.reads.map((name) => [name, input.activations[name] as ArtifactRef]));

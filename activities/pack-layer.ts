@@ -15,6 +15,7 @@ import { decodeFloats, encodeFloats } from '../engine/numbers';
 import { parseQuantizedLinear, type QuantizedLinear } from '../engine/quantizers';
 import type { ArtifactRef, BlockReport, ModelPlan, QuantizationSpec, Tensor, TensorTable } from '../engine/spec';
 import { dropActivations } from './drop-activations';
+import { type LinearRefs, namedLinears } from './linear-refs';
 import { readDocument, viewModel } from './model-view';
 import { readTensor } from './read-tensor';
 import type { ActivityRuntime, Attempt } from './runtime';
@@ -93,7 +94,7 @@ export async function packLayer(
     plan: ArtifactRef;
     table: ArtifactRef;
     block: number | null;
-    quantized: Readonly<Record<string, ArtifactRef>>;
+    quantized: LinearRefs;
     /** Documents: SignedReport[], one per stage. */
     reports: readonly ArtifactRef[];
     history: BlockHistory | null;
@@ -105,22 +106,23 @@ export async function packLayer(
 ): Promise<PackedLayer> {
   const { plan } = await viewModel(input.plan, runtime, attempt);
   const table = await readDocument<TensorTable>(input.table, runtime, attempt);
+  const quantized = await namedLinears(input.quantized, runtime, attempt);
   const names = input.block === null ? plan.remainder : (plan.blocks[input.block]?.tensors ?? []);
   const kept = Object.fromEntries(
     names
-      .filter((name) => !(name.replace(/\.weight$/, '') in input.quantized))
+      .filter((name) => !(name.replace(/\.weight$/, '') in quantized))
       .map((name) => [name, asStored(table[name] as ArtifactRef)]),
   );
   const dtypes = dtypesToWrite(kept, plan);
   const planned = plan.blocks.flatMap((block) => block.stages.flatMap((stage) => stage.linears));
-  const own = planned.filter(({ name }) => name in input.quantized);
+  const own = planned.filter(({ name }) => name in quantized);
   let reports: readonly SignedReport[] = await readReports(input.reports, runtime, attempt);
   const shards: Record<string, ArtifactRef> = {};
   const efforts: Effort[] = [];
   for (const format of plan.spec.formats) {
     const { layout: layoutFor, storage: linearStorage, keptStorage } = formatOf(format);
     const layout = layoutFor(planned);
-    const forms = linearStorage.floats && weightForms(plan, Object.keys(input.quantized));
+    const forms = linearStorage.floats && weightForms(plan, Object.keys(quantized));
     const storage = storageOf(kept, keptStorage?.(plan) ?? {});
     const layouts = layoutsWithin(formatOf(format), layout, own);
     const ways = {
@@ -128,12 +130,7 @@ export async function packLayer(
       ...(forms && { forms }),
       ...(Object.keys(storage).length > 0 && { storage }),
     };
-    const packed = await perform(
-      packStep,
-      { format, layout, quantized: input.quantized, kept, dtypes, ...ways },
-      runtime,
-      attempt,
-    );
+    const packed = await perform(packStep, { format, layout, quantized, kept, dtypes, ...ways }, runtime, attempt);
     const { shard, digests } = packed;
     shards[format] = shard;
     reports = withStoredDigests(reports, format, digests);

@@ -33,6 +33,7 @@ import { borrowMemory, type TakeMemory } from './borrow-memory';
 import type { MismatchOfSlice } from './calibrate-slice';
 import { computationKey } from './identity';
 import type { ImportanceTable } from './import-importance';
+import { type LinearRefs, MOST_NAMED } from './linear-refs';
 import { type MergedHessian, type MergeInput, mergeHessian } from './merge-hessian';
 import { readDocument, stageOf, viewModel } from './model-view';
 import { readFloats } from './read-floats';
@@ -43,12 +44,16 @@ import { type Bench, defineStep, type Effort, perform } from './step';
 
 /** The errors are means over the linears; null without a Hessian. */
 export interface QuantizedLinears extends Effort, MeanErrors {
-  /** By module name. */
-  readonly linears: Readonly<Record<string, ArtifactRef>>;
+  readonly linears: LinearRefs;
   /** Document: SignedReport[]. */
   readonly reports: ArtifactRef;
   /** The step before, when the Hessian had to be merged first. */
   readonly merged: MergedHessian | null;
+}
+
+interface SolvedLinears extends Omit<QuantizedLinears, keyof Effort | 'merged'> {
+  /** Document: `linears`, where they are many. Absent from records of early versions. */
+  readonly listed?: ArtifactRef;
 }
 
 /** A Hessian, or the sums of the slices that it is merged from. */
@@ -90,7 +95,7 @@ function quantize(
   input: LinearsInput,
   bench: Bench,
   ahead: Promise<PreparedHessian> | null = null,
-): Promise<Omit<QuantizedLinears, keyof Effort | 'merged'>> {
+): Promise<SolvedLinears> {
   return borrowMemory(async (take) => {
     if (isStack(input.hessian)) return quantizeApart(input, bench);
     const prepared = await (ahead ?? prepare(input, bench, take));
@@ -102,10 +107,7 @@ function quantize(
 }
 
 /** Linears whose inputs are several: those of one after those of the other. */
-async function quantizeApart(
-  input: LinearsInput,
-  bench: Bench,
-): Promise<Omit<QuantizedLinears, keyof Effort | 'merged'>> {
+async function quantizeApart(input: LinearsInput, bench: Bench): Promise<SolvedLinears> {
   const stored: StoredLinears[] = [];
   await eachOwnHessian(input, bench, async (linears, given) => {
     const solve = (linear: LinearInput) =>
@@ -223,13 +225,16 @@ async function storeLinears(
 }
 
 /** Stores the reports. */
-async function concluded(
-  stored: readonly StoredLinears[],
-  bench: Bench,
-): Promise<Omit<QuantizedLinears, keyof Effort | 'merged'>> {
+async function concluded(stored: readonly StoredLinears[], bench: Bench): Promise<SolvedLinears> {
   const reports = stored.flatMap((part) => part.reports);
-  const linears = Object.assign({}, ...stored.map(({ artifacts }) => artifacts));
-  return { linears, reports: await bench.writeDocument(reports), ...meanErrors(reports) };
+  const linears: LinearRefs = Object.assign({}, ...stored.map(({ artifacts }) => artifacts));
+  const many = Object.keys(linears).length > MOST_NAMED;
+  return {
+    linears,
+    ...(many && { listed: await bench.writeDocument(linears) }),
+    reports: await bench.writeDocument(reports),
+    ...meanErrors(reports),
+  };
 }
 
 interface RowsInput extends LinearsInput {
@@ -324,7 +329,8 @@ export async function quantizeLinears(
         hessian = merged.hessian;
       }
       const step = input.parts.length > 0 ? joiningStep(input.parts) : solvingStep(ahead);
-      return { ...(await perform(step, { ...work, hessian }, runtime, attempt)), merged };
+      const { listed, ...solved } = await perform(step, { ...work, hessian }, runtime, attempt);
+      return { ...solved, ...(listed && { linears: { [`${input.block}/${input.stage}`]: listed } }), merged };
     } finally {
       // Its memory goes back.
       await (ahead as Promise<PreparedHessian> | null)?.catch(() => undefined);

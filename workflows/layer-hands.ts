@@ -19,8 +19,8 @@ import { LayerLedger } from './layer-ledger';
 export const layerProgress = defineQuery<LayerProgress>(PROGRESS_QUERY);
 export const setPaused = defineSignal<[boolean]>('setPaused');
 
-/** By module name. */
-export type QuantizedRefs = Readonly<Record<string, ArtifactRef>>;
+/** By module name, or many in a document. */
+export type QuantizedRefs = QuantizedLinears['linears'];
 
 /** As many slices as a fleet can work on at once; Temporal allows 2,000 pending activities. */
 export const SLICES_AT_ONCE = 200;
