@@ -1,17 +1,24 @@
 import { createHash } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
+import { EarlyFlush } from './early-flush';
 import { CHUNK_BYTES } from './sha256';
 
 /** A new file that is hashed while it is written: neither waits for the other, and the event loop for neither. */
 export class HashingWriter {
   readonly #hash = createHash('sha256');
+  readonly #early: EarlyFlush | null;
   #position = 0;
 
-  private constructor(private readonly handle: FileHandle) {}
+  private constructor(
+    private readonly handle: FileHandle,
+    { durable = false }: { readonly durable?: boolean } = {},
+  ) {
+    this.#early = durable ? new EarlyFlush(handle) : null;
+  }
 
-  /** @throws the system's error, also when the file exists. */
-  static async create(file: string): Promise<HashingWriter> {
-    return new HashingWriter(await open(file, 'wx'));
+  /** @param options `durable`: it will be synchronized, so the disk begins at once. @throws the system's error, also when the file exists. */
+  static async create(file: string, options: { readonly durable?: boolean } = {}): Promise<HashingWriter> {
+    return new HashingWriter(await open(file, 'wx'), options);
   }
 
   /** Writes over a file that exists. @throws the system's error. */
@@ -27,7 +34,14 @@ export class HashingWriter {
       this.#hash.update(chunk);
       this.#position += chunk.byteLength;
       await writing;
+      this.#early?.written(chunk.byteLength);
     }
+  }
+
+  /** Makes what was written survive a power cut. @throws the system's error. */
+  async synchronize(): Promise<void> {
+    await this.#early?.settled();
+    await this.handle.sync();
   }
 
   /** The file ends here. */
