@@ -37,7 +37,7 @@ export async function createFileWriter(options: FileWriterOptions): Promise<Arti
     }
   };
   const reused = !durable && (await spares.take(temporary, options.bytes));
-  const writer = await guarded(reused ? HashingWriter.over(temporary) : HashingWriter.create(temporary, durable));
+  const writer = await guarded(reused ? HashingWriter.over(temporary) : HashingWriter.create(temporary, { durable }));
   let open = true;
   const closeFile = async () => {
     if (!open) return;
@@ -46,11 +46,11 @@ export async function createFileWriter(options: FileWriterOptions): Promise<Arti
   };
   const move = async () => {
     if (reused) await writer.end();
+    if (durable) await writer.synchronize();
     const { ino: inode } = await stat(temporary, { bigint: true });
     await closeFile();
     const sha256 = writer.sha256();
     const object = options.objectOf(sha256);
-    if (durable) await synchronize(temporary);
     await makeShard(object, durable);
     // Also over what is there already: that may have been damaged, or not be durable.
     await rename(temporary, object);

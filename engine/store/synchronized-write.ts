@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
+import { EarlyFlush } from './early-flush';
 import { CHUNK_BYTES } from './sha256';
 
 /** The disk gets so much at a time while the rest is hashed, where the file has to be on it in the end. */
@@ -8,18 +9,21 @@ const SYNCHRONIZED_BYTES = 16 << 20;
 /** A new file that is hashed while it is written: neither waits for the other, and the event loop for neither. */
 export class HashingWriter {
   readonly #hash = createHash('sha256');
+  readonly #early: EarlyFlush | null;
   #position = 0;
   #synchronized = 0;
   #synchronizing: Promise<void> | null = null;
 
   private constructor(
     private readonly handle: FileHandle,
-    private readonly durable = false,
-  ) {}
+    { durable = false }: { readonly durable?: boolean } = {},
+  ) {
+    this.#early = durable ? new EarlyFlush(handle) : null;
+  }
 
-  /** @param durable it will be synchronized: what is there goes to the disk early. @throws the system's error, also when the file exists. */
-  static async create(file: string, durable = false): Promise<HashingWriter> {
-    return new HashingWriter(await open(file, 'wx'), durable);
+  /** @param options `durable`: it will be synchronized, so the disk begins at once. @throws the system's error, also when the file exists. */
+  static async create(file: string, options: { readonly durable?: boolean } = {}): Promise<HashingWriter> {
+    return new HashingWriter(await open(file, 'wx'), options);
   }
 
   /** Writes over a file that exists. @throws the system's error. */
@@ -35,23 +39,14 @@ export class HashingWriter {
       this.#hash.update(chunk);
       this.#position += chunk.byteLength;
       await writing;
-      if (this.durable && this.#position - this.#synchronized >= SYNCHRONIZED_BYTES) await this.#synchronizeSoon();
+      this.#early?.written(chunk.byteLength);
     }
   }
 
-  /** One at a time: the next one waits for it, and hears what went wrong. */
-  async #synchronizeSoon(): Promise<void> {
-    await this.#untilSynchronized();
-    this.#synchronized = this.#position;
-    this.#synchronizing = this.handle.datasync();
-    this.#synchronizing.catch(() => undefined);
-  }
-
-  /** What goes wrong is told once. */
-  async #untilSynchronized(): Promise<void> {
-    const underWay = this.#synchronizing;
-    this.#synchronizing = null;
-    await underWay;
+  /** Makes what was written survive a power cut. @throws the system's error. */
+  async synchronize(): Promise<void> {
+    await this.#early?.settled();
+    await this.handle.sync();
   }
 
   /** The file ends here. */
