@@ -6,6 +6,7 @@ import { promisify } from 'node:util';
 import { demoSpec } from '../support/demo-spec';
 import { type JobStack, startJobStack } from '../support/job-stack';
 import { runCli } from '../support/run-cli';
+import { shortDemo } from '../support/short-demo';
 import { FIRST_FETCH_MS, HAS_WEBGPU, softwareVulkan } from '../support/software-vulkan';
 import type { StagesOnDevice } from '../support/stages-on-device';
 import { weightDigests } from '../support/weight-files';
@@ -91,7 +92,7 @@ onWebGpu('the device webgpu, by a Vulkan driver in software', () => {
     const metrics = await (await fetch(page)).text();
     expect(metrics).toMatch(new RegExp(`quantloom_worker_info{[^}]*device="${chosen.device}"[^}]*} 1`));
 
-    const spec = demoSpec(stack.output('device'));
+    const spec = demoSpec(stack.output('device'), { model: await shortDemo(stack.directory) });
     const result = await stack.run(spec, 'on-a-device');
     const layer = stack.client.workflow.getHandle('on-a-device/layer-0');
     const { events = [] } = await layer.fetchHistory();

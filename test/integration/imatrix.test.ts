@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { parseManifest, verifyCheckpoint } from '../../engine/checkpoints';
 import type { QuantizationSpecInput } from '../../engine/spec';
 import { runCli } from '../support/run-cli';
+import { shortDemo } from '../support/short-demo';
 import { tinyModelDirectory } from '../tiny-models';
 
 // Compiled: its loops run in worker threads then.
@@ -11,9 +12,11 @@ const { quantizeDirect } = require('../../dist/engine') as typeof import('../../
 
 describe('an importance matrix', () => {
   let root: string;
+  let demo: string;
 
   beforeAll(async () => {
     root = await mkdtemp(join(tmpdir(), 'quantloom-imatrix-'));
+    demo = await shortDemo(root);
   });
 
   afterAll(() => rm(root, { recursive: true, force: true, maxRetries: 5 }));
@@ -23,11 +26,12 @@ describe('an importance matrix', () => {
   const calibration = { source: 'demo', samples: 8, sequenceLength: 64, sliceTokens: 128 } as const;
 
   it.each([
-    ['demo', 'demo'],
+    ['demo', undefined],
     ['a mixture of experts', tinyModelDirectory('qwen2moe-shared')],
   ])(
     'of a job has the bytes that the engine alone writes (%s)',
-    async (name, model) => {
+    async (name, other) => {
+      const model = other ?? demo;
       const out = `${name.replaceAll(' ', '-')}.gguf`;
       const { code, stdout, stderr } = await runCli(['imatrix', model, ...sizes, '--out', out, '--json'], place());
       expect({ code, stderr: code === 0 ? '' : stderr }).toEqual({ code: 0, stderr: '' });
@@ -49,11 +53,11 @@ describe('an importance matrix', () => {
 
   it('takes the place of calibration, with the same bytes', async () => {
     const mix = ['--method', 'kquants', '--format', 'gguf:q4_k_m'];
-    const weighed = await runCli(['quantize', 'demo', ...mix, '--imatrix', 'demo.gguf', '--out', 'weighed'], place());
+    const weighed = await runCli(['quantize', demo, ...mix, '--imatrix', 'demo.gguf', '--out', 'weighed'], place());
     expect({ code: weighed.code, stderr: weighed.code === 0 ? '' : weighed.stderr }).toEqual({ code: 0, stderr: '' });
     expect((await verifyCheckpoint(join(root, 'weighed'))).passed).toBe(true);
     const outputs = await quantizeDirect({
-      ...{ model: 'demo', output: join(root, 'calibrated'), calibration, order: 'independent' },
+      ...{ model: demo, output: join(root, 'calibrated'), calibration, order: 'independent' },
       ...{ recipe: { method: 'kquants' }, formats: ['gguf:q4_k_m'] },
     });
     const digests = async (directory: string) => {
@@ -64,7 +68,7 @@ describe('an importance matrix', () => {
   }, 300_000);
 
   it('replaces no other file unasked', async () => {
-    const { code, stderr } = await runCli(['imatrix', 'demo', ...sizes, '--seed', '1', '--out', 'demo.gguf'], place());
+    const { code, stderr } = await runCli(['imatrix', demo, ...sizes, '--seed', '1', '--out', 'demo.gguf'], place());
     expect(code).toBe(2);
     expect(stderr).toContain('demo.gguf exists');
   }, 60_000);

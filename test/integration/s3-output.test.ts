@@ -14,6 +14,7 @@ import { demoSpec } from '../support/demo-spec';
 import { FaultyProxy } from '../support/faulty-proxy';
 import { type JobStack, startJobStack } from '../support/job-stack';
 import { runCli } from '../support/run-cli';
+import { shortDemo } from '../support/short-demo';
 import { until } from '../support/until';
 import { FIRST_START_MS, S3_CREDENTIALS, type S3Server, setS3Credentials, startS3Server } from '../support/versitygw';
 import { weightDigests } from '../support/weight-files';
@@ -24,12 +25,14 @@ const { quantizeDirect } = require('../../dist/engine') as typeof import('../../
 let server: S3Server;
 let proxy: FaultyProxy;
 let root: string;
+let model: string;
 
 beforeAll(async () => {
   setS3Credentials();
   server = await startS3Server();
   proxy = await FaultyProxy.start(server.endpoint);
   root = await mkdtemp(join(tmpdir(), 'quantloom-s3-output-'));
+  model = await shortDemo(root);
 }, FIRST_START_MS);
 
 afterAll(async () => {
@@ -64,7 +67,7 @@ describe('a checkpoint that is uploaded', () => {
 
   beforeAll(async () => {
     const output = join(root, 'local');
-    const made = await quantizeDirect(demoSpec(output, { recipe: { method: 'rtn', bits: 4, groupSize: 64 } }));
+    const made = await quantizeDirect(demoSpec(output, { model, recipe: { method: 'rtn', bits: 4, groupSize: 64 } }));
     directory = made.gptq as string;
     // In several parts.
     const content = randomBytes(40 << 20);
@@ -170,6 +173,7 @@ describe('a job whose output is in a bucket', () => {
   const machine = (name: string) => ({ QUANTLOOM_MODELS: join(stack.directory, name) });
   const spec = (output: string, changes: Partial<QuantizationSpecInput> = {}) =>
     demoSpec(output, {
+      model,
       formats: ['gptq', 'gguf'],
       evaluation: { text: 'demo', context: 64, maxTokens: 512, original: false },
       ...changes,
@@ -218,7 +222,7 @@ describe('a job whose output is in a bucket', () => {
     await expect(quantizeDirect(spec(at('direct')))).rejects.toThrow('quantizeDirect writes directories');
 
     const place = { home: join(root, 'home'), workingDirectory: root, environment: settings() };
-    const words = ['quantize', 'demo', '--method', 'rtn', '--group-size', '64', '--out', at('cli'), '--json'];
+    const words = ['quantize', model, '--method', 'rtn', '--group-size', '64', '--out', at('cli'), '--json'];
     const made = await runCli(words, place);
     expect({ code: made.code, stderr: made.code === 0 ? '' : made.stderr }).toEqual({ code: 0, stderr: '' });
     const again = await runCli(words, place);

@@ -7,6 +7,7 @@ import { demoSpec } from '../support/demo-spec';
 import { FaultyProxy } from '../support/faulty-proxy';
 import { type JobStack, startJobStack } from '../support/job-stack';
 import { runCli } from '../support/run-cli';
+import { shortDemo } from '../support/short-demo';
 import { FIRST_START_MS, S3_CREDENTIALS, type S3Server, setS3Credentials, startS3Server } from '../support/versitygw';
 import { weightDigests } from '../support/weight-files';
 
@@ -16,12 +17,14 @@ let server: S3Server;
 let proxy: FaultyProxy;
 let inFiles: JobStack;
 let inBucket: JobStack;
+let model: string;
 
 beforeAll(async () => {
   setS3Credentials();
   server = await startS3Server();
   proxy = await FaultyProxy.start(server.endpoint);
   inFiles = await startJobStack();
+  model = await shortDemo(inFiles.directory);
   inBucket = await startJobStack({ workers: ['control'], environment: settings() });
   // Two of each, with nothing in common but the bucket.
   for (const machine of ['one', 'other']) {
@@ -51,13 +54,13 @@ async function uploads(): Promise<string[]> {
 }
 
 test('two workers and a bucket that fails now and then write the bytes that one with a directory writes', async () => {
-  await inFiles.run(demoSpec(inFiles.output('out')), 'in-files');
+  await inFiles.run(demoSpec(inFiles.output('out'), { model }), 'in-files');
 
   const faults = ['cut', 'lost answer', { status: 503 }, 'broken answer', { status: 500 }, { delayMs: 200 }] as const;
   let turn = 0;
   // Of every ten requests one; seven and ten have no factor in common, so that every kind of fault meets every kind of request.
   proxy.fault = () => (++turn % 10 === 0 ? (faults[((turn / 10) * 7) % faults.length] ?? 'none') : 'none');
-  const result = await inBucket.run(demoSpec(inBucket.output('out')), 'in-bucket');
+  const result = await inBucket.run(demoSpec(inBucket.output('out'), { model }), 'in-bucket');
   proxy.fault = () => 'none';
 
   expect(await weightDigests(inBucket.output('out'))).toEqual(await weightDigests(inFiles.output('out')));
@@ -76,7 +79,7 @@ test('what the bucket holds is found again by a job, and by workers that have se
   const empty = join(inBucket.directory, 'cache-empty');
   const before = inBucket.log.length;
   await inBucket.startWorker('cpu', { QUANTLOOM_CACHE: empty });
-  const again = await inBucket.run(demoSpec(inBucket.output('again')), 'again');
+  const again = await inBucket.run(demoSpec(inBucket.output('again'), { model }), 'again');
   expect(inBucket.log.slice(before).filter(({ event }) => event === 'computed')).toHaveLength(1);
   expect(again.computed).toBeLessThan(2);
   expect(await weightDigests(inBucket.output('again'))).toEqual(await weightDigests(inFiles.output('out')));
@@ -113,7 +116,6 @@ test('a model in a bucket is planned by its headers, pinned, and quantized to th
   const { S3Bucket } = loadS3();
   const prefix = 'models/demo';
   const models = new S3Bucket({ bucket: server.bucket, prefix }, server, 'SourceUnavailable');
-  const demo = join(__dirname, '..', '..', 'assets', 'demo-model');
   for (const name of [
     'config.json',
     'generation_config.json',
@@ -121,7 +123,7 @@ test('a model in a bucket is planned by its headers, pinned, and quantized to th
     'tokenizer_config.json',
     'model.safetensors',
   ])
-    await models.put(name, await readFile(join(demo, name)));
+    await models.put(name, await readFile(join(model, name)));
   const output = inBucket.output('from-bucket');
   await inBucket.run(demoSpec(output, { model: `s3://${server.bucket}/${prefix}` }), 'from-bucket');
   expect(await weightDigests(output)).toEqual(await weightDigests(inFiles.output('out')));
