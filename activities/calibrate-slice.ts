@@ -60,7 +60,7 @@ const FLOATS_AT_ONCE = 1 << 26;
 
 const stageStep = defineStep({
   name: 'calibrate-slice',
-  version: 3,
+  version: 4,
   run: async (input: StageInput, bench): Promise<Omit<CalibratedSlice, keyof Effort>> => {
     const { architecture, shape, stage, gram, mismatch } = input;
     const [sequences, sequenceLength] = (input.activations[stage.reads[0] as string] as ArtifactRef).shape as [

@@ -63,8 +63,8 @@ const scratch = new ScratchFloats();
 
 /**
  * What the input x of a linear W that ends a residual branch knows of what has gone wrong so far: Σ e xᵀ, e what the original model has
- * behind the linear less what h + W x has. Sums are float32 within a sequence (native kernels: within 512 tokens), float64 beyond. Sequences
- * with anything in them that is not finite, or whose squares overflow, are left out.
+ * behind the linear less what h + W x has. Sums are float32 within a sequence (native kernels: within 512 tokens), float64 beyond; with
+ * bfloat16 factors e is rounded too. Sequences with anything in them that is not finite, or whose squares overflow, are left out.
  */
 export class MismatchSum {
   readonly #sums: readonly [Float64Array, Float64Array];
@@ -150,7 +150,7 @@ export class MismatchSum {
     const session = await sessionFor(`output ${rows} ${columns}`, this.options, () => outputGraph(rows, columns));
     const feeds = {
       x: floatFeed(unsharedFloats('input', x, scratch), [tokens, columns]),
-      weight: floatFeed(rounded ? roundedToBfloat16(this.#weight) : this.#weight, [rows, columns]),
+      weight: floatFeed(rounded ? roundedToBfloat16(this.#weight, 'rounded weight') : this.#weight, [rows, columns]),
       bias: floatFeed(this.#bias ?? new Float32Array(rows), [rows]),
     };
     await session.run(feeds, { y: floatFeed(y, [tokens, rows]) });
@@ -167,8 +167,9 @@ export class MismatchSum {
   /** Of one sequence. */
   async #addProduct(sums: Float64Array, errors: Float32Array, x: Float32Array, threads: number): Promise<void> {
     const { rows, columns } = this.options.linear;
-    if (this.#native) this.#native.addProduct(sums, errors, rows, x, columns, threads);
-    else await this.#addGraphProduct(sums, errors, x);
+    const rounded = this.options.precision === 'bfloat16';
+    if (this.#native) this.#native.addProduct(sums, errors, rows, x, columns, rounded, threads);
+    else await this.#addGraphProduct(sums, rounded ? roundedToBfloat16(errors, 'rounded errors') : errors, x);
   }
 
   /** Of one sequence. */
@@ -211,8 +212,8 @@ function productGraph(rows: number, columns: number): Uint8Array {
   return graph.build();
 }
 
-function roundedToBfloat16(values: Float32Array): Float32Array {
-  return decodeBfloat16(encodeBfloat16(values), scratch.of('rounded weight', values.length));
+function roundedToBfloat16(values: Float32Array, name: string): Float32Array {
+  return decodeBfloat16(encodeBfloat16(values), scratch.of(name, values.length));
 }
 
 function rowsOfSequence(values: Float32Array, sequence: number, length: number): Float32Array {

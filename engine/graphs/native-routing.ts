@@ -58,7 +58,7 @@ function products(
   const rows = weight.length / columns;
   const sums = new Float64Array(tokens * rows);
   const weightAcross = transposedInto(weight, columns, scratch.of('router across', weight.length));
-  native.addProduct(sums, across, tokens, weightAcross, rows, threads);
+  native.addProduct(sums, across, tokens, weightAcross, rows, false, threads);
   return sums;
 }
 

@@ -102,7 +102,7 @@ export interface NativeAddon {
   useAmx(wanted: boolean): boolean;
   /**
    * Adds Dᵀ X of `d` `[tokens, rows]` and `x` `[tokens, columns]` to the sums `[rows, columns]`: float32 over 512 tokens, float64 beyond, the
-   * same for every number of threads. It blocks the calling thread.
+   * same for every number of threads. `rounded`: both factors are rounded to bfloat16 first. It blocks the calling thread.
    */
   addProduct(
     sums: Float64Array,
@@ -110,6 +110,7 @@ export interface NativeAddon {
     rows: number,
     x: Float32Array,
     columns: number,
+    rounded: boolean,
     threads: number,
   ): void;
   /** See engine/quantizers/mismatch-target.ts. */

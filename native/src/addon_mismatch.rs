@@ -1,11 +1,12 @@
 //! What JavaScript calls of asymmetric calibration.
 
 use crate::addon::{in_own_pool, in_pool, require_length};
-use crate::mismatch::{Mismatch, TokenSum, add_product, target};
+use crate::mismatch::{Mismatch, TokenSum, add_product, add_rounded_product, target};
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
 
-/// Adds Dᵀ X of `d` `[tokens, rows]` and `x` `[tokens, columns]` to the sums `[rows, columns]`. It blocks the calling thread.
+/// Adds Dᵀ X of `d` `[tokens, rows]` and `x` `[tokens, columns]` to the sums `[rows, columns]`; `rounded`: both factors to bfloat16
+/// first. It blocks the calling thread.
 #[napi(js_name = "addProduct")]
 pub fn js_add_product(
     mut sums: Float64Array,
@@ -13,6 +14,7 @@ pub fn js_add_product(
     rows: u32,
     x: Float32Array,
     columns: u32,
+    rounded: bool,
     threads: u32,
 ) -> Result<()> {
     let (rows, columns) = (rows as usize, columns as usize);
@@ -21,7 +23,12 @@ pub fn js_add_product(
     require_length(x.len(), tokens * columns)?;
     require_length(sums.len(), rows * columns)?;
     let sums = unsafe { sums.as_mut() };
-    in_own_pool(threads, || add_product(sums, &d, rows, &x, columns))
+    let add = if rounded {
+        add_rounded_product
+    } else {
+        add_product
+    };
+    in_own_pool(threads, || add(sums, &d, rows, &x, columns))
 }
 
 #[napi(object, object_to_js = false)]

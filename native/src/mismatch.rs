@@ -2,10 +2,13 @@
 //! (engine/quantizers/mismatch-target.ts).
 
 use crate::inverse_factor::inverse_factor;
+use crate::multiply::{Linear, multiply};
 use crate::packed::Product;
+use crate::packed_linear::{pack_across, packed_length};
 use crate::product::{Into, Matrix, SharedMut, Triangles};
 use crate::scratch::Scratch;
 use crate::threads::Cancellation;
+use crate::words::Kernel;
 use rayon::prelude::*;
 
 /// Tokens that are added in float32.
@@ -34,6 +37,54 @@ pub fn add_product(sums: &mut [f64], d: &[f32], rows: usize, x: &[f32], columns:
             }
             .run();
         }
+        crate::merge::add_partial(sums, &part);
+    }
+}
+
+/// Features of D that a task turns into rows.
+const FEATURES_OF_TASK: usize = 16;
+
+/// The same of factors rounded to bfloat16: each row of Dᵀ as a token that columns of X are multiplied with, as a linear's rows.
+pub fn add_rounded_product(sums: &mut [f64], d: &[f32], rows: usize, x: &[f32], columns: usize) {
+    add_rounded_product_with(sums, d, rows, x, columns, Kernel::of_bfloat16());
+}
+
+fn add_rounded_product_with(
+    sums: &mut [f64],
+    d: &[f32],
+    rows: usize,
+    x: &[f32],
+    columns: usize,
+    kernel: Kernel,
+) {
+    let tokens = d.len() / rows;
+    assert!(d.len() == tokens * rows && x.len() == tokens * columns);
+    assert_eq!(sums.len(), rows * columns);
+    let most = TOKENS.min(tokens);
+    let mut across = Scratch::<f32>::any(rows * most);
+    let mut packed = Scratch::<u32>::any(packed_length(columns, most));
+    let mut part = Scratch::<f32>::any(rows * columns);
+    for (d, x) in d.chunks(TOKENS * rows).zip(x.chunks(TOKENS * columns)) {
+        let count = d.len() / rows;
+        let across = &mut across[..rows * count];
+        let turned = across.par_chunks_mut(FEATURES_OF_TASK * count).enumerate();
+        turned.for_each(|(task, across)| {
+            let first = task * FEATURES_OF_TASK;
+            for (token, d) in d.chunks_exact(rows).enumerate() {
+                for (feature, to) in across.chunks_exact_mut(count).enumerate() {
+                    to[token] = d[first + feature];
+                }
+            }
+        });
+        let packed = &mut packed[..packed_length(columns, count)];
+        pack_across(x, columns, packed);
+        let product = Linear {
+            packed,
+            rows: columns,
+            bias: None,
+            y: &mut part,
+        };
+        multiply(across, count, &mut [product], kernel);
         crate::merge::add_partial(sums, &part);
     }
 }
@@ -219,6 +270,7 @@ mod tests {
     use super::*;
     use crate::tests::{noise, positive_definite};
     use crate::threads::pool;
+    use crate::words::{has_bfloat16_products, rounded};
 
     fn floats(count: usize, seed: u64) -> Vec<f32> {
         noise(count, seed).iter().map(|&v| v as f32).collect()
@@ -242,6 +294,36 @@ mod tests {
                         .map(|t| d[t * rows + i] as f64 * x[t * columns + j] as f64)
                         .sum();
                     assert!((sums[i * columns + j] - 1.0 - exact).abs() < 1e-4);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn adds_products_of_rounded_factors() {
+        for (tokens, rows, columns) in [(1, 1, 1), (75, 33, 100), (1030, 50, 64)] {
+            let (d, x) = (floats(tokens * rows, 1), floats(tokens * columns, 2));
+            let run = |threads: usize, kernel: Kernel| {
+                let mut sums = vec![1.0; rows * columns];
+                let pool = pool(threads).unwrap();
+                pool.install(|| add_rounded_product_with(&mut sums, &d, rows, &x, columns, kernel));
+                sums
+            };
+            let sums = run(1, Kernel::Single);
+            assert_eq!(sums, run(3, Kernel::Single));
+            if has_bfloat16_products() {
+                assert_eq!(sums, run(2, Kernel::Pairs));
+            }
+            let tiles = run(2, Kernel::EmulatedTiles);
+            let of = |value: f32| f32::from_bits(rounded(value.to_bits())) as f64;
+            for i in 0..rows {
+                for j in 0..columns {
+                    let exact: f64 = (0..tokens)
+                        .map(|t| of(d[t * rows + i]) * of(x[t * columns + j]))
+                        .sum();
+                    for sums in [&sums, &tiles] {
+                        assert!((sums[i * columns + j] - 1.0 - exact).abs() < 1e-4);
+                    }
                 }
             }
         }

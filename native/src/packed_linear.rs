@@ -62,6 +62,24 @@ pub fn pack_linear_from(
     });
 }
 
+/// The same of a weight that lies across, `[columns, rows]`: `across` are its columns, one after the other.
+pub fn pack_across(across: &[f32], rows: usize, packed: &mut [u32]) {
+    assert!(
+        across.len().is_multiple_of(rows),
+        "the last column is not whole"
+    );
+    pack_strips(rows, across.len() / rows, packed, |strip, to| {
+        let first = strip * STRIP;
+        let live = STRIP.min(rows - first);
+        dispatch(PackAcross {
+            across,
+            rows,
+            live: first..first + live,
+            to,
+        });
+    });
+}
+
 fn pack_strips(
     rows: usize,
     columns: usize,
@@ -108,6 +126,43 @@ impl WithSimd for Pack<'_> {
                 }
             }
         }
+    }
+}
+
+/// Packs the rows of one strip, which are columns here.
+struct PackAcross<'a> {
+    across: &'a [f32],
+    rows: usize,
+    /// Those of the strip.
+    live: Range<usize>,
+    to: &'a mut [u32],
+}
+
+impl WithSimd for PackAcross<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let of_column = |column: &'_ [f32]| -> [f32; STRIP] {
+            let mut values = [0.0; STRIP];
+            values[..self.live.len()].copy_from_slice(&column[self.live.clone()]);
+            values
+        };
+        let mut words = self.to.chunks_exact_mut(STRIP);
+        for (pair, to) in self.across.chunks(2 * self.rows).zip(&mut words) {
+            let (upper, lower) = pair.split_at(self.rows);
+            let upper = of_column(upper);
+            // Times zero, and added last: no trace of it.
+            let lower = if lower.is_empty() {
+                [0.0; STRIP]
+            } else {
+                of_column(lower)
+            };
+            for i in 0..STRIP {
+                to[i] = rounded(upper[i].to_bits()) | rounded(lower[i].to_bits()) >> 16;
+            }
+        }
+        words.for_each(|to| to.fill(0));
     }
 }
 
@@ -163,6 +218,19 @@ mod tests {
                 expected[pair * STRIP + row % STRIP] |= half;
             }
             assert!(packed(&weight, rows, columns) == expected);
+        }
+    }
+
+    #[test]
+    fn packs_what_lies_across_as_what_lies_in_rows() {
+        for (rows, columns) in [(1, 1), (48, 32), (50, 131), (97, 300)] {
+            let weight = weight(rows, columns);
+            let across: Vec<_> = (0..columns * rows)
+                .map(|at| weight[at % rows * columns + at / rows])
+                .collect();
+            let mut found = vec![u32::MAX; packed_length(rows, columns)];
+            pack_across(&across, rows, &mut found);
+            assert!(found == packed(&weight, rows, columns));
         }
     }
 
