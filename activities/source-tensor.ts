@@ -1,7 +1,7 @@
-import { createHash } from 'node:crypto';
 import { open } from 'node:fs/promises';
 import { transposedBytes } from '../engine/numbers';
 import { type ArtifactRef, DTYPE_BITS, type DType, QuantloomError } from '../engine/spec';
+import { sha256Of } from '../engine/store';
 
 /**
  * Reads a tensor of the source model where it lies, and checks that it is still what was fetched.
@@ -33,7 +33,7 @@ export async function readSourceTensor(
   } finally {
     await handle.close();
   }
-  const sha256 = createHash('sha256').update(content).digest('hex');
+  const sha256 = await sha256Of(content);
   if (sha256 !== ref.sha256) {
     throw changed(`the ${ref.bytes} bytes at ${offset} of ${file} have SHA-256 ${sha256}; they had ${ref.sha256}`);
   }

@@ -7,7 +7,14 @@ export { type GridKernels, nativeGridKernels } from './grid-kernels';
 export type { Kernels } from './kernels';
 export type { RoundingLearningProblem } from './learn-rounding';
 export { LEAST_GAIN } from './least-gain';
-export type { GramPrecision, NativeAddon, NativeCancellation, NativeLinear, NativeProduct } from './native-addon';
+export type {
+  GramPrecision,
+  NativeAddon,
+  NativeCancellation,
+  NativeHash,
+  NativeLinear,
+  NativeProduct,
+} from './native-addon';
 export { referenceKernels } from './reference-kernels';
 export type { RefinementProblem } from './refine';
 export type { RoundingProblem } from './round-to-nearest';

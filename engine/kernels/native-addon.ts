@@ -2,6 +2,13 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { packageRoot } from '../sources/package-root';
 
+/** SHA-256 of pieces, on threads of the addon's own. */
+export interface NativeHash {
+  /** The piece must stay as it is, and the next one wait, until this has settled. */
+  update(piece: Uint8Array): Promise<void>;
+  digest(encoding?: 'hex'): string;
+}
+
 /** What `native/` exports: see native/src/addon.rs. Arrays are read where they lie until the promise settles. */
 export interface NativeAddon {
   /** `avx512`, `avx2`, `neon`; `baseline` where the machine has none of them. */
@@ -96,6 +103,8 @@ export interface NativeAddon {
   ): void;
   /** Whether the processor and the system have AMX, which multiplies bfloat16 in tiles. It is off until {@link NativeAddon.useAmx}. */
   hasAmx(): boolean;
+  /** See engine/store/content-hash.ts. */
+  readonly Sha256: new () => NativeHash;
   /** Whether small products on AMX are right here. It may crash or hang: only in a process of its own, see enable-amx.ts. */
   amxWorks(): boolean;
   /** Products of bfloat16 use AMX from now on, in all threads of the process, or not any more; whether they do. */

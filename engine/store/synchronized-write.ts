@@ -1,11 +1,11 @@
-import { createHash } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
+import { both, ContentHash } from './content-hash';
 import { EarlyFlush } from './early-flush';
 import { CHUNK_BYTES } from './sha256';
 
 /** A new file that is hashed while it is written: neither waits for the other, and the event loop for neither. */
 export class HashingWriter {
-  readonly #hash = createHash('sha256');
+  readonly #hash = new ContentHash();
   readonly #early: EarlyFlush | null;
   #position = 0;
 
@@ -26,14 +26,12 @@ export class HashingWriter {
     return new HashingWriter(await open(file, 'r+'));
   }
 
-  /** Appends. @throws the system's error; the file is left as it is then. */
+  /** Appends; the content must stay as it is until this has settled. @throws the system's error; the file is left as it is then. */
   async write(content: Uint8Array): Promise<void> {
     for (let start = 0; start < content.byteLength; start += CHUNK_BYTES) {
       const chunk = content.subarray(start, start + CHUNK_BYTES);
-      const writing = writeFully(this.handle, chunk, this.#position);
-      this.#hash.update(chunk);
+      await both(writeFully(this.handle, chunk, this.#position), this.#hash.update(chunk));
       this.#position += chunk.byteLength;
-      await writing;
       this.#early?.written(chunk.byteLength);
     }
   }
@@ -51,7 +49,7 @@ export class HashingWriter {
 
   /** SHA-256 of all that was written. Once only. */
   sha256(): string {
-    return this.#hash.digest('hex');
+    return this.#hash.digest();
   }
 
   close(): Promise<void> {

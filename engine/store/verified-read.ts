@@ -1,6 +1,6 @@
-import { createHash } from 'node:crypto';
 import type { BigIntStats } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
+import { both, ContentHash } from './content-hash';
 import { CHUNK_BYTES } from './sha256';
 
 /** Tells a file from what it was before any change, and from any other: content cannot be written without moving the time of change. */
@@ -16,7 +16,7 @@ export interface HashedFile {
 
 /** A file that is hashed while it is read, from its beginning to its end. */
 export class HashingReader {
-  readonly #hash = createHash('sha256');
+  readonly #hash = new ContentHash();
   #position = 0;
 
   private constructor(
@@ -53,30 +53,38 @@ export class HashingReader {
     for (let start = 0; whole && start < target.byteLength; start += CHUNK_BYTES) {
       const chunk = target.subarray(start, start + CHUNK_BYTES);
       const reading = readFully(this.handle, chunk, this.#position);
-      this.#update(waiting);
-      waiting = chunk.subarray(0, await reading);
+      waiting = chunk.subarray(0, await both(reading, this.#update(waiting)));
       this.#position += waiting.byteLength;
       whole = waiting.byteLength === chunk.byteLength;
     }
-    this.#update(waiting);
+    await this.#update(waiting);
     return whole;
   }
 
   /** Hashes what was not read, in memory of two chunks. @returns the SHA-256 of the whole file. Once only. */
   async finish(): Promise<string> {
-    const rest = this.bytes - this.#position;
-    const buffer = Buffer.allocUnsafe(Math.min(2 * CHUNK_BYTES, Math.max(0, rest)));
-    while (this.#position < this.bytes && (await this.read(buffer.subarray(0, this.bytes - this.#position))));
-
-    return this.#hash.digest('hex');
+    const rest = Math.max(0, this.bytes - this.#position);
+    const chunkOf = () => Buffer.allocUnsafe(Math.min(CHUNK_BYTES, rest));
+    let [next, other] = [chunkOf(), chunkOf()];
+    let waiting: Uint8Array | null = null;
+    while (this.#position < this.bytes) {
+      const chunk = next.subarray(0, this.bytes - this.#position);
+      const read = await both(readFully(this.handle, chunk, this.#position), this.#update(waiting));
+      this.#position += read;
+      waiting = chunk.subarray(0, read);
+      if (read < chunk.byteLength) break;
+      [next, other] = [other, next];
+    }
+    await this.#update(waiting);
+    return this.#hash.digest();
   }
 
   close(): Promise<void> {
     return this.handle.close();
   }
 
-  #update(chunk: Uint8Array | null): void {
-    if (chunk !== null && this.hashes) this.#hash.update(chunk);
+  async #update(chunk: Uint8Array | null): Promise<void> {
+    if (chunk !== null && this.hashes) await this.#hash.update(chunk);
   }
 }
 

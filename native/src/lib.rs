@@ -8,6 +8,7 @@
 pub mod addon;
 pub mod addon_attention;
 pub mod addon_elementwise;
+pub mod addon_hash;
 pub mod addon_mismatch;
 pub mod addon_multiply;
 pub mod addon_real_grid;

@@ -37,7 +37,7 @@ export async function readWhole(
   bucket: S3Bucket,
   name: string,
   target: Uint8Array,
-  arrived: (piece: Uint8Array) => void,
+  arrived: (piece: Uint8Array) => Promise<void>,
 ): Promise<number | null> {
   const pieces = Array.from({ length: Math.ceil(target.byteLength / PIECE_BYTES) }, (_, i) =>
     target.subarray(i * PIECE_BYTES, (i + 1) * PIECE_BYTES),
@@ -57,7 +57,7 @@ export async function readWhole(
     const length = await found[index];
     if (length === null || length === undefined) return null;
     begin();
-    arrived(piece.subarray(0, length));
+    await arrived(piece.subarray(0, length));
     bytes += length;
     if (length < piece.byteLength) break;
   }

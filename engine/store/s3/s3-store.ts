@@ -1,9 +1,9 @@
-import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { readFile, rm } from 'node:fs/promises';
 import { QuantloomError } from '../../spec';
 import type { ArtifactCache } from '../artifact-cache';
 import type { ArtifactReader, ArtifactStore, ArtifactWriter, StoredArtifact } from '../artifact-store';
+import { ContentHash } from '../content-hash';
 import { decodeRecord, encodeRecord, USED_RECENTLY_MILLISECONDS } from '../record-file';
 import { replaceFile, wronglyWritten } from '../replace-file';
 import { CHUNK_BYTES, requireSha256, sha256Of } from '../sha256';
@@ -214,10 +214,10 @@ export class S3Store implements ArtifactStore {
 
   async #getRemote(sha256: string): Promise<Uint8Array> {
     const content = new Uint8Array(new ArrayBuffer(await this.#bytesOf(sha256)));
-    const hash = createHash('sha256');
+    const hash = new ContentHash();
     const bytes = await readWhole(this.bucket, objectName(sha256), content, (piece) => hash.update(piece));
     if (bytes === null) throw this.#missing(sha256);
-    const found = hash.digest('hex');
+    const found = hash.digest();
     if (found !== sha256) throw await this.#mismatch(sha256, found);
     await this.cache.keep(sha256, content);
     return content;
@@ -254,20 +254,20 @@ export class S3Store implements ArtifactStore {
   }
 
   #readRemote(sha256: string, bytes: number): ArtifactReader {
-    const hash = createHash('sha256');
+    const hash = new ContentHash();
     const pieces = this.#pieces(sha256, bytes);
     let piece: Uint8Array = new Uint8Array(0);
     /** @returns false at the end. */
     const more = async () => {
       const { done, value } = await pieces.next();
       if (done) return false;
-      hash.update(value);
+      await hash.update(value);
       piece = value;
       return true;
     };
     const finish = async () => {
       while (await more());
-      const found = hash.digest('hex');
+      const found = hash.digest();
       if (found !== sha256) throw await this.#mismatch(sha256, found);
     };
     return {
@@ -314,14 +314,14 @@ export class S3Store implements ArtifactStore {
 
   /** What arrived is not what it has to be: the line may have damaged it, or the store has. */
   async #mismatch(sha256: string, found: string): Promise<unknown> {
-    const hash = createHash('sha256');
+    const hash = new ContentHash();
     try {
       const bytes = await this.#bytesOf(sha256);
-      for await (const piece of this.#pieces(sha256, bytes)) hash.update(piece);
+      for await (const piece of this.#pieces(sha256, bytes)) await hash.update(piece);
     } catch (error) {
       return error;
     }
-    if (hash.digest('hex') === sha256) {
+    if (hash.digest() === sha256) {
       return new QuantloomError(
         'StoreUnavailable',
         `${this.location}/${objectName(sha256)} arrived with SHA-256 ${found}, and is right when it is read again. ` +
