@@ -38,7 +38,16 @@ export async function viewModel(plan: ArtifactRef, runtime: ActivityRuntime, att
   return describeModel(await readDocument<JobPlan>(plan, runtime, attempt));
 }
 
+const described = new WeakMap<JobPlan, ModelView>();
+
+/** Once for every plan that is in memory: the blocks of a model with many experts are tens of thousands of linears. */
 export function describeModel(plan: JobPlan): ModelView {
+  const view = described.get(plan) ?? newView(plan);
+  described.set(plan, view);
+  return view;
+}
+
+function newView(plan: JobPlan): ModelView {
   const architecture = architectureOf(plan.config, (tensor) => tensor in plan.tensors);
   const shape = architecture.shape(plan.config);
   return { plan, architecture, shape, blocks: architecture.blocks(shape, (tensor) => tensor in plan.tensors) };
