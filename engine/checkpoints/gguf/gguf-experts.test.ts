@@ -6,8 +6,11 @@ import { type TinyModelName, tinyModelDirectory } from '../../../test/tiny-model
 import { planModel } from '../../planning';
 import { openModelDirectory } from '../../sources';
 import { parseQuantizationSpec, type QuantizationSpecInput } from '../../spec';
+import { openCheckpoint } from '../open-checkpoint';
+import { verifyCheckpoint } from '../verify-checkpoint';
 import type { GgufValue } from './container/gguf-value';
 import { readGgufHeader, readGgufTensor } from './container/read-gguf';
+import { type WriteGgufOptions, writeGguf } from './container/write-gguf';
 import mixtral from './fixtures/mixtral-grouped.json';
 import qwen2Moe from './fixtures/qwen2moe-shared.json';
 import qwen3Moe from './fixtures/qwen3moe-grouped.json';
@@ -60,6 +63,20 @@ test.each(NAMES)('%s: the keys and the tensors of the official converter, byte f
     written[tensor.name] = { type: tensor.type, shape: tensor.shape, sha256: sha256.digest('hex') };
   }
   expect(written).toEqual(OFFICIAL[name].tensors);
+});
+
+test('a header that claims more experts than can be read is refused, and found by verification', async () => {
+  const path = join(directory, 'high.gguf');
+  const { metadata } = await readGgufHeader(join(directory, 'mixtral-grouped.gguf'));
+  const shape = [262145, 1, 1];
+  const stack = { name: 'blk.0.ffn_up_exps.weight', shape, type: 'F32' as const };
+  const embedding = { name: 'token_embd.weight', shape: [320, 1], type: 'F32' as const };
+  const read = (tensor: typeof stack) => [new Uint8Array(4 * (tensor.shape[0] as number))];
+  await writeGguf({ path, metadata, tensors: [stack, embedding], read: read as WriteGgufOptions['read'] });
+  await expect(openCheckpoint(path)).rejects.toThrow(
+    /"blk.0.ffn_up_exps.weight" and those before it are 262145; 262144 are allowed/,
+  );
+  expect(await verifyCheckpoint(path)).toMatchObject({ passed: false });
 });
 
 describe('the plan', () => {

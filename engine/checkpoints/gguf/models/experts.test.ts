@@ -135,7 +135,8 @@ describe('read', () => {
       const [found] = sourceTensorsOf(architecture, tensor('blk.0.ffn_gate_inp_shexp.weight', shape, 256));
       expect([found?.name, found?.place.shape]).toEqual(['model.layers.0.mlp.shared_expert_gate.weight', [1, 64]]);
     }
-    expect(sourceTensorsOf(architecture, tensor('blk.0.ffn_gate_up_exps.weight', [2, 32, 64], 0))).toEqual([]);
+    const fused = tensor('blk.0.ffn_gate_up_exps.weight', [2, 64, 64], 8704);
+    expect(() => sourceTensorsOf(architecture, fused)).toThrow('gate and up of all experts in one tensor');
   });
 
   const header = (architecture: string, numbers: Readonly<Record<string, number>>) =>

@@ -1,3 +1,4 @@
+import { QuantloomError } from '../../../spec';
 import type { PlacedTensor } from '../container/layout-gguf';
 import type { GgufArchitecture } from './gguf-architecture';
 import { expertOf, isRouter, sourceTensorName } from './tensor-names';
@@ -10,8 +11,16 @@ export interface SourceTensorPlace {
 
 /**
  * What a tensor of a GGUF file is in the source: one tensor; of a stack, those of the experts; none, where only GGUF has it (rotary factors).
+ *
+ * @throws QuantloomError UnsupportedInput for experts whose gate and up are one tensor.
  */
 export function sourceTensorsOf(architecture: GgufArchitecture, tensor: PlacedTensor): SourceTensorPlace[] {
+  if (/\.ffn_gate_up_exps\./.test(tensor.name)) {
+    throw new QuantloomError(
+      'UnsupportedInput',
+      `${tensor.name} is gate and up of all experts in one tensor, which is not read. Convert the model again without --fuse-gate-up-exps.`,
+    );
+  }
   const name = sourceTensorName(architecture, tensor.name);
   if (name === null) return [];
   const { shape } = tensor;
