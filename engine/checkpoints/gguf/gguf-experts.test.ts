@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { writeRandomModel } from '../../../test/support/random-model';
 import { type TinyModelName, tinyModelDirectory } from '../../../test/tiny-models';
 import { planModel } from '../../planning';
 import { openModelDirectory } from '../../sources';
@@ -98,6 +99,14 @@ describe('the plan', () => {
     ['mixtral-window', 'llama.cpp attends to all tokens in this architecture, and config.json says windows of 24'],
   ])('refuses what llama.cpp computes in another way: %s', async (name, message) => {
     expect((await refusals(name)).join()).toContain(`The model cannot be written to GGUF: ${message}`);
+  });
+
+  test('refuses a tied head of Qwen2-MoE, which becomes one of its own when it is quantized', async () => {
+    const model = await writeRandomModel(join(directory, 'tied'), 'qwen2moe-shared', { tie_word_embeddings: true });
+    expect(await refusals('qwen2moe-shared', { model })).toEqual([
+      'The model cannot be written to GGUF: its head is the embedding, and llama.cpp wants one of its own here; quantize it (keepHead: false).',
+    ]);
+    expect(await refusals('qwen2moe-shared', { model, keepHead: false })).toEqual([]);
   });
 
   test.each<[string, QuantizationSpecInput['overrides'], Partial<QuantizationSpecInput>, string]>([
