@@ -52,6 +52,16 @@ it('shows the recipe and the sizes', () => {
   expect(text).toContain('- 4.438 bits per quantized weight');
 });
 
+it('names the experts of all layers once', () => {
+  const linear = { ...LINEAR, recipe: RecipeSchema.parse({ groupSize: 64 }) };
+  const names = [0, 1].flatMap((layer) =>
+    [0, 1, 12].map((expert) => `model.layers.${layer}.mlp.experts.${expert}.up_proj`),
+  );
+  expect(card({ linears: Object.fromEntries(names.map((name) => [name, linear])) })).toContain(
+    '| 6 (`mlp.experts.*.up_proj`) | gptq |',
+  );
+});
+
 it('shows what every step gained, block by block', () => {
   const report = (before: number, relativeErrorAfter: LinearReport['relativeErrorAfter']): LinearReport => ({
     ...{

@@ -83,7 +83,7 @@ function bitsOf({ bits, blockType, floatType, activations }: Recipe): string {
 
 function recipeTable(manifest: Manifest): string {
   const rows = recipes(manifest).map(({ recipe, modules }) => {
-    const names = [...new Set(modules.map((name) => name.replace(/^.*?\.\d+\./, '')))];
+    const names = [...new Set(modules.map(withoutNumbers))];
     const cells = recipe
       ? [
           recipe.method,
@@ -104,6 +104,11 @@ function recipeTable(manifest: Manifest): string {
     '',
     `${changes(manifest)} Order: \`${manifest.spec.order}\`.`,
   ].join('\n');
+}
+
+/** The same in every layer, and of every expert. */
+function withoutNumbers(module: string): string {
+  return module.replace(/^.*?\.\d+\./, '').replace(/\.\d+\./, '.*.');
 }
 
 function changes({ spec, format }: Manifest): string {

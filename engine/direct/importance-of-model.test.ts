@@ -2,7 +2,8 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { tinyModelDirectory } from '../../test/tiny-models';
-import { readImportance } from '../checkpoints';
+import { parseManifest, readImportance } from '../checkpoints';
+import { readGgufHeader } from '../checkpoints/gguf';
 import { planModel } from '../planning';
 import { packageRoot } from '../sources';
 import { parseQuantizationSpec, type QuantizationSpecInput } from '../spec';
@@ -63,22 +64,39 @@ test.each([
   }
 });
 
-test('blocks weighted by the file are those of the job that calibrates, bit for bit', async () => {
-  const { imatrix } = await quantizeDirect(demo({ output: join(directory, 'demo.gguf'), importanceOnly: true }));
-  const file = await readImportance(imatrix as string);
-  expect(file).toMatchObject({ datasets: ['demo'], chunks: 8, chunkTokens: 64 });
+test.each([
+  ['demo', 'gguf:q3_k_m'],
+  ['qwen2moe-shared', 'gguf:q4_0'],
+] as const)(
+  '%s: blocks weighted by the file are those of the job that calibrates, bit for bit',
+  async (name, format) => {
+    const of = (changes: Partial<QuantizationSpecInput>) =>
+      demo({ ...(name !== 'demo' && { model: tinyModelDirectory(name) }), ...changes });
+    const path = join(directory, `${name}.gguf`);
+    const { imatrix } = await quantizeDirect(of({ output: path, importanceOnly: true }));
+    const file = await readImportance(imatrix as string);
+    expect(file).toMatchObject({ datasets: ['demo'], chunks: 8, chunkTokens: 64 });
 
-  const searched = demo({ recipe: { method: 'kquants' }, formats: ['gguf:q3_k_m'], order: 'independent' });
-  const calibrated = await quantizeDirect({ ...searched, output: join(directory, 'calibrated') });
-  const weighed = await quantizeDirect({ ...searched, output: join(directory, 'weighed'), imatrix });
-  const digests = async (outputs: Record<string, string>) =>
-    Object.entries(
-      JSON.parse(await readFile(join(outputs['gguf:q3_k_m'] as string, 'quantloom.json'), 'utf8')).linears,
-    ).map(([name, linear]) => [name, (linear as { weightSha256: string }).weightSha256]);
-  expect(await digests(weighed)).toEqual(await digests(calibrated));
-  const plain = { ...searched, output: join(directory, 'plain'), recipe: { method: 'kquants', importance: 'none' } };
-  expect(await digests(await quantizeDirect(plain as QuantizationSpecInput))).not.toEqual(await digests(calibrated));
-});
+    const searched = of({ recipe: { method: 'kquants' }, formats: [format], order: 'independent' });
+    const calibrated = await quantizeDirect({ ...searched, output: join(directory, `${name}-calibrated`) });
+    const weighed = await quantizeDirect({ ...searched, output: join(directory, `${name}-weighed`), imatrix });
+    const digests = async (outputs: Record<string, string>) => {
+      const { linears } = parseManifest(await readFile(join(outputs[format] as string, 'quantloom.json'), 'utf8'));
+      return Object.entries(linears).map(([linear, { weightSha256 }]) => [linear, weightSha256]);
+    };
+    expect(await digests(weighed)).toEqual(await digests(calibrated));
+    const plain = { ...searched, output: join(directory, `${name}-plain`) };
+    const unweighted = await quantizeDirect({ ...plain, recipe: { method: 'kquants', importance: 'none' } });
+    expect(await digests(unweighted)).not.toEqual(await digests(calibrated));
+    const entries = async (outputs: Record<string, string>) =>
+      (await readGgufHeader(join(outputs[format] as string, 'model.gguf'))).metadata.get(
+        'quantize.imatrix.entries_count',
+      );
+    // The experts of a layer have one.
+    expect(await entries(calibrated)).toEqual({ type: 'uint32', value: file.entries.size });
+    expect(await entries(weighed)).toEqual(await entries(calibrated));
+  },
+);
 
 test('what cannot be, or would be of another model, is refused', async () => {
   const refusals = async (changes: Partial<QuantizationSpecInput>) =>

@@ -1,9 +1,11 @@
 import { cp, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { tinyModelDirectory } from '../../test/tiny-models';
 import { openCheckpoint } from '../checkpoints';
 import { writeGgufModel } from '../checkpoints/gguf';
 import { quantizeDirect } from '../direct/quantize-direct';
+import { architectureOf } from '../models';
 import { decodeFloats, encodeFloats } from '../numbers';
 import { planModel } from '../planning';
 import { type ModelOrigin, parseQuantizationSpec } from '../spec';
@@ -92,6 +94,23 @@ test('a quantized GGUF file is refused by name, and dequantized on request', asy
   });
   await expectRounded(path, await obtained(path, true), 'F16');
 });
+
+test.each(['mixtral-grouped', 'qwen2moe-shared', 'qwen3moe-grouped'] as const)(
+  'a quantized GGUF file of a mixture of experts becomes its source, expert by expert: %s',
+  async (name) => {
+    const path = join(root, `${name}.gguf`);
+    const source = await openModelDirectory(tinyModelDirectory(name));
+    await writeGgufModel({ source, path, name, fileType: 'Q8_0', typeOf: () => 'Q8_0' });
+    await expectRounded(path, await obtained(path, true), 'F16');
+    const recipe = { method: 'rtn', groupSize: 32 } as const;
+    const asked = { model: path, dequantize: true, output: join(root, 'out'), formats: ['gguf' as const], recipe };
+    const { plan, estimate } = await planModel(parseQuantizationSpec(asked), { sources: access });
+    expect(estimate.refusals).toEqual([]);
+    expect(Object.keys(plan.tensors)).toEqual(Object.keys(source.tensors));
+    const { experts } = architectureOf(plan.config).shape(plan.config);
+    expect(experts).toEqual(architectureOf(source.config).shape(source.config).experts);
+  },
+);
 
 test.each([
   ['gptq', {}],

@@ -39,6 +39,7 @@ export const GGUF_MIXES = [
   'iq4_xs',
   'tq1_0',
   'tq2_0',
+  'mxfp4_moe',
 ] as const;
 export type GgufMixName = (typeof GGUF_MIXES)[number];
 

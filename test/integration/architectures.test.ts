@@ -99,6 +99,9 @@ describe('the workflow quantizeModel on other architectures', () => {
     ['qwen2moe-shared', { averageBits: 3.5, order: 'independent' }],
     ['qwen2moe-dense', { calibration: { ...CALIBRATION, allExperts: true }, order: 'layer' }],
     ['qwen3moe-grouped', { rotation: 'hadamard', evaluation: { text: 'demo', context: CONTEXT } }],
+    ['mixtral-grouped', { formats: ['gguf'], order: 'layer', solveParts: 2 }],
+    ['qwen2moe-shared', { formats: ['gguf:q4_k_m'], recipe: { method: 'kquants' } }],
+    ['qwen3moe-grouped', { formats: ['gguf:q3_k_s'], recipe: { method: 'gptq' }, order: 'independent' }],
     ['mistral-window', { calibration: { source: 'demo', samples: 8, sequenceLength: 64, sliceTokens: 128 } }],
     ['gpt2-bare', { overrides: [{ match: '*.1.mlp.c_proj', skip: true }], keepHead: false, solveParts: 2 }],
   ] as const)(

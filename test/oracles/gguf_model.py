@@ -3,7 +3,8 @@
 usage: python gguf_model.py MODEL.gguf FIXTURE.json
 
 MODEL.gguf: `python convert_hf_to_gguf.py MODEL_DIRECTORY --outtype f16` of llama.cpp. For the demo model, whose tokenizer no
-released model has, TextModel.get_vocab_base_pre has to be made to return "gpt-2". Needs gguf 0.19.
+released model has, TextModel.get_vocab_base_pre has to be made to return "gpt-2"; for tiny models of engine/graphs/fixtures "qwen2", and
+LlamaModel.set_vocab to call _set_vocab_gpt2. Needs gguf 0.19.
 """
 
 import hashlib

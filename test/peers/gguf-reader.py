@@ -1,4 +1,5 @@
-"""What gguf-py makes of a GGUF file: the SHA-256 of every dequantized matrix in blocks (float32, rows as in the source), and its header.
+"""What gguf-py makes of a GGUF file: the SHA-256 of every dequantized matrix in blocks (float32, rows as in the source; of a stack those of all
+experts), and its header.
 
 usage: python gguf-reader.py MODEL.gguf
 """
@@ -30,8 +31,7 @@ for tensor in reader.tensors:
     if tensor.tensor_type.name in ("F32", "F16", "BF16"):
         continue
     weight = unpermuted(tensor.name, dequantize(tensor.data, tensor.tensor_type))
-    weights[tensor.name] = {
-        "type": tensor.tensor_type.name,
-        "sha256": hashlib.sha256(np.ascontiguousarray(weight, dtype="<f4").tobytes()).hexdigest(),
-    }
+    matrices = weight if weight.ndim == 3 else [weight]
+    digests = [hashlib.sha256(np.ascontiguousarray(matrix, dtype="<f4").tobytes()).hexdigest() for matrix in matrices]
+    weights[tensor.name] = {"type": tensor.tensor_type.name, "sha256": digests}
 print(json.dumps({"fields": fields, "weights": weights}))

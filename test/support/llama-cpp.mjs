@@ -12,7 +12,9 @@ import { getLlama, LlamaLogLevel } from 'node-llama-cpp';
 const { text, tokens: most, words } = JSON.parse(readFileSync(0, 'utf8'));
 const llama = await getLlama({ gpu: false, build: 'never', maxThreads: 2, logLevel: LlamaLogLevel.error });
 const model = await llama.loadModel({ modelPath: process.argv[2] });
-const context = await model.createContext({ contextSize: most + words, flashAttention: false });
+// Keys and values in float32, so that what differs is the model.
+const cache = { experimentalKvCacheKeyType: 'F32', experimentalKvCacheValueType: 'F32' };
+const context = await model.createContext({ contextSize: most + words, flashAttention: false, ...cache });
 const tokens = model.tokenize(text).slice(0, most);
 
 const sequence = context.getSequence();

@@ -25,7 +25,8 @@ export const GGUF_FILE = 'model.gguf';
 
 /**
  * Writes the one file of a GGUF checkpoint: what the header says follows from the plan, the tensors are copied from the shards, with the
- * rows of q and k in GGUF's order. Memory is bounded by two copies of one tensor, the disk beside the file by one shard.
+ * rows of q and k in GGUF's order, and the experts of a layer one after the other. Memory is bounded by two copies of one tensor of the source, the
+ * disk beside the file by one shard.
  *
  * @param mix what chose the types; null: they follow from the recipes.
  * @throws QuantloomError UnsupportedInput, UnsupportedArchitecture, InvalidModel, OutputExists, OutputUnwritable; what `exportTo` throws.
@@ -63,14 +64,17 @@ export async function assembleGguf(
       tensors,
       async *read({ name }: GgufTensor) {
         signal?.throwIfAborted();
-        const { source, rowOrder, type } = planned.get(name) as GgufTensorPlan;
+        const { source, experts, rowOrder, type } = planned.get(name) as GgufTensorPlan;
         if (source === null) {
           yield bytesOf(extra.get(name) as Float32Array);
           return;
         }
-        const stored = isPlain(type) ? source : source.replace(/weight$/, BLOCKS);
-        const { data } = (await opened.find(shardOf.get(source) as number, stored)) as Tensor;
-        yield rowOrder === null ? data : reorderRows(data, rowOrder);
+        for (const part of experts ?? [source]) {
+          signal?.throwIfAborted();
+          const stored = isPlain(type) ? part : part.replace(/weight$/, BLOCKS);
+          const { data } = (await opened.find(shardOf.get(part) as number, stored)) as Tensor;
+          yield rowOrder === null ? data : reorderRows(data, rowOrder);
+        }
       },
     });
     return [file];

@@ -12,8 +12,11 @@ import { BLOCKS } from './gguf-storage';
 /** Weights that are encoded before the event loop gets a turn: less than a tenth of a second. */
 const WEIGHTS_PER_TURN = 1 << 17;
 
+/** Modules that choose experts, or weigh the shared one. */
+const ROUTER = /\.(block_sparse_moe\.gate|mlp\.gate|mlp\.shared_expert_gate)\.weight$/;
+
 /**
- * Norms and biases in float32: llama.cpp computes with nothing else. Matrices are blocks of the type that a mix has for them, by search without
+ * Norms and biases in float32: llama.cpp computes with nothing else. Routers too, as in its converter. Matrices are blocks of the type that a mix has for them, by search without
  * importance; or stay in the source's 16 bit.
  *
  * @param as the block type; undefined: none.
@@ -21,7 +24,7 @@ const WEIGHTS_PER_TURN = 1 << 17;
  */
 export async function encodeKept(name: string, tensor: Tensor, as?: string): Promise<readonly [string, Tensor]> {
   if (as !== undefined) return [name.replace(/weight$/, BLOCKS), await inBlocks(name, tensor, as as BlockTypeName)];
-  if (tensor.shape.length !== 1 || tensor.dtype === 'F32') return [name, tensor];
+  if ((tensor.shape.length !== 1 && !ROUTER.test(name)) || tensor.dtype === 'F32') return [name, tensor];
   return [name, { ...tensor, dtype: 'F32', data: encodeFloats(decodeFloats(tensor), 'F32') }];
 }
 

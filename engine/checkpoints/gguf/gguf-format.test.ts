@@ -116,7 +116,7 @@ describe('the plan', () => {
   test('refuses an architecture that GGUF has no table for here', async () => {
     const model = tinyModelDirectory('gpt2-tied');
     expect(await refusals({ model, recipe: { method: 'rtn', groupSize: 32 } })).toContain(
-      'gpt2 cannot be written to GGUF yet. Supported: llama, mistral, qwen2.',
+      'gpt2 cannot be written to GGUF yet. Supported: llama, mistral, qwen2,',
     );
   });
 

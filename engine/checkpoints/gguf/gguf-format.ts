@@ -14,6 +14,7 @@ import { type GgufMix, MIXES } from './mixes/gguf-mix';
 import { keptInMix, planMix } from './mixes/plan-mix';
 import { ggufArchitectureOf } from './models/gguf-architectures';
 import { ggufTensorsOf } from './models/gguf-tensors-of';
+import { refuseStacks } from './refuse-stacks';
 import { storedWeightSha256 } from './stored-weight-sha256';
 import { readTokenizerSource } from './tokenizer/read-tokenizer-source';
 import { tokenizerMetadata } from './tokenizer/tokenizer-metadata';
@@ -46,6 +47,8 @@ function ggufFormat(name: CheckpointFormat['name'], mix: GgufMix | null): Checkp
       return 'refusal' in found ? `${found.refusal}.` : null;
     },
 
+    refuseTogether: refuseStacks,
+
     ...(mix && {
       planRecipes: (plan: ModelPlan) => planMix(mix, plan),
       keptStorage: (plan: Parameters<typeof keptInMix>[1]) => keptInMix(mix, plan),
@@ -54,8 +57,9 @@ function ggufFormat(name: CheckpointFormat['name'], mix: GgufMix | null): Checkp
     async requireWritable({ architecture, config, directory, companions, ...plan }: ModelPlan) {
       ggufArchitectureOf(architecture);
       const shape = architectureOf(config, (name) => name in plan.tensors).shape(config);
+      const linears = plan.blocks.flatMap(({ stages }) => stages.flatMap((stage) => stage.linears));
       // Quantized linears are asked about one by one.
-      ggufTensorsOf({ plan, linears: [], config });
+      ggufTensorsOf({ plan, linears: [], config: writtenModelConfig({ sourceConfig: config, linears }) });
       tokenizerMetadata(
         await readTokenizerSource({ directory, companions, config, vocabularySize: shape.vocabularySize }),
       );

@@ -1,6 +1,8 @@
 import { needsHessian, weighsInputs } from '../../quantizers';
+import type { LinearPlan } from '../../spec';
 import type { CheckpointContext } from '../format';
 import { type GgufMetadata, text, uint32 } from './container/gguf-value';
+import { importanceName } from './importance/importance-names';
 
 /**
  * `quantize.imatrix.*`, as llama.cpp's quantize writes it, where blocks were searched with the importance of input features; none elsewhere. Where
@@ -22,7 +24,12 @@ export function importanceMetadata({ linears, calibration, importance }: Checkpo
   if (!calibration) return new Map();
   return new Map([
     ['quantize.imatrix.dataset', text(calibration.source)],
-    ['quantize.imatrix.entries_count', uint32(weighed.length)],
+    ['quantize.imatrix.entries_count', uint32(entriesOf(weighed))],
     ['quantize.imatrix.chunks_count', uint32(calibration.sequences)],
   ]);
+}
+
+/** The experts of a layer have one. */
+function entriesOf(linears: readonly LinearPlan[]): number {
+  return new Set(linears.map(({ name }) => importanceName(name)?.name ?? name)).size;
 }

@@ -3,7 +3,7 @@ import { CheckRecord } from '../verification/check';
 import type { StoredTensor } from '../verification/stored-tensors';
 import type { InspectedModel } from '../weight-container';
 import { ggufFileAt } from './gguf-file-at';
-import { ggufArchitectureOf } from './models/gguf-architectures';
+import { ggufArchitectureNamed } from './models/gguf-architectures';
 import { sourceTensorName } from './models/tensor-names';
 import { type RawGgufHeader, type RawGgufTensor, readRawGgufHeader } from './raw-gguf-header';
 
@@ -15,6 +15,7 @@ const BLOCKS: Readonly<Record<number, readonly [weights: number, bytes: number]>
   ...{ 20: [32, 18], 23: [256, 136], 34: [256, 54], 35: [256, 66], 39: [32, 17] },
 };
 const PLAIN: Readonly<Record<number, string>> = { 0: 'F32', 1: 'F16', 30: 'BF16' };
+const MOST_MATRICES = 262144;
 
 interface Place extends StoredTensor {
   readonly begin: number;
@@ -33,9 +34,16 @@ export async function inspectGguf(path: string): Promise<InspectedModel> {
     const header = await readRawGgufHeader(source);
     checkPlaces(header, source, check);
     for (const [name, tensor] of header.tensors) {
-      const named = nameOf(name, tensor, header);
-      if (named) tensors.set(named.name, placeOf(tensor, named.heads));
-      else check.note(`${name} is no tensor of the source.`);
+      const matrices = tensor.sizes[2] ?? 1;
+      if (tensors.size + matrices > MOST_MATRICES) {
+        throw new Error(`${name} and what is before it are more than ${MOST_MATRICES} matrices`);
+      }
+      const found = matricesOf(tensor).map((matrix, expert) => ({
+        matrix,
+        named: nameOf(name, expert, tensor, header),
+      }));
+      for (const { matrix, named } of found) if (named) tensors.set(named.name, placeOf(matrix, named));
+      if (!found[0]?.named) check.note(`${name} is no tensor of the source.`);
     }
   } catch (error) {
     check.find((error as Error).message);
@@ -74,34 +82,50 @@ function bytesOf({ type, sizes: [columns = 1, ...others] }: RawGgufTensor): numb
   return (columns / block[0]) * block[1] * others.reduce((product, size) => product * size, 1);
 }
 
-function placeOf(tensor: RawGgufTensor, heads: number): Place {
+/** The experts of a layer are one tensor of three dimensions, matrix after matrix: each of them. */
+function matricesOf(tensor: RawGgufTensor): RawGgufTensor[] {
+  const [columns = 1, rows = 1, experts] = tensor.sizes;
+  if (experts === undefined) return [tensor];
+  const bytes = bytesOf({ ...tensor, sizes: [columns, rows] });
+  return Array.from({ length: experts }, (_, expert) => ({
+    ...tensor,
+    sizes: [columns, rows],
+    begin: tensor.begin + expert * bytes,
+  }));
+}
+
+function placeOf(tensor: RawGgufTensor, { heads, isRow }: Named): Place {
   const { type, sizes, begin } = tensor;
   const bytes = bytesOf(tensor);
   const dtype = PLAIN[type];
   const rows = sizes[1] ?? 1;
   return {
     dtype: dtype ?? 'U8',
-    shape: dtype ? sizes.toReversed() : [rows, bytes / rows],
+    shape: dtype ? (isRow ? [1, ...sizes] : sizes.toReversed()) : [rows, bytes / rows],
     begin,
     end: begin + bytes,
     heads,
   };
 }
 
+interface Named {
+  readonly name: string;
+  readonly heads: number;
+  /** A vector that the source has as a matrix of one row. */
+  readonly isRow: boolean;
+}
+
 /** The heads are those of the header, which llama.cpp goes by. */
-function nameOf(
-  name: string,
-  { type }: RawGgufTensor,
-  { values }: RawGgufHeader,
-): { readonly name: string; readonly heads: number } | null {
+function nameOf(name: string, expert: number, { type, sizes }: RawGgufTensor, { values }: RawGgufHeader): Named | null {
   const prefix = String(values.get('general.architecture'));
-  const found = sourceTensorName(ggufArchitectureOf(prefix), name);
+  const found = sourceTensorName(ggufArchitectureNamed(prefix), name, expert);
   if (found === null) return null;
   const permuted = prefix === 'llama' ? /\.attn_([qk])\./.exec(name)?.[1] : undefined;
   const key = permuted === 'q' ? 'head_count' : 'head_count_kv';
   return {
     name: type in PLAIN ? found : found.replace(/weight$/, 'blocks'),
     heads: permuted ? Number(values.get(`${prefix}.attention.${key}`)) : 0,
+    isRow: sizes.length === 1 && name.includes('.ffn_gate_inp'),
   };
 }
 

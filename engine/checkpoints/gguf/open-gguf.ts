@@ -9,13 +9,14 @@ import type { BlockTypeName } from './blocks/block-type';
 import { BLOCK_TYPES } from './blocks/block-types';
 import type { GgufMetadata } from './container/gguf-value';
 import type { PlacedTensor } from './container/layout-gguf';
+import { MAX_TENSORS } from './container/limits';
 import { readGgufHeader, readGgufTensor } from './container/read-gguf';
 import { ggufFileAt } from './gguf-file-at';
 import { BLOCKS, ggufStorage } from './gguf-storage';
 import { configOfMetadata } from './models/config-of-metadata';
 import { ggufArchitectureOf } from './models/gguf-architectures';
 import { invertRowOrder, reorderRows, rotaryRowOrder } from './models/rotary-row-order';
-import { sourceTensorName } from './models/tensor-names';
+import { sourceTensorsOf } from './models/source-tensors-of';
 
 const MAX_CONFIG_BYTES = 16_000_000;
 const PLAIN: readonly string[] = ['F32', 'F16', 'BF16'] satisfies BlockTypeName[];
@@ -39,16 +40,17 @@ export async function openGguf(path: string): Promise<StoredModel> {
   const places = new Map<string, PlacedTensor>();
   const tensors = new Map<string, { readonly dtype: DType; readonly shape: readonly number[] }>();
   for (const tensor of header.tensors.values()) {
-    const source = sourceTensorName(architecture, tensor.name);
-    // What only GGUF has, as rotary factors, follows from the configuration.
-    if (source === null) continue;
-    const plain = PLAIN.includes(tensor.type);
-    const name = plain ? source : source.replace(/weight$/, BLOCKS);
-    places.set(name, tensor);
-    tensors.set(name, {
-      dtype: plain ? (tensor.type as DType) : 'U8',
-      shape: plain ? tensor.shape : [tensor.shape[0] as number, tensor.bytes / (tensor.shape[0] as number)],
-    });
+    refuseMany(file, tensor, places.size);
+    for (const { name: source, place } of sourceTensorsOf(architecture, tensor)) {
+      const plain = PLAIN.includes(place.type);
+      const name = plain ? source : source.replace(/weight$/, BLOCKS);
+      const [rows = 1] = place.shape;
+      places.set(name, place);
+      tensors.set(name, {
+        dtype: plain ? (place.type as DType) : 'U8',
+        shape: plain ? place.shape : [rows, place.bytes / rows],
+      });
+    }
   }
   const linears: StoredLinears = {
     storage: ggufStorage,
@@ -75,6 +77,16 @@ export async function openGguf(path: string): Promise<StoredModel> {
       return { dtype, shape: size, data: reorderRows(data, order) };
     },
   };
+}
+
+/** A header of a few bytes can claim a stack of any height. */
+function refuseMany(file: string, { name, shape }: PlacedTensor, known: number): void {
+  const matrices = shape.length === 3 ? (shape[0] as number) : 1;
+  if (known + matrices <= MAX_TENSORS) return;
+  throw new QuantloomError(
+    'InvalidModel',
+    `${file} is not a valid GGUF file: the matrices of ${JSON.stringify(name)} and those before it are ${known + matrices}; ${MAX_TENSORS} are allowed.`,
+  );
 }
 
 function refuseParts(file: string, metadata: GgufMetadata): void {

@@ -1,7 +1,7 @@
 import { architectureOf } from '../../models';
 import { decodeFloats } from '../../numbers';
 import type { SourceDirectory } from '../../sources';
-import { elementCount, type SourceTensor } from '../../spec';
+import type { SourceTensor } from '../../spec';
 import type { OutputFile } from '../output-file';
 import { readTensor } from '../safetensors';
 import type { BlockTypeName } from './blocks/block-type';
@@ -56,19 +56,22 @@ export async function writeGgufModel(options: WriteGgufModelOptions): Promise<Ou
     tensors: plans,
     async *read(tensor) {
       const plan = planned.get(tensor.name) as GgufTensorPlan;
-      const values =
-        plan.source === null
-          ? (extra.get(plan.name) as Float32Array)
-          : decodeFloats(await readTensor(source.directory, source.tensors[plan.source] as SourceTensor));
-      yield* encodedRows(plan, values, plan.source === null ? undefined : options.importanceOf?.(plan.source));
+      if (plan.source === null) {
+        yield* encodedRows(plan, extra.get(plan.name) as Float32Array);
+        return;
+      }
+      for (const part of plan.experts ?? [plan.source]) {
+        const values = decodeFloats(await readTensor(source.directory, source.tensors[part] as SourceTensor));
+        yield* encodedRows(plan, values, options.importanceOf?.(part));
+      }
     },
   });
 }
 
-/** Some rows at a time, in the order of the file. */
+/** Some rows at a time, in the order of the file: of a tensor, or of one in its stack. */
 function* encodedRows(plan: GgufTensorPlan, values: Float32Array, importance?: Float32Array): Generator<Uint8Array> {
   const columns = plan.shape[plan.shape.length - 1] as number;
-  const rows = elementCount(plan.shape) / columns;
+  const rows = values.length / columns;
   const ordered = plan.rowOrder === null ? values : reorderFloats(values, plan.rowOrder);
   const rowsAtOnce = Math.max(1, Math.floor(WEIGHTS_AT_ONCE / columns));
   for (let first = 0; first < rows; first += rowsAtOnce) {

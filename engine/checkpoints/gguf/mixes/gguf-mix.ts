@@ -8,6 +8,8 @@ export interface GgufMix {
   readonly fileType: FileType;
   /** Of every matrix for which no rule says another (type-in-mix.ts). */
   readonly blockType: QuantizedBlockType;
+  /** Of experts, where every other matrix has `blockType` without exception. Absent: as of other matrices. */
+  readonly experts?: QuantizedBlockType;
 }
 
 /** Every mix. */
@@ -31,4 +33,5 @@ export const MIXES: Readonly<Record<GgufMixName, GgufMix>> = {
   iq4_xs: { name: 'iq4_xs', fileType: 'IQ4_XS', blockType: 'IQ4_XS' },
   tq1_0: { name: 'tq1_0', fileType: 'TQ1_0', blockType: 'TQ1_0' },
   tq2_0: { name: 'tq2_0', fileType: 'TQ2_0', blockType: 'TQ2_0' },
+  mxfp4_moe: { name: 'mxfp4_moe', fileType: 'MXFP4_MOE', blockType: 'Q8_0', experts: 'MXFP4' },
 };

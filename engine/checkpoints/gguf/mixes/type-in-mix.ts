@@ -1,4 +1,5 @@
 import type { ModelShape } from '../../../models';
+import type { ExpertShape } from '../../../models/architecture';
 import type { GgufMixName, QuantizedBlockType } from '../../../spec';
 import { BLOCK_TYPES } from '../blocks/block-types';
 import type { GgufMix } from './gguf-mix';
@@ -8,7 +9,9 @@ export interface MixedModel {
   readonly mix: GgufMix;
   /** In GGUF. */
   readonly architecture: string;
-  readonly shape: Pick<ModelShape, 'layers' | 'heads' | 'keyValueHeads'>;
+  readonly shape: Pick<ModelShape, 'layers' | 'heads' | 'keyValueHeads'> & {
+    readonly experts?: Pick<ExpertShape, 'count'>;
+  };
   /** The head is the embedding: the file has no `output.weight`. */
   readonly tiedHead: boolean;
   /** There is an importance matrix. */
@@ -71,10 +74,17 @@ const DOWN: Rules = {
 
 const ATTENTION_OUTPUT: Rules = { q2_k: always('Q3_K'), q3_k_m: always('Q4_K'), q3_k_l: always('Q5_K') };
 
+/** Of a mixture of eight experts, Mixtral: its attention is small beside them. */
+const OF_EIGHT: readonly (readonly [pattern: RegExp, type: (mix: GgufMix) => QuantizedBlockType])[] = [
+  [/\.attn_(k|v|qkv)\.weight$/, () => 'Q8_0'],
+  [/\.attn_output\.weight$/, ({ name, blockType }) => (MIDDLE_OUTPUT.includes(name) ? 'Q5_K' : blockType)],
+];
+const MIDDLE_OUTPUT: readonly GgufMixName[] = ['q2_k', 'q3_k_s', 'q3_k_m', 'q4_k_s', 'q4_k_m', 'iq4_nl', 'iq4_xs'];
+
 /** By the end of a tensor's name. Attention of fused q, k and v counts as values. */
 const RULES: readonly (readonly [pattern: RegExp, rules: Rules])[] = [
   [/\.attn_(v|qkv)\.weight$/, VALUES],
-  [/\.ffn_down\.weight$/, DOWN],
+  [/\.ffn_down(_exps|_shexp)?\.weight$/, DOWN],
   [/\.attn_output\.weight$/, ATTENTION_OUTPUT],
 ];
 
@@ -91,8 +101,8 @@ const FALLBACKS: Readonly<Partial<Record<QuantizedBlockType, QuantizedBlockType>
 };
 
 /**
- * The type that llama.cpp's quantize gives a matrix (llama-quant.cpp, `llama_tensor_get_type`, of models without experts); null where no type fits
- * its rows, which are no multiple of 32.
+ * The type that llama.cpp's quantize gives a matrix (llama-quant.cpp, `llama_tensor_get_type`); null where no type fits its rows, which are no
+ * multiple of 32. Experts of a layer are one matrix.
  *
  * @param name in GGUF.
  */
@@ -115,10 +125,15 @@ function wantedType(model: MixedModel, name: string, columns: number): Quantized
     return blockType === 'Q8_0' || columns % BLOCK_TYPES[blockType].blockSize !== 0 ? 'Q8_0' : 'Q6_K';
   }
   if (name === 'token_embd.weight') return blockType === 'TQ1_0' || blockType === 'TQ2_0' ? 'Q4_K' : blockType;
+  if (mix.experts && /_exps\.weight$/.test(name)) return mix.experts;
+  const ofEight = shape.experts?.count === 8 && OF_EIGHT.find(([pattern]) => pattern.test(name));
+  if (ofEight) return mix.experts ? blockType : ofEight[1](mix);
   const rules = RULES.find(([pattern]) => pattern.test(name))?.[1];
   const layer = Number(/^blk\.(\d+)\./.exec(name)?.[1]);
   const type = rules?.[mix.name]?.({ ...model, layer }) ?? blockType;
-  // Models with 80 layers are taken for 70B, but for Llama 65B, whose heads share no values.
-  const isLarge = shape.layers === 80 && (architecture !== 'llama' || shape.heads !== shape.keyValueHeads);
+  // Llama and Qwen2 with 80 layers are taken for 70B, but for Llama 65B, whose heads share no values.
+  const isLarge =
+    shape.layers === 80 &&
+    (architecture === 'qwen2' || (architecture === 'llama' && shape.heads !== shape.keyValueHeads));
   return rules === VALUES && isLarge && (type === 'Q3_K' || type === 'Q4_K') ? 'Q5_K' : type;
 }

@@ -1,10 +1,13 @@
 import { QuantloomError } from '../../../spec';
 import type { GgufMetadata } from '../container/gguf-value';
+import { configOfExperts } from './config-of-experts';
 
 /** By `general.architecture`: `model_type` and class of transformers. */
 const MODEL_TYPES: Readonly<Record<string, readonly [modelType: string, modelClass: string]>> = {
   llama: ['llama', 'LlamaForCausalLM'],
   qwen2: ['qwen2', 'Qwen2ForCausalLM'],
+  qwen2moe: ['qwen2_moe', 'Qwen2MoeForCausalLM'],
+  qwen3moe: ['qwen3_moe', 'Qwen3MoeForCausalLM'],
 };
 
 /** Fields of config.json and their keys in GGUF, behind the architecture's prefix. */
@@ -59,6 +62,7 @@ export function configOfMetadata(
         return id === undefined ? [] : [[field, Number(id)] as const];
       }),
     ),
+    ...configOfExperts(metadata, architecture),
     vocab_size: tensors.get('token_embd.weight')?.shape[0],
     tie_word_embeddings: !tensors.has('output.weight'),
   };

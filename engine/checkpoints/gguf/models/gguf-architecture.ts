@@ -5,7 +5,10 @@ import type { GgufMetadata } from '../container/gguf-value';
 export interface GgufArchitecture {
   /** `general.architecture`, and the prefix of its keys. */
   readonly name: string;
-  /** Modules of the source and their names in GGUF, without `.weight` or `.bias`; `{n}` stands for the layer. */
+  /**
+   * Modules of the source and their names in GGUF, without `.weight` or `.bias`; `{n}` stands for the layer, `{e}` for the expert: those of a layer
+   * are one tensor in GGUF, a stack `[experts, rows, columns]`.
+   */
   readonly modules: Readonly<Record<string, string>>;
   /** Keys beside those of every model. */
   metadata(shape: ModelShape): GgufMetadata;
@@ -13,4 +16,10 @@ export interface GgufArchitecture {
   permutedHeads(module: string, shape: ModelShape): number;
   /** Float32 tensors that the source does not have, by their names in GGUF. */
   extraTensors(shape: ModelShape): ReadonlyMap<string, Float32Array>;
+  /**
+   * Why llama.cpp would compute another model than this one, or none, as a part of a sentence; null: it would not. Absent: nothing is refused.
+   *
+   * @param tensors names in the source.
+   */
+  refuse?(shape: ModelShape, tensors: readonly string[]): string | null;
 }

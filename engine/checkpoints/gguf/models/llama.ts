@@ -1,15 +1,16 @@
 import type { RotaryScaling } from '../../../models/architecture';
 import { decoderMetadata } from './decoder-metadata';
+import { expertMetadata, MIXTRAL_EXPERTS, refuseExperts } from './experts';
 import type { GgufArchitecture } from './gguf-architecture';
 import { LLAMA_MODULES } from './llama-modules';
 import { rotaryFactors } from './rotary-factors';
 
-/** Llama 1 to 3, and Mistral, which llama.cpp treats as one. */
+/** Llama 1 to 3, Mistral and Mixtral, which llama.cpp treats as one. */
 export const ggufLlama: GgufArchitecture = {
   name: 'llama',
-  modules: LLAMA_MODULES,
+  modules: { ...LLAMA_MODULES, ...MIXTRAL_EXPERTS },
 
-  metadata: (shape) => decoderMetadata('llama', shape),
+  metadata: (shape) => new Map([...decoderMetadata('llama', shape), ...expertMetadata('llama', shape)]),
 
   permutedHeads(module, shape) {
     if (module.endsWith('.q_proj')) return shape.heads;
@@ -20,4 +21,6 @@ export const ggufLlama: GgufArchitecture = {
     const factors = rotaryFactors(shape.rotary as RotaryScaling, shape.headSize);
     return new Map(factors === null ? [] : [['rope_freqs.weight', factors]]);
   },
+
+  refuse: (shape) => refuseExperts(shape, true),
 };

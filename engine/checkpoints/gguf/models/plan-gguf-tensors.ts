@@ -3,13 +3,16 @@ import { QuantloomError } from '../../../spec';
 import type { BlockTypeName } from '../blocks/block-type';
 import type { GgufTensor } from '../container/layout-gguf';
 import type { GgufArchitecture } from './gguf-architecture';
+import { planExpertStack, stacksOf } from './plan-expert-stack';
 import { rotaryRowOrder } from './rotary-row-order';
-import { ggufTensorName } from './tensor-names';
+import { expertOf, ggufTensorName, isRouter } from './tensor-names';
 
 /** A tensor of a GGUF file and where its values come from. */
 export interface GgufTensorPlan extends GgufTensor {
   /** Name in the source; null for one that only GGUF has (`GgufArchitecture.extraTensors`). */
   readonly source: string | null;
+  /** Of a stack `[experts, rows, columns]`: the names of all in the source, which stand one after the other. `source` is the first. Absent: it is none. */
+  readonly experts?: readonly string[];
   /** Which row of the source stands at each row of the file; null: as in the source. */
   readonly rowOrder: Int32Array | null;
 }
@@ -30,11 +33,17 @@ const DERIVED = /\.(rotary_emb\.inv_freq|attn\.(masked_)?bias)$/;
  * Which tensors a GGUF file of a model holds. A head that is tied to the embedding is not among them, llama.cpp takes the
  * embedding.
  *
- * @throws QuantloomError UnsupportedInput naming a tensor that the architecture has no name for.
+ * @throws QuantloomError UnsupportedInput naming a tensor that the architecture has no name for, or what llama.cpp does not compute.
  */
 export function planGgufTensors(options: PlanGgufTensorsOptions): readonly GgufTensorPlan[] {
   const { architecture, shape, tensors, typeOf } = options;
+  const refusal = architecture.refuse?.(
+    shape,
+    tensors.map(({ name }) => name),
+  );
+  if (refusal) throw new QuantloomError('UnsupportedInput', `The model cannot be written to GGUF: ${refusal}.`);
   const plans: GgufTensorPlan[] = [];
+  const stacks = stacksOf(tensors, ({ name }) => ggufTensorName(architecture, name));
   for (const tensor of tensors) {
     const name = ggufTensorName(architecture, tensor.name);
     if (DERIVED.test(tensor.name) || (name === 'output.weight' && shape.tiedHead)) continue;
@@ -45,11 +54,17 @@ export function planGgufTensors(options: PlanGgufTensorsOptions): readonly GgufT
         { details: { tensor: tensor.name } },
       );
     }
+    if (expertOf(tensor.name) !== null) {
+      // Where the first of them stands: what is behind it may lie in another shard.
+      const stack = stacks.get(name) ?? [];
+      if (stack[0] === tensor) plans.push(planExpertStack(name, stack, shape, typeOf));
+      continue;
+    }
     const heads = architecture.permutedHeads(tensor.name.replace(/\.(weight|bias)$/, ''), shape);
     plans.push({
       name,
       shape: tensor.shape,
-      type: tensor.shape.length === 1 ? 'F32' : typeOf(tensor.name),
+      type: tensor.shape.length === 1 || isRouter(name) ? 'F32' : typeOf(tensor.name),
       source: tensor.name,
       rowOrder: heads === 0 ? null : rotaryRowOrder(tensor.shape[0] as number, heads),
     });
