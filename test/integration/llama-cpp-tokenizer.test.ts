@@ -35,7 +35,7 @@ test("llama.cpp makes the tokens of tokenizer.json from a SentencePiece tokenize
     expect(tokenizer.get('tokenizer.ggml.add_space_prefix')).toEqual({ type: 'bool', value: true });
     const metadata = new Map([
       ...generalMetadata({ architecture: 'llama', name: 'vocabulary', fileType: 'F32' }),
-      ...ggufArchitectureOf('llama').metadata(SHAPE),
+      ...ggufArchitectureOf('llama').metadata(SHAPE, {}),
       ...tokenizer,
     ]);
     await writeGguf({ path, metadata, tensors: [], read: () => [] });

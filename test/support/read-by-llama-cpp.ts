@@ -44,9 +44,9 @@ export async function readByLlamaCpp(type: BlockTypeName, fileType: FileType): P
 }
 
 /** What llama.cpp makes of a file: tokens of the text, likelihoods, how it goes on. */
-export async function readFileByLlamaCpp(path: string): Promise<LlamaCppReading> {
+export async function readFileByLlamaCpp(path: string, tokens = TOKENS): Promise<LlamaCppReading> {
   const script = join(packageRoot(), 'test', 'support', 'llama-cpp.mjs');
-  const input = JSON.stringify({ text: await demoText(), tokens: TOKENS, words: WORDS });
+  const input = JSON.stringify({ text: await demoText(), tokens, words: WORDS });
   const output = await new Promise<string>((resolve, reject) => {
     const child = execFile(process.execPath, [script, path], { maxBuffer: 1 << 24 }, (error, stdout) =>
       error ? reject(error) : resolve(stdout),

@@ -18,6 +18,7 @@ import { generalMetadata } from './models/general-metadata';
 import { ggufTensorsOf } from './models/gguf-tensors-of';
 import type { GgufTensorPlan } from './models/plan-gguf-tensors';
 import { reorderRows } from './models/rotary-row-order';
+import { plannedBytes } from './models/tensor-values';
 import { readTokenizerSource } from './tokenizer/read-tokenizer-source';
 import { tokenizerMetadata } from './tokenizer/tokenizer-metadata';
 
@@ -43,7 +44,7 @@ export async function assembleGguf(
   });
   const { vocabularySize } = shape;
   const tokenizer = await readTokenizerSource({ ...plan, config, vocabularySize });
-  const extra = architecture.extraTensors(shape);
+  const extra = architecture.extraTensors(shape, config);
   const planned = new Map(tensors.map((tensor) => [tensor.name, tensor]));
   const opened = new OpenedShard(directory, shards);
   try {
@@ -58,13 +59,14 @@ export async function assembleGguf(
         }),
         ['quantloom.version', text(version)],
         ...importanceMetadata(context),
-        ...architecture.metadata(shape),
+        ...architecture.metadata(shape, config),
         ...tokenizerMetadata(tokenizer),
       ]),
       tensors,
       async *read({ name }: GgufTensor) {
         signal?.throwIfAborted();
-        const { source, experts, rowOrder, type } = planned.get(name) as GgufTensorPlan;
+        const tensorPlan = planned.get(name) as GgufTensorPlan;
+        const { source, experts, rowOrder, type } = tensorPlan;
         if (source === null) {
           yield bytesOf(extra.get(name) as Float32Array);
           return;
@@ -72,7 +74,8 @@ export async function assembleGguf(
         for (const part of experts ?? [source]) {
           signal?.throwIfAborted();
           const stored = isPlain(type) ? part : part.replace(/weight$/, BLOCKS);
-          const { data } = (await opened.find(shardOf.get(part) as number, stored)) as Tensor;
+          const tensor = (await opened.find(shardOf.get(part) as number, stored)) as Tensor;
+          const data = plannedBytes(tensorPlan, tensor);
           yield rowOrder === null ? data : reorderRows(data, rowOrder);
         }
       },

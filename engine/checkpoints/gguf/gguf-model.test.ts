@@ -80,7 +80,7 @@ test('read back, names and rows are those of the source', async () => {
     names.push(name);
     const original = source.tensors[name];
     if (!name.endsWith('_proj.weight') || original === undefined) continue;
-    const plan = planGgufTensors({ architecture, shape, tensors: [original], typeOf: () => 'F16' })[0];
+    const plan = planGgufTensors({ architecture, shape, config: {}, tensors: [original], typeOf: () => 'F16' })[0];
     const bytes = await readGgufTensor(path, tensor);
     const rows = plan?.rowOrder ? reorderRows(bytes, invertRowOrder(plan.rowOrder)) : bytes;
     const values = decodeFloats(await readTensor(MODEL, original));

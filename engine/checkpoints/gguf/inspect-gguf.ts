@@ -94,14 +94,14 @@ function matricesOf(tensor: RawGgufTensor): RawGgufTensor[] {
   }));
 }
 
-function placeOf(tensor: RawGgufTensor, { heads, isRow }: Named): Place {
+function placeOf(tensor: RawGgufTensor, { heads, isRow, isTransposed }: Named): Place {
   const { type, sizes, begin } = tensor;
   const bytes = bytesOf(tensor);
   const dtype = PLAIN[type];
   const rows = sizes[1] ?? 1;
   return {
     dtype: dtype ?? 'U8',
-    shape: dtype ? (isRow ? [1, ...sizes] : sizes.toReversed()) : [rows, bytes / rows],
+    shape: dtype ? (isRow ? [1, ...sizes] : isTransposed ? sizes : sizes.toReversed()) : [rows, bytes / rows],
     begin,
     end: begin + bytes,
     heads,
@@ -113,6 +113,8 @@ interface Named {
   readonly heads: number;
   /** A vector that the source has as a matrix of one row. */
   readonly isRow: boolean;
+  /** The source has `[columns, rows]`. */
+  readonly isTransposed: boolean;
 }
 
 /** The heads are those of the header, which llama.cpp goes by. */
@@ -126,6 +128,7 @@ function nameOf(name: string, expert: number, { type, sizes }: RawGgufTensor, { 
     name: type in PLAIN ? found : found.replace(/weight$/, 'blocks'),
     heads: permuted ? Number(values.get(`${prefix}.attention.${key}`)) : 0,
     isRow: sizes.length === 1 && name.includes('.ffn_gate_inp'),
+    isTransposed: prefix === 'gpt2' && /^blk\.\d+\.(attn_qkv|attn_output|ffn_up|ffn_down)\.weight$/.test(name),
   };
 }
 

@@ -15,8 +15,11 @@ import { ggufFileAt } from './gguf-file-at';
 import { BLOCKS, ggufStorage } from './gguf-storage';
 import { configOfMetadata } from './models/config-of-metadata';
 import { ggufArchitectureOf } from './models/gguf-architectures';
+import type { GgufTensorPlan } from './models/plan-gguf-tensors';
 import { invertRowOrder, reorderRows, rotaryRowOrder } from './models/rotary-row-order';
 import { sourceTensorsOf } from './models/source-tensors-of';
+import { isGain, isTransposed } from './models/tensor-names';
+import { sourceTensor } from './models/tensor-values';
 
 const MAX_CONFIG_BYTES = 16_000_000;
 const PLAIN: readonly string[] = ['F32', 'F16', 'BF16'] satisfies BlockTypeName[];
@@ -37,7 +40,7 @@ export async function openGguf(path: string): Promise<StoredModel> {
   const architecture = ggufArchitectureOf(model.name);
   const shape = model.shape(config);
 
-  const places = new Map<string, PlacedTensor>();
+  const places = new Map<string, PlacedTensor & Pick<GgufTensorPlan, 'transposed' | 'added'>>();
   const tensors = new Map<string, { readonly dtype: DType; readonly shape: readonly number[] }>();
   for (const tensor of header.tensors.values()) {
     refuseMany(file, tensor, places.size);
@@ -45,10 +48,14 @@ export async function openGguf(path: string): Promise<StoredModel> {
       const plain = PLAIN.includes(place.type);
       const name = plain ? source : source.replace(/weight$/, BLOCKS);
       const [rows = 1] = place.shape;
-      places.set(name, place);
+      const change = {
+        transposed: isTransposed(architecture, name),
+        added: isGain(tensor.name) ? (shape.gainOffset ?? 0) : 0,
+      };
+      places.set(name, { ...place, ...change });
       tensors.set(name, {
         dtype: plain ? (place.type as DType) : 'U8',
-        shape: plain ? place.shape : [rows, place.bytes / rows],
+        shape: plain ? (change.transposed ? place.shape.toReversed() : place.shape) : [rows, place.bytes / rows],
       });
     }
   }
@@ -69,8 +76,11 @@ export async function openGguf(path: string): Promise<StoredModel> {
     ...(quantized && { linears }),
     weightBytes: (await stat(file)).size,
     async read(name): Promise<Tensor> {
-      const data = await readGgufTensor(file, places.get(name) as PlacedTensor);
+      const place = places.get(name) as typeof places extends Map<string, infer Place> ? Place : never;
       const { dtype, shape: size } = tensors.get(name) as { dtype: DType; shape: readonly number[] };
+      const stored = await readGgufTensor(file, place);
+      const inFile = place.transposed ? size.toReversed() : size;
+      const { data } = sourceTensor({ dtype, shape: inFile, data: stored }, place);
       const heads = architecture.permutedHeads(name.replace(/\.[^.]*$/, ''), shape);
       if (heads === 0) return { dtype, shape: size, data };
       const order = invertRowOrder(rotaryRowOrder(size[0] as number, heads));

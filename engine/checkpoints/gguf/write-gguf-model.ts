@@ -12,6 +12,7 @@ import { type FileType, generalMetadata } from './models/general-metadata';
 import { ggufArchitectureOf } from './models/gguf-architectures';
 import { type GgufTensorPlan, planGgufTensors } from './models/plan-gguf-tensors';
 import { reorderRows } from './models/rotary-row-order';
+import { plannedFloats } from './models/tensor-values';
 import { readTokenizerSource } from './tokenizer/read-tokenizer-source';
 import { tokenizerMetadata } from './tokenizer/tokenizer-metadata';
 
@@ -42,15 +43,15 @@ export async function writeGgufModel(options: WriteGgufModelOptions): Promise<Ou
   const shape = model.shape(source.config);
   const architecture = ggufArchitectureOf(model.name);
   const tensors = Object.values(source.tensors);
-  const plans = planGgufTensors({ architecture, shape, tensors, typeOf });
+  const plans = planGgufTensors({ architecture, shape, config: source.config, tensors, typeOf });
   const tokenizer = await readTokenizerSource({ ...source, vocabularySize: shape.vocabularySize });
   const planned = new Map(plans.map((plan) => [plan.name, plan]));
-  const extra = architecture.extraTensors(shape);
+  const extra = architecture.extraTensors(shape, source.config);
   return writeGguf({
     path,
     metadata: new Map([
       ...generalMetadata({ architecture: architecture.name, name, fileType }),
-      ...architecture.metadata(shape),
+      ...architecture.metadata(shape, source.config),
       ...tokenizerMetadata(tokenizer),
     ]),
     tensors: plans,
@@ -61,7 +62,8 @@ export async function writeGgufModel(options: WriteGgufModelOptions): Promise<Ou
         return;
       }
       for (const part of plan.experts ?? [plan.source]) {
-        const values = decodeFloats(await readTensor(source.directory, source.tensors[part] as SourceTensor));
+        const stored = await readTensor(source.directory, source.tensors[part] as SourceTensor);
+        const values = plannedFloats(plan, { shape: stored.shape, data: decodeFloats(stored) });
         yield* encodedRows(plan, values, options.importanceOf?.(part));
       }
     },

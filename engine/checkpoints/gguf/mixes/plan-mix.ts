@@ -6,7 +6,7 @@ import { isHead } from '../../model-config';
 import { recipeOfBlocks } from '../block-settings';
 import { BLOCK_TYPES } from '../blocks/block-types';
 import { ggufArchitectureOf } from '../models/gguf-architectures';
-import { ggufTensorName } from '../models/tensor-names';
+import { ggufTensorName, isAlwaysFloat32 } from '../models/tensor-names';
 import type { GgufMix } from './gguf-mix';
 import { fittingType, typeInMix } from './type-in-mix';
 
@@ -76,7 +76,7 @@ function typesIn(
   };
   return (name, columns) => {
     const named = ggufTensorName(architecture, name);
-    return named === null ? null : typeInMix(model, named, columns);
+    return named === null || isAlwaysFloat32(named) ? null : typeInMix(model, named, columns);
   };
 }
 

@@ -29,7 +29,7 @@ function EXPERTS_SORTED(): number[] {
 const plan = (
   tensors: Parameters<typeof planGgufTensors>[0]['tensors'],
   typeOf: (name: string) => 'Q8_0' | 'F16' = () => 'Q8_0',
-) => planGgufTensors({ architecture: ggufArchitectureOf('qwen3_moe'), shape: SHAPE, tensors, typeOf });
+) => planGgufTensors({ architecture: ggufArchitectureOf('qwen3_moe'), shape: SHAPE, config: {}, tensors, typeOf });
 
 test('experts of a layer are a stack in their order, where the first of them stands', () => {
   const found = plan(named(sorted));
@@ -103,6 +103,7 @@ test.each<[string, string, Partial<ModelShape>, readonly string[], string]>([
   const options = {
     architecture,
     shape: { ...SHAPE, ...changes },
+    config: {},
     tensors: named(tensors),
     typeOf: () => 'F16' as const,
   };

@@ -56,7 +56,8 @@ export function ggufTensorsOf({
     tensors: planGgufTensors({
       architecture,
       shape,
-      tensors: [...shardOf.keys()].map((name) => ({ name, shape: shapeOf(name) })),
+      config,
+      tensors: [...shardOf.keys()].map((name) => ({ name, shape: shapeOf(name), quantized: quantized.has(name) })),
       typeOf: (name) =>
         (kept[name]?.as as BlockTypeName | undefined) ?? typeOf(name, quantized.get(name), plan.tensors[name]?.dtype),
     }),

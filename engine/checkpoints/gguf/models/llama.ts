@@ -1,13 +1,14 @@
 import type { RotaryScaling } from '../../../models/architecture';
 import { decoderMetadata } from './decoder-metadata';
 import { expertMetadata, MIXTRAL_EXPERTS, refuseExperts } from './experts';
-import type { GgufArchitecture } from './gguf-architecture';
+import { llamaLike } from './gguf-architecture';
 import { LLAMA_MODULES } from './llama-modules';
 import { rotaryFactors } from './rotary-factors';
 
 /** Llama 1 to 3, Mistral and Mixtral, which llama.cpp treats as one. */
-export const ggufLlama: GgufArchitecture = {
+export const ggufLlama = llamaLike({
   name: 'llama',
+  config: { modelClass: 'LlamaForCausalLM' },
   modules: { ...LLAMA_MODULES, ...MIXTRAL_EXPERTS },
 
   metadata: (shape) => new Map([...decoderMetadata('llama', shape), ...expertMetadata('llama', shape)]),
@@ -23,4 +24,4 @@ export const ggufLlama: GgufArchitecture = {
   },
 
   refuse: (shape) => refuseExperts(shape, true),
-};
+});

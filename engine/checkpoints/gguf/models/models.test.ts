@@ -20,18 +20,21 @@ const SHAPE = {
   tiedHead: true,
 };
 
-test.each(['llama', 'qwen2'] as const)('%s: tensors are called as gguf-py calls them, and back', (name) => {
-  const architecture = ggufArchitectureOf(name);
-  const names = Object.keys(fixture.names[name]);
-  expect(Object.fromEntries(names.map((source) => [source, ggufTensorName(architecture, source)]))).toEqual(
-    fixture.names[name],
-  );
-  for (const source of names) {
-    expect(sourceTensorName(architecture, ggufTensorName(architecture, source) as string)).toBe(source);
-  }
-  expect(ggufTensorName(architecture, 'model.layers.0.self_attn.rotary_emb.inv_freq')).toBeNull();
-  expect(ggufTensorName(architecture, 'constructor.weight')).toBeNull();
-});
+test.each(['llama', 'qwen2', 'qwen3', 'phi3', 'gemma2', 'gemma3', 'gpt2'] as const)(
+  '%s: tensors are called as gguf-py calls them, and back',
+  (name) => {
+    const architecture = ggufArchitectureOf(name);
+    const names = Object.keys(fixture.names[name]);
+    expect(Object.fromEntries(names.map((source) => [source, ggufTensorName(architecture, source)]))).toEqual(
+      fixture.names[name],
+    );
+    for (const source of names) {
+      expect(sourceTensorName(architecture, ggufTensorName(architecture, source) as string)).toBe(source);
+    }
+    expect(ggufTensorName(architecture, 'model.layers.0.self_attn.rotary_emb.inv_freq')).toBeNull();
+    expect(ggufTensorName(architecture, 'constructor.weight')).toBeNull();
+  },
+);
 
 test('rows of a head alternate between its halves, as in llama.cpp', () => {
   const order = rotaryRowOrder(24, 4);
@@ -64,7 +67,13 @@ test('q and k are permuted by their own heads in llama, nothing is in qwen2; vec
     { name: 'model.layers.3.self_attn.rotary_emb.inv_freq', shape: [4] },
   ];
   const planned = (name: string) =>
-    planGgufTensors({ architecture: ggufArchitectureOf(name), shape: SHAPE, tensors, typeOf: () => 'Q8_0' });
+    planGgufTensors({
+      architecture: ggufArchitectureOf(name),
+      shape: SHAPE,
+      config: {},
+      tensors,
+      typeOf: () => 'Q8_0',
+    });
   expect(planned('llama').map(({ name, type, rowOrder }) => [name, type, rowOrder])).toEqual([
     ['blk.3.attn_q.weight', 'Q8_0', rotaryRowOrder(32, 4)],
     ['blk.3.attn_k.weight', 'Q8_0', rotaryRowOrder(16, 2)],
@@ -76,7 +85,15 @@ test('q and k are permuted by their own heads in llama, nothing is in qwen2; vec
 test('what has no name is refused, and so is an architecture without an entry', () => {
   const tensors = [{ name: 'model.layers.0.mlp.secret.weight', shape: [2, 2] }];
   const plan = () =>
-    planGgufTensors({ architecture: ggufArchitectureOf('llama'), shape: SHAPE, tensors, typeOf: () => 'F16' });
+    planGgufTensors({
+      architecture: ggufArchitectureOf('llama'),
+      shape: SHAPE,
+      config: {},
+      tensors,
+      typeOf: () => 'F16',
+    });
   expect(plan).toThrow('Tensor "model.layers.0.mlp.secret.weight" has no name');
-  expect(() => ggufArchitectureOf('toString')).toThrow('toString cannot be written to GGUF yet. Supported: llama');
+  expect(() => ggufArchitectureOf('toString')).toThrow(
+    'toString has no name in GGUF, or none that Quantloom knows. Supported: llama',
+  );
 });

@@ -54,6 +54,8 @@ export function planExpertStack(
     source: first.name,
     experts: stack.map((part) => part.name),
     rowOrder: null,
+    transposed: false,
+    added: 0,
   };
 }
 

@@ -5,7 +5,7 @@ import type { GgufTensor } from '../container/layout-gguf';
 import type { GgufArchitecture } from './gguf-architecture';
 import { planExpertStack, stacksOf } from './plan-expert-stack';
 import { rotaryRowOrder } from './rotary-row-order';
-import { expertOf, ggufTensorName, isRouter } from './tensor-names';
+import { expertOf, ggufTensorName, isAlwaysFloat32, isGain, isTransposed } from './tensor-names';
 
 /** A tensor of a GGUF file and where its values come from. */
 export interface GgufTensorPlan extends GgufTensor {
@@ -13,15 +13,29 @@ export interface GgufTensorPlan extends GgufTensor {
   readonly source: string | null;
   /** Of a stack `[experts, rows, columns]`: the names of all in the source, which stand one after the other. `source` is the first. Absent: it is none. */
   readonly experts?: readonly string[];
+  /** The source holds the transpose, `[columns, rows]`. */
+  readonly transposed: boolean;
+  /** What is added to the source's values: gains of norms may be stored less an offset. */
+  readonly added: number;
   /** Which row of the source stands at each row of the file; null: as in the source. */
   readonly rowOrder: Int32Array | null;
+}
+
+export interface NamedTensor {
+  readonly name: string;
+  /** As it is given: what the source holds as `[columns, rows]` so, a linear that was quantized as `[rows, columns]`. */
+  readonly shape: readonly number[];
+  /** It was quantized. */
+  readonly quantized?: boolean;
 }
 
 export interface PlanGgufTensorsOptions {
   readonly architecture: GgufArchitecture;
   readonly shape: ModelShape;
+  /** config.json */
+  readonly config: Readonly<Record<string, unknown>>;
   /** Of the source, in the order in which they are to be written. */
-  readonly tensors: readonly { readonly name: string; readonly shape: readonly number[] }[];
+  readonly tensors: readonly NamedTensor[];
   /** What a matrix is stored as, by its name in the source. Vectors (norms, biases) are F32: llama.cpp computes with nothing else. */
   typeOf(name: string): BlockTypeName;
 }
@@ -36,8 +50,8 @@ const DERIVED = /\.(rotary_emb\.inv_freq|attn\.(masked_)?bias)$/;
  * @throws QuantloomError UnsupportedInput naming a tensor that the architecture has no name for, or what llama.cpp does not compute.
  */
 export function planGgufTensors(options: PlanGgufTensorsOptions): readonly GgufTensorPlan[] {
-  const { architecture, shape, tensors, typeOf } = options;
-  const refusal = architecture.refuse?.(
+  const { architecture, shape, config, tensors, typeOf } = options;
+  const refusal = architecture.refuse(
     shape,
     tensors.map(({ name }) => name),
   );
@@ -46,7 +60,7 @@ export function planGgufTensors(options: PlanGgufTensorsOptions): readonly GgufT
   const stacks = stacksOf(tensors, ({ name }) => ggufTensorName(architecture, name));
   for (const tensor of tensors) {
     const name = ggufTensorName(architecture, tensor.name);
-    if (DERIVED.test(tensor.name) || (name === 'output.weight' && shape.tiedHead)) continue;
+    if (DERIVED.test(tensor.name) || (tensor.name === 'lm_head.weight' && shape.tiedHead)) continue;
     if (name === null) {
       throw new QuantloomError(
         'UnsupportedInput',
@@ -61,16 +75,27 @@ export function planGgufTensors(options: PlanGgufTensorsOptions): readonly GgufT
       continue;
     }
     const heads = architecture.permutedHeads(tensor.name.replace(/\.(weight|bias)$/, ''), shape);
+    const transposed = !tensor.quantized && isTransposed(architecture, tensor.name);
     plans.push({
       name,
-      shape: tensor.shape,
-      type: tensor.shape.length === 1 || isRouter(name) ? 'F32' : typeOf(tensor.name),
+      shape: transposed ? tensor.shape.toReversed() : tensor.shape,
+      type: tensor.shape.length === 1 || isAlwaysFloat32(name) ? 'F32' : typeOf(tensor.name),
       source: tensor.name,
+      transposed,
+      added: isGain(name) ? (shape.gainOffset ?? 0) : 0,
       rowOrder: heads === 0 ? null : rotaryRowOrder(tensor.shape[0] as number, heads),
     });
   }
-  for (const [name, values] of architecture.extraTensors(shape)) {
-    plans.push({ name, shape: [values.length], type: 'F32', source: null, rowOrder: null });
+  for (const [name, values] of architecture.extraTensors(shape, config)) {
+    plans.push({
+      name,
+      shape: [values.length],
+      type: 'F32',
+      source: null,
+      rowOrder: null,
+      transposed: false,
+      added: 0,
+    });
   }
   return plans;
 }

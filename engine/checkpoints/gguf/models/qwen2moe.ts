@@ -1,11 +1,13 @@
 import { decoderMetadata } from './decoder-metadata';
 import { expertMetadata, expertWidths, QWEN_EXPERTS, refuseExperts, SHARED_EXPERT } from './experts';
-import type { GgufArchitecture } from './gguf-architecture';
+import { llamaLike } from './gguf-architecture';
 import { LLAMA_MODULES } from './llama-modules';
+import { refuseScaledRotary } from './refusals';
 
 /** Qwen 1.5 MoE and Qwen2-MoE. */
-export const ggufQwen2Moe: GgufArchitecture = {
+export const ggufQwen2Moe = llamaLike({
   name: 'qwen2moe',
+  config: { modelType: 'qwen2_moe', modelClass: 'Qwen2MoeForCausalLM' },
   modules: { ...LLAMA_MODULES, ...QWEN_EXPERTS, ...SHARED_EXPERT },
   metadata: (shape) =>
     new Map([
@@ -13,13 +15,10 @@ export const ggufQwen2Moe: GgufArchitecture = {
       ...expertMetadata('qwen2moe', shape),
       ...expertWidths('qwen2moe', shape),
     ]),
-  permutedHeads: () => 0,
-  extraTensors: () => new Map(),
 
   refuse(shape) {
-    const refusal = refuseExperts(shape, false);
+    const refusal = refuseExperts(shape, false) ?? refuseScaledRotary(shape);
     if (refusal !== null) return refusal;
-    if (shape.rotary?.llama3) return 'llama.cpp does not scale rotary positions in this architecture';
     if (shape.heads * shape.headSize !== shape.hiddenSize) {
       return `its heads have ${shape.heads * shape.headSize} features together, and llama.cpp takes ${shape.hiddenSize}, the hidden size`;
     }
@@ -27,4 +26,4 @@ export const ggufQwen2Moe: GgufArchitecture = {
       ? 'its head is the embedding, and llama.cpp wants one of its own here; quantize it (keepHead: false)'
       : null;
   },
-};
+});

@@ -10,7 +10,7 @@ const SUFFIX = /\.(weight|bias)$/;
  * architecture has no such tensor.
  */
 export function ggufTensorName(architecture: GgufArchitecture, name: string): string | null {
-  return translated(name, architecture.modules);
+  return translated(name, architecture.modules) ?? translated(architecture.prefix + name, architecture.modules);
 }
 
 /**
@@ -32,6 +32,21 @@ export function expertOf(name: string): number | null {
 /** By its name in GGUF: the tensor chooses experts, or weighs the shared one. llama.cpp's converter has it in float32. */
 export function isRouter(name: string): boolean {
   return /\.ffn_gate_inp(_shexp)?\.weight$/.test(name);
+}
+
+/** By its name in the source: files hold the transpose of this weight, `[columns, rows]`. */
+export function isTransposed({ transposed }: GgufArchitecture, name: string): boolean {
+  return name.endsWith('.weight') && transposed?.test(name.slice(0, -'.weight'.length)) === true;
+}
+
+/** By its name in GGUF: what llama.cpp's converter always has in float32. */
+export function isAlwaysFloat32(name: string): boolean {
+  return isRouter(name) || name === 'position_embd.weight';
+}
+
+/** By its name in GGUF: the gain of a norm, which llama.cpp multiplies with as it is. */
+export function isGain(name: string): boolean {
+  return /norm\.weight$/.test(name);
 }
 
 function translated(name: string, modules: Readonly<Record<string, string>>): string | null {
