@@ -63,7 +63,8 @@ export function planGgufTensors(options: PlanGgufTensorsOptions): readonly GgufT
     const heads = architecture.permutedHeads(tensor.name.replace(/\.(weight|bias)$/, ''), shape);
     plans.push({
       name,
-      shape: tensor.shape,
+      // What weighs the shared expert is a vector, as llama.cpp's quantize writes it and transformers reads it.
+      shape: name.endsWith('.ffn_gate_inp_shexp.weight') ? tensor.shape.slice(-1) : tensor.shape,
       type: tensor.shape.length === 1 || isRouter(name) ? 'F32' : typeOf(tensor.name),
       source: tensor.name,
       rowOrder: heads === 0 ? null : rotaryRowOrder(tensor.shape[0] as number, heads),
