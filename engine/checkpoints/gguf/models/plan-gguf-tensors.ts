@@ -41,7 +41,10 @@ export function planGgufTensors(options: PlanGgufTensorsOptions): readonly GgufT
     shape,
     tensors.map(({ name }) => name),
   );
-  if (refusal) throw new QuantloomError('UnsupportedInput', `The model cannot be written to GGUF: ${refusal}.`);
+  if (refusal) {
+    const message = `The model cannot be written to GGUF: ${refusal}. Formats such as compressed-tensors hold it as it is.`;
+    throw new QuantloomError('UnsupportedInput', message);
+  }
   const plans: GgufTensorPlan[] = [];
   const stacks = stacksOf(tensors, ({ name }) => ggufTensorName(architecture, name));
   for (const tensor of tensors) {
