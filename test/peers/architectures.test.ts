@@ -65,6 +65,9 @@ describe('quantized models of every architecture, read by those who own the form
   it.each([
     ['mixtral-grouped', 'compressed-tensors', 'transformers', { bits: 4, groupSize: 32 }],
     ['qwen2moe-shared', 'compressed-tensors', 'transformers', { bits: 4, groupSize: 32 }],
+    // Of Mixtral in GGUF transformers makes a Llama.
+    ['qwen2moe-shared', 'gguf', 'transformers', { bits: 4, groupSize: 32 }],
+    ['qwen3moe-grouped', 'gguf', 'transformers', { bits: 4, groupSize: 32 }],
     ['opt-tied', 'compressed-tensors', 'transformers', { bits: 4, groupSize: 32 }],
     ['opt-tied', 'awq', 'gptqmodel', { bits: 4, groupSize: 32, symmetric: false }],
     ['opt-bare', 'bitsandbytes', 'transformers', { method: 'nf4' }],

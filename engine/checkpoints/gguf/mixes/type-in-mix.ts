@@ -74,12 +74,12 @@ const DOWN: Rules = {
 
 const ATTENTION_OUTPUT: Rules = { q2_k: always('Q3_K'), q3_k_m: always('Q4_K'), q3_k_l: always('Q5_K') };
 
-/** Of a mixture of eight experts, Mixtral: its attention is small beside them. */
+/** Where attention's output has Q5_K in a mixture of eight experts, Mixtral, whose attention is small beside them. */
+const BETTER_OUTPUT: readonly GgufMixName[] = ['q2_k', 'q3_k_s', 'q3_k_m', 'q4_k_s', 'q4_k_m', 'iq4_nl', 'iq4_xs'];
 const OF_EIGHT: readonly (readonly [pattern: RegExp, type: (mix: GgufMix) => QuantizedBlockType])[] = [
   [/\.attn_(k|v|qkv)\.weight$/, () => 'Q8_0'],
-  [/\.attn_output\.weight$/, ({ name, blockType }) => (MIDDLE_OUTPUT.includes(name) ? 'Q5_K' : blockType)],
+  [/\.attn_output\.weight$/, ({ name, blockType }) => (BETTER_OUTPUT.includes(name) ? 'Q5_K' : blockType)],
 ];
-const MIDDLE_OUTPUT: readonly GgufMixName[] = ['q2_k', 'q3_k_s', 'q3_k_m', 'q4_k_s', 'q4_k_m', 'iq4_nl', 'iq4_xs'];
 
 /** By the end of a tensor's name. Attention of fused q, k and v counts as values. */
 const RULES: readonly (readonly [pattern: RegExp, rules: Rules])[] = [
@@ -127,7 +127,7 @@ function wantedType(model: MixedModel, name: string, columns: number): Quantized
   if (name === 'token_embd.weight') return blockType === 'TQ1_0' || blockType === 'TQ2_0' ? 'Q4_K' : blockType;
   if (mix.experts && /_exps\.weight$/.test(name)) return mix.experts;
   const ofEight = shape.experts?.count === 8 && OF_EIGHT.find(([pattern]) => pattern.test(name));
-  if (ofEight) return mix.experts ? blockType : ofEight[1](mix);
+  if (ofEight) return ofEight[1](mix);
   const rules = RULES.find(([pattern]) => pattern.test(name))?.[1];
   const layer = Number(/^blk\.(\d+)\./.exec(name)?.[1]);
   const type = rules?.[mix.name]?.({ ...model, layer }) ?? blockType;

@@ -19,13 +19,11 @@ const SHAPE: ModelShape = {
 const upOf = (layer: number, expert: number) => `model.layers.${layer}.mlp.experts.${expert}.up_proj.weight`;
 const named = (names: readonly string[]) => names.map((name) => ({ name, shape: [32, 64] }));
 // As they are sorted in a source.
+const SORTED = [0, 1, 10, 11, 2, 3, 4, 5, 6, 7, 8, 9];
 const sorted = [0, 1].flatMap((layer) => [
-  ...EXPERTS_SORTED().map((expert) => upOf(layer, expert)),
+  ...SORTED.map((expert) => upOf(layer, expert)),
   `model.layers.${layer}.self_attn.q_proj.weight`,
 ]);
-function EXPERTS_SORTED(): number[] {
-  return [0, 1, 10, 11, 2, 3, 4, 5, 6, 7, 8, 9];
-}
 const plan = (
   tensors: Parameters<typeof planGgufTensors>[0]['tensors'],
   typeOf: (name: string) => 'Q8_0' | 'F16' = () => 'Q8_0',

@@ -28,7 +28,7 @@ test.each(['llama', 'qwen2', 'qwen3', 'phi3', 'gemma2', 'gemma3', 'gpt2'] as con
     expect(Object.fromEntries(names.map((source) => [source, ggufTensorName(architecture, source)]))).toEqual(
       fixture.names[name],
     );
-    for (const source of names) {
+    for (const source of names.filter((source) => fixture.names[name][source as never] !== null)) {
       expect(sourceTensorName(architecture, ggufTensorName(architecture, source) as string)).toBe(source);
     }
     expect(ggufTensorName(architecture, 'model.layers.0.self_attn.rotary_emb.inv_freq')).toBeNull();

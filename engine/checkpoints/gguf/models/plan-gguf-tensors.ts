@@ -55,7 +55,10 @@ export function planGgufTensors(options: PlanGgufTensorsOptions): readonly GgufT
     shape,
     tensors.map(({ name }) => name),
   );
-  if (refusal) throw new QuantloomError('UnsupportedInput', `The model cannot be written to GGUF: ${refusal}.`);
+  if (refusal) {
+    const message = `The model cannot be written to GGUF: ${refusal}. Formats such as compressed-tensors hold it as it is.`;
+    throw new QuantloomError('UnsupportedInput', message);
+  }
   const plans: GgufTensorPlan[] = [];
   const stacks = stacksOf(tensors, ({ name }) => ggufTensorName(architecture, name));
   for (const tensor of tensors) {
@@ -78,7 +81,7 @@ export function planGgufTensors(options: PlanGgufTensorsOptions): readonly GgufT
     const transposed = !tensor.quantized && isTransposed(architecture, tensor.name);
     plans.push({
       name,
-      shape: transposed ? tensor.shape.toReversed() : tensor.shape,
+      shape: shapeInFile(name, tensor.shape, transposed),
       type: tensor.shape.length === 1 || isAlwaysFloat32(name) ? 'F32' : typeOf(tensor.name),
       source: tensor.name,
       transposed,
@@ -98,4 +101,10 @@ export function planGgufTensors(options: PlanGgufTensorsOptions): readonly GgufT
     });
   }
   return plans;
+}
+
+function shapeInFile(name: string, shape: readonly number[], transposed: boolean): readonly number[] {
+  // What weighs the shared expert is a vector, as llama.cpp's quantize writes it and transformers reads it.
+  if (name.endsWith('.ffn_gate_inp_shexp.weight')) return shape.slice(-1);
+  return transposed ? shape.toReversed() : shape;
 }
