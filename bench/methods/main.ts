@@ -81,7 +81,8 @@ async function measure(row: MethodRow, workload: Workload, work: string): Promis
   const { options } = workload;
   const output = join(work, row.name);
   const words = ['quantize', options.model, '--json', '--out', output, '--method', row.method, '--format', row.format];
-  words.push('--calibration', options.text, '--group-size', String(options.groupSize));
+  words.push('--calibration', options.text);
+  if (row.grouped) words.push('--group-size', String(options.groupSize));
   words.push('--samples', String(options.samples), '--sequence-length', String(options.length), ...row.flags);
   try {
     await outputOf(words, work);

@@ -5,6 +5,8 @@ export interface MethodRow {
   /** As the table shows it. */
   readonly bits: string;
   readonly format: string;
+  /** Whether groups share scales; else the method says how many weights do. */
+  readonly grouped: boolean;
   /** Flags of `quantloom quantize` beyond what all rows share. */
   readonly flags: readonly string[];
 }
@@ -16,15 +18,17 @@ const affine = (method: string, bits: number, zeroPoints = false): MethodRow => 
     method,
     bits: `${bits}${zeroPoints ? ', zero points' : ''}`,
     format,
+    grouped: true,
     flags: ['--bits', String(bits), zeroPoints ? '--asym' : '--sym'],
   };
 };
 
-const ofBitsandbytes = (method: string, bits: number): MethodRow => ({
+const ofBitsandbytes = (method: string, bits: number, grouped: boolean): MethodRow => ({
   name: method,
   method,
   bits: String(bits),
   format: 'bitsandbytes',
+  grouped,
   flags: [],
 });
 
@@ -33,6 +37,7 @@ const inBlocks = (method: string, mix: string, bits: string): MethodRow => ({
   method,
   bits,
   format: `gguf:${mix}`,
+  grouped: false,
   flags: [],
 });
 
@@ -45,10 +50,10 @@ export const METHOD_ROWS: readonly MethodRow[] = [
   affine('gptq', 4),
   affine('gptq', 3),
   affine('gptq', 2, true),
-  { name: 'awq', method: 'awq', bits: '4, zero points', format: 'awq', flags: [] },
-  ofBitsandbytes('nf4', 4),
-  ofBitsandbytes('fp4', 4),
-  ofBitsandbytes('llm-int8', 8),
+  { name: 'awq', method: 'awq', bits: '4, zero points', format: 'awq', grouped: true, flags: [] },
+  ofBitsandbytes('nf4', 4, true),
+  ofBitsandbytes('fp4', 4, true),
+  ofBitsandbytes('llm-int8', 8, false),
   inBlocks('kquants', 'q4_k_m', '4 to 6'),
   inBlocks('gptq', 'q4_k_m', '4 to 6'),
   inBlocks('kquants', 'q3_k_m', '3 to 5'),
