@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { closeTraces } from '../workers/traces';
 import { runCommandLine } from './run-command-line';
 
 // The versions of what we depend on are fixed: that a later one of Amazon's SDK wants a later Node concerns nobody here.
@@ -23,8 +24,9 @@ runCommandLine({
   stdout: process.stdout,
   stderr: process.stderr,
   signal: interruption.signal,
-}).then((code) => {
+}).then(async (code) => {
   process.exitCode = code;
+  await closeTraces();
   // Native libraries may hold handles that would keep the process; what was written is flushed first.
   process.stdout.write('', () => process.stderr.write('', () => process.exit(code)));
 });

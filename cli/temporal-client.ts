@@ -1,6 +1,7 @@
 import { Client, Connection, type ConnectionOptions } from '@temporalio/client';
 import { loadClientConnectConfig } from '@temporalio/envconfig';
 import { QuantloomError } from '../engine/spec';
+import { tracesOf } from '../workers/traces';
 
 /** A server that was restarted is found again within a second; the default would wait up to two minutes. */
 const RECONNECT = { 'grpc.initial_reconnect_backoff_ms': 200, 'grpc.max_reconnect_backoff_ms': 1000 };
@@ -37,7 +38,11 @@ export async function connectClient(server: ServerConfiguration): Promise<Client
       connectTimeout: CONNECT_TIMEOUT_MS,
       channelArgs: { ...RECONNECT, ...server.connection.channelArgs },
     });
-    return new Client({ connection, namespace: server.namespace });
+    const traces = tracesOf('command-line', process.env);
+    return new Client({
+      ...{ connection, namespace: server.namespace },
+      ...(traces && { interceptors: { workflow: [traces.client] } }),
+    });
   } catch (error) {
     throw new QuantloomError(
       'ServerUnavailable',

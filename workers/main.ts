@@ -11,6 +11,7 @@ import { MemoryBound, START_AFRESH } from './memory-bound';
 import { openMetrics } from './metrics';
 import { readWorkerSettings } from './settings';
 import { shutDown, shutDownWithParent } from './shutdown';
+import { closeTraces, tracesOf } from './traces';
 import { workerIdentity } from './worker-identity';
 import { logLine } from './worker-log';
 
@@ -24,6 +25,7 @@ async function main(): Promise<number> {
   const device = queue === 'gpu' ? await chooseDevice(settings.device) : null;
   const metrics = settings.metrics && (await openMetrics(queue ?? '', device?.name ?? null));
   installRuntime(metrics?.sdkPort ?? null);
+  const traces = tracesOf(`worker-${queue}`, process.env);
   const { connection, namespace } = await connectWorker({ waitSeconds: Number(values.wait) });
   const identity = workerIdentity({ name: values.name, device: device?.name ?? null });
   const { version } = settings;
@@ -34,10 +36,10 @@ async function main(): Promise<number> {
   let workers: readonly Worker[] = [];
   const memory = new MemoryBound(settings.maxMemoryBytes, () => shutDown(workers));
   const common = {
-    ...{ settings, place, metrics, device: device ?? CPU, name: values.name },
+    ...{ settings, place, metrics, traces, device: device ?? CPU, name: values.name },
     activityEnded: () => memory.activityEnded(),
   };
-  if (queue === 'control') workers = [await createControlWorker(settings, place)];
+  if (queue === 'control') workers = [await createControlWorker(settings, place, traces)];
   else if (queue === 'cpu') workers = await createCpuWorkers(common);
   else if (queue === 'gpu') workers = await createGpuWorkers(common);
   if (workers.length === 0)
@@ -51,6 +53,7 @@ async function main(): Promise<number> {
   process.stdout.write(`${JSON.stringify({ event: 'ready', ...ready })}\n`);
   await running;
   await connection.close();
+  await closeTraces();
   return memory.exceeded ? START_AFRESH : 0;
 }
 

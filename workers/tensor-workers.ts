@@ -7,6 +7,7 @@ import type { WorkerPlace } from './connect';
 import type { ProcessMetrics } from './metrics';
 import type { WorkerSettings } from './settings';
 import { shutdownTimes } from './shutdown';
+import type { Traces } from './traces';
 import { logLine } from './worker-log';
 
 /** What the workers of a process that computes have in common. */
@@ -14,6 +15,7 @@ export interface TensorProcess {
   readonly settings: WorkerSettings;
   readonly place: WorkerPlace;
   readonly metrics: ProcessMetrics | null;
+  readonly traces: Traces | null;
   readonly device: Device;
   /** That it was given when it was started. */
   readonly name?: string | undefined;
@@ -31,6 +33,7 @@ export async function createTensorWorkers(
     settings,
     place,
     metrics,
+    traces,
     device,
     activityEnded,
     ownQueue,
@@ -62,6 +65,7 @@ export async function createTensorWorkers(
       ...(taskQueue === ownQueue ? ofNoVersion(place) : place),
       taskQueue,
       activities,
+      ...(traces && { interceptors: { activity: [traces.activity] } }),
       maxConcurrentActivityTaskExecutions,
       // Unset, it would be 80 % of the heartbeat timeout: one late heartbeat, and a living worker would be taken for dead.
       maxHeartbeatThrottleInterval: HEARTBEAT_MILLISECONDS,

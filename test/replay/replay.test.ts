@@ -4,7 +4,11 @@ import { historyFromJSON } from '@temporalio/common/lib/proto-utils';
 import { DefaultLogger, makeTelemetryFilterString, Runtime, Worker } from '@temporalio/worker';
 
 const HISTORIES = join(__dirname, '../histories');
-const BUNDLE = join(__dirname, '../../dist/workflow-bundle.js');
+const DIST = join(__dirname, '../../dist');
+const BUNDLE = 'workflow-bundle.js';
+/** Of workers that send traces; where these go. */
+const TRACED = 'workflow-bundle-traced.js';
+const SINKS = { exporter: { export: { fn: () => undefined } } };
 
 interface StoredHistory {
   readonly events: Record<string, unknown>[];
@@ -15,9 +19,13 @@ function startOf({ events }: StoredHistory) {
   return events[0]?.workflowExecutionStartedEventAttributes as { workflowId: string; workflowType: { name: string } };
 }
 
-function replay(history: StoredHistory): Promise<void> {
+function replay(history: StoredHistory, bundle = BUNDLE): Promise<void> {
   const { workflowId } = startOf(history);
-  return Worker.runReplayHistory({ workflowBundle: { codePath: BUNDLE } }, historyFromJSON(history), workflowId);
+  return Worker.runReplayHistory(
+    { workflowBundle: { codePath: join(DIST, bundle) }, sinks: SINKS },
+    historyFromJSON(history),
+    workflowId,
+  );
 }
 
 function readHistory(file: string) {
@@ -47,6 +55,10 @@ describe('the workflows as they are now', () => {
 
   it.each(files)('go on with a job that began before an upgrade: %s', async (file) => {
     await expect(replay(readHistory(file))).resolves.toBeUndefined();
+  });
+
+  it.each(files)('go on where workers begin to send traces: %s', async (file) => {
+    await expect(replay(readHistory(file), TRACED)).resolves.toBeUndefined();
   });
 
   it('would not, if activities came in another order', async () => {
