@@ -25,6 +25,8 @@ export interface CalibratedSlice extends Effort {
   /** Tokens that the gram sums over. */
   readonly tokens: number;
   readonly nonFiniteSequences: number;
+  /** Document: the largest magnitude of each captured input, `number[]`; absent when not asked for. */
+  readonly magnitudes?: ArtifactRef;
   /** What the captured input knows of what has gone wrong so far; absent when not asked for. */
   readonly mismatch?: MismatchOfSlice;
 }
@@ -45,6 +47,8 @@ interface StageInput {
   /** By tensor name; a quantized linear stands under `<module>.weight`. */
   readonly weights: Readonly<Record<string, ArtifactRef>>;
   readonly gram: boolean;
+  /** Absent when not asked for. */
+  readonly magnitudes?: true;
   readonly precision: QuantizationSpec['calibration']['precision'];
   /** Absent: the CPU. Each kind rounds in its own way, and what was lost has to come back with the same bytes. */
   readonly device?: DeviceKind;
@@ -62,7 +66,7 @@ const stageStep = defineStep({
   name: 'calibrate-slice',
   version: 4,
   run: async (input: StageInput, bench): Promise<Omit<CalibratedSlice, keyof Effort>> => {
-    const { architecture, shape, stage, gram, mismatch } = input;
+    const { architecture, shape, stage, gram, magnitudes = false, mismatch } = input;
     const [sequences, sequenceLength] = (input.activations[stage.reads[0] as string] as ArtifactRef).shape as [
       number,
       number,
@@ -88,6 +92,7 @@ const stageStep = defineStep({
           runner,
           stage,
           gram,
+          magnitudes,
           sequenceLength,
           ...(mismatch && { mismatch: { linear: mismatch.linear, input: mismatch.input, gram: mismatch.gram } }),
           weightsKey: JSON.stringify(Object.entries(input.weights).map(([name, { sha256 }]) => [name, sha256])),
@@ -157,6 +162,7 @@ const stageStep = defineStep({
       gram: result.gram && (await writeSum(result.gram, inputs === 1 ? [columns, columns] : [result.gram.length])),
       tokens: result.tokens,
       nonFiniteSequences: result.nonFiniteSequences,
+      ...(result.magnitudes && { magnitudes: await bench.writeDocument(result.magnitudes) }),
       ...(result.mismatch &&
         mismatch && {
           mismatch: {
@@ -196,6 +202,8 @@ export async function calibrateSlice(
     /** The linears that were quantized already; the others are applied with their original weights. */
     quantized: LinearRefs;
     gram: boolean;
+    /** The largest magnitude of each captured input. */
+    magnitudes?: boolean;
     /** The original model's hidden state behind the linear that the stage captures the input of: its mismatch is summed. */
     original?: ArtifactRef;
   },
@@ -205,7 +213,8 @@ export async function calibrateSlice(
   const { plan, architecture, shape, blocks } = await viewModel(input.plan, runtime, attempt);
   const table = await readDocument<TensorTable>(input.table, runtime, attempt);
   const own = stageOf(blocks, input);
-  const stage = input.gram ? calibratingStage(own, plan.spec.calibration) : own;
+  const { gram, magnitudes } = input;
+  const stage = gram || magnitudes ? calibratingStage(own, plan.spec.calibration) : own;
   const quantized = await namedLinears(input.quantized, runtime, attempt);
   const weights: Record<string, ArtifactRef> = {};
   for (const tensor of Object.values(stage.parameters)) weights[tensor] = table[tensor] as ArtifactRef;
@@ -232,7 +241,8 @@ export async function calibrateSlice(
       stage,
       activations,
       weights,
-      gram: input.gram,
+      gram,
+      ...(magnitudes && { magnitudes }),
       precision,
       ...(kind !== 'cpu' && { device: kind }),
       ...(mismatch && { mismatch }),

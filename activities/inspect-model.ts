@@ -1,7 +1,7 @@
 import { residualEnd } from '../engine/models';
 import type { Block } from '../engine/models/architecture';
 import { planModel } from '../engine/planning';
-import { needsHessian } from '../engine/quantizers';
+import { needsHessian, needsMagnitudes } from '../engine/quantizers';
 import { plannedGroups, scalingGroups } from '../engine/scaling';
 import { type ArtifactRef, parseQuantizationSpec, type QuantizationSpec, QuantloomError } from '../engine/spec';
 import { importImportance } from './import-importance';
@@ -19,6 +19,8 @@ export interface BlockOutline {
     readonly linears: number;
     /** Whether a Hessian is needed for them. */
     readonly calibrated: boolean;
+    /** Set where the largest magnitude of their input is needed. */
+    readonly magnitudes?: true;
     /** Set where the linears' input channels are scaled. */
     readonly scaled?: true;
     /** Set where a linear is to make up for what has gone wrong upstream: the stage, of this block or the next, whose `hidden` is behind it. */
@@ -93,6 +95,7 @@ export async function inspectModel(
         name: stage,
         linears: quantized.length,
         calibrated: quantized.some(needsHessian),
+        ...(quantized.some(needsMagnitudes) && { magnitudes: true as const }),
         ...(scaled.includes(stage) && { scaled: true as const }),
         ...(quantized.some((linear) => linear.recipe?.mismatch) && {
           makesUpFor: residualEnd(known, block.index, stage)?.appliedBy.stage,
@@ -103,7 +106,7 @@ export async function inspectModel(
   });
   const importanceTable = await importImportance(plan, runtime, attempt);
   const job = { ...plan, spec, ...(importanceTable && { importanceTable }) };
-  const calibrated = blocks.some(({ stages }) => stages.some((stage) => stage.calibrated));
+  const calibrated = blocks.some(({ stages }) => stages.some((stage) => stage.calibrated || stage.magnitudes));
   return {
     spec,
     plan: (await perform(keepPlan, job, runtime, attempt)).plan,

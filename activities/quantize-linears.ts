@@ -6,8 +6,10 @@ import {
   factorizes,
   joinRows,
   type LinearToQuantize,
+  mergeMagnitudes,
   mergeMismatches,
   needsHessian,
+  needsMagnitudes,
   type PartialMismatch,
   type PreparedHessian,
   parseSolvedRows,
@@ -74,6 +76,8 @@ interface LinearsInput {
     readonly input?: number;
     /** Where the recipe has a mismatch. */
     readonly missing?: MismatchInput;
+    /** The largest magnitude of its input on the calibration set: where the recipe's activations need it. */
+    readonly inputMagnitude?: number;
     /** F32 `[columns]`: where the recipe's importance is of a file. */
     readonly importance?: ArtifactRef;
     /** Where codes are taken from the source: the checkpoint that has them. */
@@ -157,7 +161,7 @@ async function prepareAhead(
 }
 
 async function toQuantize(
-  { name, weight, recipe, missing: sums, storedIn, importance: means }: LinearInput,
+  { name, weight, recipe, missing: sums, storedIn, importance: means, inputMagnitude }: LinearInput,
   { minimumZero }: LinearsInput,
   { prepared, tokens }: GivenHessian,
   bench: Bench,
@@ -173,7 +177,11 @@ async function toQuantize(
   const dtype = weight.dtype as Extract<DType, 'F32' | 'F16' | 'BF16'>;
   const stored = storedIn === undefined ? {} : { stored: await (await openStoredCodes(storedIn))(name) };
   const importance = means ? { importance: float32View(await bench.read(means)) } : {};
-  const given = { hessian, mismatch, ...stored, ...importance, ...(tokens !== undefined && { tokens }) };
+  const known = {
+    ...(tokens !== undefined && { tokens }),
+    ...(inputMagnitude !== undefined && { inputMagnitude }),
+  };
+  const given = { hessian, mismatch, ...stored, ...importance, ...known };
   return { weight: data, rows, columns, ...given, recipe, minimumZero, dtype, name, threads, signal };
 }
 
@@ -278,6 +286,8 @@ export interface StageInput {
   readonly stage: string;
   /** Where a linear is to make up for what has gone wrong upstream. */
   readonly mismatch?: MismatchInput;
+  /** Documents, by slice: the largest magnitude of each captured input. Where a linear's activations need it. */
+  readonly magnitudes?: readonly ArtifactRef[];
 }
 
 export interface QuantizedRowsOfStage extends Effort {
@@ -379,6 +389,8 @@ async function linearsOf(
     table[weightTensor(architecture, name, (tensor) => tensor in table)] as ArtifactRef;
   const importance =
     plan.importanceTable && (await readDocument<ImportanceTable>(plan.importanceTable, runtime, attempt));
+  const slices = (input.magnitudes ?? []).map((ref) => readDocument<readonly number[]>(ref, runtime, attempt));
+  const magnitudes = slices.length > 0 ? mergeMagnitudes(await Promise.all(slices)) : [];
   const linears = stage.linears.flatMap(({ name, recipe }) =>
     recipe
       ? [
@@ -387,6 +399,7 @@ async function linearsOf(
             recipe,
             weight: weightOf(name),
             ...(inputOf?.has(name) && { input: inputOf.get(name) as number }),
+            ...(needsMagnitudes({ recipe }) && { inputMagnitude: magnitudes[inputOf?.get(name) ?? 0] as number }),
             ...(input.mismatch && recipe.mismatch && { missing: input.mismatch }),
             ...(recipe.importance === 'file' && { importance: importance?.[name] as ArtifactRef }),
             ...(recipe.method === 'stored' && { storedIn: plan.origin?.dequantized as string }),

@@ -14,7 +14,11 @@ export function schemeName({
   if (recipe.method === 'stored') return formats.join('-').replaceAll(':', '-');
   const mix = formats.map((format) => format.split(':')[1]).find((name) => name !== undefined);
   if (mix !== undefined) return `${recipe.method}-${mix}`;
-  if (recipe.floatType) return `${recipe.method}-${recipe.floatType}${recipe.activations === 'none' ? '-weights' : ''}`;
+  if (recipe.floatType) {
+    const { activations = 'fp8' } = recipe;
+    const inputs = { none: '-weights', int8: '', fp8: '', 'fp8-static': '-static' }[activations];
+    return `${recipe.method}-${recipe.floatType}${inputs}`;
+  }
   if (recipe.activations === 'int8') return `${recipe.method}-w${recipe.bits}a8`;
   const group = recipe.groupSize === -1 ? 'row' : `g${recipe.groupSize}`;
   return `${recipe.method}-${averageBits ?? recipe.bits}bit-${group}${recipe.symmetric ? '' : '-asym'}`;

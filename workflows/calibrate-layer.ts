@@ -1,12 +1,14 @@
 import type { ActivationRefs, BlockOutline } from '../activities';
 import type { ArtifactRef } from '../engine/spec';
 import { onCpu } from './activity-proxies';
-import { captureHessians } from './capture-hessians';
+import { captureHessians, type MagnitudesByStage } from './capture-hessians';
 import { layerHands } from './layer-hands';
 
 export interface CalibratedLayer {
   /** By stage; null where its linears need none. */
   readonly hessians: Readonly<Record<string, ArtifactRef | null>>;
+  /** Documents: the largest magnitudes of inputs, where they are needed. Absent from histories of before there were any. */
+  readonly magnitudes?: MagnitudesByStage;
   /** Documents: WidthErrors[], by stage; none unless asked for. */
   readonly errors: readonly ArtifactRef[];
   /** By slice: what the next layer starts from. */
@@ -33,12 +35,12 @@ export async function calibrateLayer(input: {
     if (input.measure) errors[stage] = await hands.measureWidths(stage, hessian);
     return hessian;
   });
-  const { hessians, activations } = captured;
+  const { hessians, magnitudes, activations } = captured;
   const retired = [...input.retired, ...hands.ledger.intermediates([...input.activations, ...activations])];
   if (retired.length > 0) {
     await onCpu(`${input.block.name} · drop activations`).dropActivations({ sha256s: retired });
   }
   const { computed, cached, secondsSaved } = hands.ledger.totals();
   const inOrder = input.block.stages.flatMap(({ name }) => errors[name] ?? []);
-  return { hessians, errors: inOrder, activations, computed, cached, secondsSaved };
+  return { hessians, magnitudes, errors: inOrder, activations, computed, cached, secondsSaved };
 }

@@ -31,8 +31,17 @@ export interface StageWishes {
   readonly quantized: QuantizedRefs;
   /** XᵀX of the captured input. */
   readonly gram: boolean;
+  /** The largest magnitude of the captured input. */
+  readonly magnitudes?: true;
   /** Of the first slices: the original model behind the linear whose input is captured. Asks for what that input knows of what has gone wrong. */
   readonly original?: readonly ArtifactRef[];
+}
+
+/** What is known of a captured input beside its Hessian. */
+export interface KnownOfInput {
+  readonly mismatch?: MismatchInput;
+  /** Documents, by slice. */
+  readonly magnitudes?: readonly ArtifactRef[];
 }
 
 /** The moves that a layer's workflows are made of, with their books kept and pauses respected. */
@@ -46,7 +55,7 @@ export interface LayerHands {
   /** Measures the error of the stage's linears at every width. @returns document: WidthErrors[]. */
   measureWidths(stage: string, hessian: ArtifactRef | null): Promise<ArtifactRef>;
   /** Quantizes the linears whose input a stage has captured; sums of slices are merged first, by the same activity. */
-  quantize(stage: string, hessian: HessianSource | null, mismatch?: MismatchInput): Promise<QuantizedLinears>;
+  quantize(stage: string, hessian: HessianSource | null, known?: KnownOfInput): Promise<QuantizedLinears>;
 }
 
 export function layerHands(input: {
@@ -125,9 +134,9 @@ export function layerHands(input: {
       ledger.measured(measured);
       return measured.errors;
     },
-    async quantize(stage, hessian, mismatch) {
+    async quantize(stage, hessian, known = {}) {
       await condition(() => !paused);
-      const place = { plan, table, block: block.index, stage, ...(mismatch && { mismatch }) };
+      const place = { plan, table, block: block.index, stage, ...known };
       if (solveParts === 1) {
         const whole = onCpu(`${block.name} · ${stage} · quantize`);
         return kept(await whole.quantizeLinears({ ...place, hessian, parts: [] }));
@@ -145,8 +154,8 @@ export function layerHands(input: {
       await condition(() => !paused);
       const solved = parts.map((part) => part.solved);
       const join = onCpu(`${block.name} · ${stage} · join rows`);
-      const known = solved.some((part) => Object.keys(part).length === 0);
-      return kept(await join.quantizeLinears({ ...place, hessian: merged, parts: known ? [] : solved }));
+      const whole = solved.some((part) => Object.keys(part).length === 0);
+      return kept(await join.quantizeLinears({ ...place, hessian: merged, parts: whole ? [] : solved }));
     },
   };
 }
@@ -161,10 +170,16 @@ export function gramsOf(results: readonly CalibratedSlice[]): MergeInput {
   return { parts: results.map(({ gram, tokens }) => ({ gram: gram as ArtifactRef, tokens })) };
 }
 
-/** What the mismatch of the linear behind a stage is merged from; undefined when nobody asked for it. */
-export function mismatchOf(results: readonly CalibratedSlice[]): MismatchInput | undefined {
+/** What the mismatch of the linear behind a stage, and the largest magnitude of its input, are merged from; empty when nobody asked for them. */
+export function knownOf(results: readonly CalibratedSlice[]): KnownOfInput {
   const parts = results.flatMap(({ mismatch }) => mismatch ?? []);
-  return parts.length > 0 ? { parts } : undefined;
+  const magnitudes = magnitudesOf(results);
+  return { ...(parts.length > 0 && { mismatch: { parts } }), ...(magnitudes.length > 0 && { magnitudes }) };
+}
+
+/** Documents, by slice; none when nobody asked for them. */
+export function magnitudesOf(results: readonly CalibratedSlice[]): readonly ArtifactRef[] {
+  return results.flatMap(({ magnitudes }) => magnitudes ?? []);
 }
 
 /** What the next stage starts from. */

@@ -1,7 +1,7 @@
 import type { ActivationRefs, BlockHistory, BlockOutline, HessianSource } from '../activities';
 import type { ArtifactRef, MeanErrors, QuantizationSpec } from '../engine/spec';
-import { captureHessians } from './capture-hessians';
-import { activationsOf, gramsOf, type LayerHands, layerHands, mismatchOf, type QuantizedRefs } from './layer-hands';
+import { captureHessians, type MagnitudesByStage } from './capture-hessians';
+import { activationsOf, gramsOf, knownOf, type LayerHands, layerHands, type QuantizedRefs } from './layer-hands';
 import type { OriginalLayer } from './pass-original-layer';
 
 export interface LayerInput {
@@ -17,6 +17,8 @@ export interface LayerInput {
   readonly applied: QuantizedRefs;
   /** By stage, when they were captured before (order `independent`). */
   readonly hessians: Readonly<Record<string, HessianSource | null>>;
+  /** The same of the largest magnitudes of inputs. Absent from jobs of before there were any. */
+  readonly magnitudes?: MagnitudesByStage;
   /** Where linears make up for what has gone wrong upstream: the original model's hidden states behind them, by stage, then by slice. */
   readonly original: OriginalLayer['behind'];
   /** Keep the layer in 16 bit. */
@@ -64,14 +66,19 @@ export async function quantizeLayer(input: LayerInput): Promise<LayerResult> {
 async function stageByStage({ block, skip, original, ...input }: LayerInput, hands: LayerHands): Promise<Solved> {
   let { activations, applied } = input;
   let quantized: QuantizedRefs = {};
-  for (const { name, linears, calibrated, makesUpFor } of block.stages) {
+  for (const { name, linears, calibrated, magnitudes, makesUpFor } of block.stages) {
     const wanted = linears > 0 && !skip;
     const behind = wanted && makesUpFor ? original[makesUpFor] : undefined;
-    const wishes = { quantized: applied, gram: wanted && calibrated, ...(behind && { original: behind }) };
+    const wishes = {
+      quantized: applied,
+      gram: wanted && calibrated,
+      ...(wanted && magnitudes && { magnitudes }),
+      ...(behind && { original: behind }),
+    };
     const slices = await hands.runStage(name, activations, wishes);
     activations = activationsOf(slices);
     const hessian = calibrated ? gramsOf(slices) : null;
-    applied = wanted ? (await hands.quantize(name, hessian, mismatchOf(slices))).linears : {};
+    applied = wanted ? (await hands.quantize(name, hessian, knownOf(slices))).linears : {};
     quantized = { ...quantized, ...applied };
   }
   return { activations, applied, quantized };
@@ -82,7 +89,8 @@ async function layerAtOnce(input: LayerInput, hands: LayerHands): Promise<Solved
   const { block, applied, skip } = input;
   const captured = await captureHessians(hands, block, input.activations, applied, async (_, grams) => grams);
   if (skip) return { activations: captured.activations, applied: {}, quantized: {} };
-  const { quantized } = await solveOnly({ ...input, hessians: captured.hessians }, hands);
+  const { hessians, magnitudes } = captured;
+  const { quantized } = await solveOnly({ ...input, hessians, magnitudes }, hands);
   let activations = captured.afterFirstStage;
   for (const { name } of block.stages.slice(1)) {
     activations = activationsOf(await hands.runStage(name, activations, { quantized, gram: false }));
@@ -91,11 +99,12 @@ async function layerAtOnce(input: LayerInput, hands: LayerHands): Promise<Solved
 }
 
 /** No activations: the Hessians are there already, or none is needed. */
-async function solveOnly({ block, hessians, skip }: LayerInput, hands: LayerHands): Promise<Solved> {
+async function solveOnly({ block, hessians, magnitudes = {}, skip }: LayerInput, hands: LayerHands): Promise<Solved> {
   let quantized: QuantizedRefs = {};
   for (const { name, linears } of skip ? [] : block.stages) {
     if (linears === 0) continue;
-    quantized = { ...quantized, ...(await hands.quantize(name, hessians[name] ?? null)).linears };
+    const known = magnitudes[name] ? { magnitudes: magnitudes[name] } : {};
+    quantized = { ...quantized, ...(await hands.quantize(name, hessians[name] ?? null, known)).linears };
   }
   return { activations: [], applied: quantized, quantized };
 }

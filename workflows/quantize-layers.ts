@@ -100,25 +100,25 @@ async function manyAtOnce(model: PreparedModel, start: LayersSoFar, job: Job, ca
     for (const block of model.blocks.slice(start.finished.length)) {
       if (timeForNewRun()) return;
       if (activations.length === 0) {
-        yield { block, hessians: start.hessians?.[block.index] ?? {} };
+        yield { block, hessians: start.hessians?.[block.index] ?? {}, magnitudes: {} };
         continue;
       }
       const given = activations;
       const calibrated = await calibrate(model, block, given, retired, job);
       activations = calibrated.activations;
       retired = hashesOf(given, activations);
-      yield { block, hessians: calibrated.hessians };
+      yield { block, hessians: calibrated.hessians, magnitudes: calibrated.magnitudes ?? {} };
     }
   }
 
   const results = await inWindow(
     ready(),
     () => job.operator.concurrency,
-    async ({ block, hessians }) => {
+    async ({ block, hessians, magnitudes }) => {
       const result = await solve(
         model,
         block,
-        { activations: [], applied: {}, original: {}, hessians, retired: [] },
+        { activations: [], applied: {}, original: {}, hessians, magnitudes, retired: [] },
         job,
       );
       return pack(model, block, result, job);
@@ -133,7 +133,7 @@ async function manyAtOnce(model: PreparedModel, start: LayersSoFar, job: Job, ca
 async function solve(
   { plan, table, spec }: PreparedModel,
   block: BlockOutline,
-  given: Pick<LayerInput, 'activations' | 'applied' | 'original' | 'hessians' | 'retired'>,
+  given: Pick<LayerInput, 'activations' | 'applied' | 'original' | 'hessians' | 'magnitudes' | 'retired'>,
   { board, operator }: Job,
 ): Promise<LayerResult> {
   const result = await operator.reviewed(block.name, block.index, async () => {

@@ -39,7 +39,10 @@ export async function scaleModel(
       await carryOn({ ...start, scaling: { activations, retired, tables: await Promise.all(parts) } });
     }
     const given = activations;
-    const stages = block.stages.map(({ scaled, ...stage }) => ({ ...stage, calibrated: scaled === true }));
+    const stages = block.stages.map(({ scaled, magnitudes: _, ...stage }) => ({
+      ...stage,
+      calibrated: scaled === true,
+    }));
     const calibrated = await calibrate(model, { ...block, stages }, given, retired, job);
     const part = job.operator.reviewed(`${block.name} (scaling)`, null, async () => {
       const { index, name } = block;

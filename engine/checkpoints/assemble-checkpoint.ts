@@ -56,6 +56,7 @@ export async function assembleCheckpoint(directory: string, description: Checkpo
   const signatures = new Map(
     signed.map(({ name, weightSha256, weightSha256In }) => [name, weightSha256In?.[format.name] ?? weightSha256]),
   );
+  const inputScales = new Map(signed.map(({ name, inputScale }) => [name, inputScale]));
   const manifest = createManifest({
     quantloom,
     format: format.name,
@@ -68,10 +69,11 @@ export async function assembleCheckpoint(directory: string, description: Checkpo
     },
     spec,
     linears: Object.fromEntries(
-      linears.map(({ name, rows, columns, recipe }) => [
-        name,
-        { rows, columns, recipe, weightSha256: signatures.get(name) ?? null },
-      ]),
+      linears.map(({ name, rows, columns, recipe }) => {
+        const inputScale = inputScales.get(name);
+        const known = { ...(inputScale !== undefined && { inputScale }), weightSha256: signatures.get(name) ?? null };
+        return [name, { rows, columns, recipe, ...known }];
+      }),
     ),
     calibration,
     ...(importance && { importance }),

@@ -1,6 +1,6 @@
 import type { InputRounding } from '../models';
 import type { GridKind, QuantizedLinear } from '../quantizers/quantized-linear';
-import type { FloatTensor, Recipe, Tensor } from '../spec';
+import type { ActivationType, FloatTensor, Recipe, Tensor } from '../spec';
 import type { RawLinear } from './verification/raw-linear';
 import type { StoredTensors } from './verification/stored-tensors';
 
@@ -14,8 +14,8 @@ export interface LinearSettings {
   readonly layout: string;
   /** What codes are bits of. Absent: integers, or what the format says. */
   readonly floatType?: Recipe['floatType'];
-  /** What runtimes quantize its input to, token by token. Absent: nothing. */
-  readonly activations?: 'int8' | 'fp8';
+  /** What runtimes quantize its input to. Absent: nothing. */
+  readonly activations?: ActivationType;
 }
 
 /** What of a recipe says how a linear is stored. */

@@ -12,6 +12,8 @@ const LinearSchema = z.strictObject({
   columns: z.int().positive(),
   /** null: kept in 16 bit. */
   recipe: RecipeSchema.nullable(),
+  /** The number that runtimes quantize all inputs with. Absent: there is none. */
+  inputScale: z.number().positive().optional(),
   /** `weightSha256` of what the quantizer produced: what a reader of the files has to get. null: kept in 16 bit, or not recorded. */
   weightSha256: Sha256Schema.nullable(),
 });
@@ -31,6 +33,7 @@ const LinearReportSchema = z.object({
   rung: z.enum(['as-asked', 'more-damping', 'diagonal-floor', 'round-to-nearest', 'not-needed']),
   damping: z.number(),
   condition: z.number().optional(),
+  inputScale: z.number().positive().optional(),
   deadColumns: z.int(),
 });
 

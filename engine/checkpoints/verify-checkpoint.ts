@@ -100,6 +100,7 @@ async function checkValues({ reader, linears, stored, manifest, signal }: Opened
     ...linears,
     weightOf: async (module: string) => (await reader.float(`${module}.weight`)).data,
     meantSha256: (module: string) => manifest?.linears[module]?.weightSha256 ?? null,
+    meantInputScale: (module: string) => manifest?.linears[module]?.inputScale,
   };
   const checks = await checkLinears(stored, witnesses, signal);
   noteUnrecorded(manifest, checks.meaning);

@@ -62,6 +62,7 @@ export async function verifyShard(
         return dequantizeLinear(await storage.read(module, { where: name, settings, read })).data;
       },
       meantSha256: (module: string) => linears[module]?.weightSha256 ?? null,
+      meantInputScale: (module: string) => linears[module]?.inputScale,
     };
     const checked = await checkLinears(stored, witnesses, signal);
     const found = new Set(describedModules(storage, stored.tensors.keys(), (module) => module in linears));

@@ -26,6 +26,8 @@ export type QuantizedLinears = ReadonlyMap<string, QuantizedLinear>;
 export interface StageOutcome {
   readonly activations: Activations;
   readonly gram: Float32Array | null;
+  /** null when not asked for. */
+  readonly magnitudes: readonly number[] | null;
   readonly tokens: number;
   /** null when not asked for. */
   readonly mismatch: PartialMismatch | null;
@@ -36,6 +38,8 @@ export interface StageWishes {
   /** The linears that are applied as quantized. */
   readonly quantized: QuantizedLinears;
   readonly gram: boolean;
+  /** The largest magnitude of each captured input. Default: not asked for. */
+  readonly magnitudes?: boolean;
   /** What the captured input knows of what has gone wrong before the linear `end`; `hidden`: the original model behind it. */
   readonly original?: { readonly end: ResidualEnd; readonly hidden: FloatTensor };
 }
@@ -99,7 +103,7 @@ export function openDirectModel(
       if (architecture.positions) addPositions(data, await floats(architecture.positions), { shape, sequenceLength });
       return { hidden: { shape: [tokens.length / sequenceLength, sequenceLength, shape.hiddenSize], data } };
     },
-    async runStage(stage, activations, { quantized, gram, original }) {
+    async runStage(stage, activations, { quantized, gram, magnitudes = false, original }) {
       const weights: Record<string, StoredWeight> = {};
       for (const name of Object.values(stage.parameters)) weights[name] = await tensor(name);
       for (const { name, bias } of original ? [...stage.applies, original.end.linear] : stage.applies) {
@@ -115,14 +119,15 @@ export function openDirectModel(
         const { data, shape: dimensions } = activations[name] as FloatTensor;
         return [name, { shape: dimensions, data: data.slice() }];
       });
-      const task = { runner, stage, gram, weights, activations: Object.fromEntries(given) };
+      const task = { runner, stage, gram, magnitudes, weights, activations: Object.fromEntries(given) };
       const behind = original && {
         mismatch: { linear: original.end.linear, input: original.end.input, gram: originalShare < 1 },
         original: { shape: original.hidden.shape, data: original.hidden.data.slice() },
       };
       const result = await tensorThreads().runStage({ ...task, ...behind });
       const { gram: sum, tokens, mismatch } = result;
-      return { activations: Object.fromEntries(result.activations), gram: sum, tokens, mismatch };
+      const { magnitudes: largest } = result;
+      return { activations: Object.fromEntries(result.activations), gram: sum, magnitudes: largest, tokens, mismatch };
     },
   };
 }

@@ -3,8 +3,10 @@ import { calibratingStage, inputsByLinear, type ResidualEnd, residualEnd } from 
 import type { Block, Stage } from '../models/architecture';
 import {
   type Mismatch,
+  mergeMagnitudes,
   mergeMismatches,
   needsHessian,
+  needsMagnitudes,
   type PartialHessian,
   type PartialMismatch,
   type QuantizedLinear,
@@ -41,10 +43,14 @@ interface Captured {
   readonly activations: readonly Activations[];
   /** By input, in the order of `capturedInputs`; none when not asked for. */
   readonly hessians: readonly Hessian[];
+  /** The same of their largest magnitudes. */
+  readonly magnitudes: readonly number[];
   readonly tokens: number;
   /** Of the linear after the stage; null when not asked for. */
   readonly mismatch: Mismatch | null;
 }
+
+const NOTHING = { hessians: [], magnitudes: [] };
 
 /** As {@link StageWishes}, of all slices. */
 interface SliceWishes extends Omit<StageWishes, 'original'> {
@@ -60,6 +66,7 @@ export async function runSlices(
 ): Promise<Captured> {
   const activations: Activations[] = [];
   const parts: PartialHessian[] = [];
+  const magnitudes: (readonly number[])[] = [];
   const mismatches: PartialMismatch[] = [];
   for (const [i, slice] of slices.entries()) {
     const hidden = original?.slices[i]?.hidden;
@@ -67,11 +74,18 @@ export async function runSlices(
     const result = await model.runStage(stage, slice, { ...wishes, ...(behind && { original: behind }) });
     activations.push(result.activations);
     if (result.gram) parts.push({ gram: result.gram, tokens: result.tokens });
+    if (result.magnitudes) magnitudes.push(result.magnitudes);
     if (result.mismatch) mismatches.push(result.mismatch);
   }
   const mismatch = mismatches.length > 0 ? await mergeMismatches(mismatches) : null;
   const tokens = parts.reduce((sum, part) => sum + part.tokens, 0);
-  return { activations, hessians: await mergeInputs(parts, inputsByLinear(stage)), tokens, mismatch };
+  return {
+    activations,
+    hessians: await mergeInputs(parts, inputsByLinear(stage)),
+    magnitudes: magnitudes.length > 0 ? mergeMagnitudes(magnitudes) : [],
+    tokens,
+    mismatch,
+  };
 }
 
 /** Quantizes one block in memory: the same order of work as the workflow `quantizeLayer`, written for one process. */
@@ -87,15 +101,15 @@ export async function quantizeBlock(
   let calibrationTokens = 0;
 
   const run = async (stage: Stage, slices: readonly Activations[], wishes: SliceWishes): Promise<Captured> => {
-    const captured = await runSlices(model, wishes.gram ? calibratingStage(stage, calibration) : stage, slices, wishes);
+    const calibrating = wishes.gram || wishes.magnitudes ? calibratingStage(stage, calibration) : stage;
+    const captured = await runSlices(model, calibrating, slices, wishes);
     if (captured.hessians.length > 0) calibrationTokens = captured.tokens;
     return captured;
   };
 
   const solve = async (
     { stage, linears }: StagePlan,
-    hessians: readonly Hessian[],
-    mismatch: Mismatch | null = null,
+    { hessians, magnitudes, mismatch = null }: Pick<Captured, 'hessians' | 'magnitudes'> & Partial<Captured>,
   ): Promise<QuantizedLinears> => {
     const solved = new Map<string, QuantizedLinear>();
     const own = stages.find(({ name }) => name === stage) as Stage;
@@ -105,7 +119,9 @@ export async function quantizeBlock(
       const { data: weight, dtype } = await model.weight(name);
       const codes = recipe.method === 'stored' ? { stored: await model.storedCodes(name) } : {};
       const importance = recipe.importance === 'file' ? await model.importance(name) : undefined;
-      const given = { ...hessian, ...codes, mismatch, ...(importance && { importance }) };
+      const inputMagnitude = needsMagnitudes({ recipe }) ? magnitudes[inputs?.get(name) ?? 0] : undefined;
+      const known = { ...(importance && { importance }), ...(inputMagnitude !== undefined && { inputMagnitude }) };
+      const given = { ...hessian, ...codes, mismatch, ...known };
       const linear = { weight, rows, columns, ...given, recipe, minimumZero };
       const result = await quantizeLinear({ ...linear, dtype, name, threads });
       solved.set(name, result.linear);
@@ -123,7 +139,7 @@ export async function quantizeBlock(
 
   let { activations, applied, original } = chain;
   if (activations.length === 0) {
-    for (const stage of plan.stages) await solve(stage, []);
+    for (const stage of plan.stages) await solve(stage, NOTHING);
   } else if (order === 'stage') {
     for (const [position, stage] of stages.entries()) {
       const stagePlan = plan.stages[position] as StagePlan;
@@ -133,24 +149,26 @@ export async function quantizeBlock(
       const captured = await run(stage, activations, {
         quantized: applied,
         gram: stagePlan.linears.some(needsHessian),
+        magnitudes: stagePlan.linears.some(needsMagnitudes),
         original: end && original ? { end, slices: original } : null,
       });
       activations = captured.activations;
-      applied = await solve(stagePlan, captured.hessians, captured.mismatch);
+      applied = await solve(stagePlan, captured);
     }
   } else {
-    const hessians: (readonly Hessian[])[] = [];
+    const known: Pick<Captured, 'hessians' | 'magnitudes'>[] = [];
     let original = activations;
     for (const [position, stage] of stages.entries()) {
       const captured = await run(stage, original, {
         quantized: position === 0 ? applied : new Map(),
         gram: (plan.stages[position] as StagePlan).linears.some(needsHessian),
+        magnitudes: (plan.stages[position] as StagePlan).linears.some(needsMagnitudes),
       });
       original = captured.activations;
       if (position === 0) activations = original;
-      hessians.push(captured.hessians);
+      known.push({ hessians: captured.hessians, magnitudes: captured.magnitudes });
     }
-    for (const [position, stage] of plan.stages.entries()) await solve(stage, hessians[position] ?? []);
+    for (const [position, stage] of plan.stages.entries()) await solve(stage, known[position] ?? NOTHING);
     if (order === 'independent') {
       activations = original;
     } else {

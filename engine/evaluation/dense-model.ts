@@ -69,6 +69,8 @@ export async function readStages(stages: readonly Stage[], reader: DenseReader):
     for (const linear of applies) {
       weights.set(`${linear.name}.weight`, await readLinear(linear, reader));
       if (linear.bias) weights.set(`${linear.name}.bias`, await reader.float(`${linear.name}.bias`));
+      const scale = linear.inputs?.scale && `${linear.name}.${linear.inputs.scale}`;
+      if (scale) weights.set(scale, { shape: [1], data: (await reader.float(scale)).data });
     }
     for (const name of Object.values(parameters)) weights.set(name, await reader.float(name));
   }

@@ -81,7 +81,8 @@ export class DecoderGraph implements DecoderOperators<string> {
   linear(role: LinearRole, x: string, expert?: number): string {
     const key = linearKey({ role, expert });
     const { rows, columns, bias, inputs: rounding } = this.#linears.get(key) as LinearShape;
-    const input = rounding ? roundedInput(this.builder, x, rounding, columns) : x;
+    const scale = rounding?.scale === undefined ? null : this.#input(`${key}.input-scale`, [1]);
+    const input = rounding ? roundedInput(this.builder, x, { ...rounding, columns, scale }) : x;
     const factors = [input, this.#input(`${key}.weight`, [rows, columns])];
     const inputs = this.#precision === 'float32' ? factors : factors.map((factor) => this.builder.rounded(factor));
     if (bias) inputs.push(this.#input(`${key}.bias`, [rows]));

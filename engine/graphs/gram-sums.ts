@@ -32,9 +32,14 @@ export function createGramSums(options: StageStreamOptions): GramSums {
   const [first] = inputs;
   if (inputs.length === 1 && first) {
     const { columns } = first;
-    const sum = native ? capturedGramSum({ columns, precision, threads, native, take }) : new GraphGramSum(columns);
+    // What is looked at for its magnitudes has left the graph.
+    const apart = options.magnitudes ? new SessionGramSum({ ...options, columns, precision }) : null;
+    const inGraph = native || apart ? null : new GraphGramSum(columns);
+    const sum = native
+      ? capturedGramSum({ columns, precision, threads, native, take })
+      : (apart ?? (inGraph as GramSum));
     return {
-      inGraph: native ? null : sum,
+      inGraph,
       async add(batch, captured, sequences) {
         const rows = captured && rowsOf(captured, sequences, sequenceLength * columns);
         await sum.add(rows, batch.threads ?? threads);

@@ -24,7 +24,7 @@ export function graphForward(options: StageStreamOptions, sum: GramSum | null, c
   const graph: StageGraphOptions = {
     ...options,
     precision: options.precision ?? 'float32',
-    gram: !options.gram ? 'none' : capturing ? 'captured' : 'blocks',
+    gram: capturing ? 'captured' : options.gram ? 'blocks' : 'none',
   };
   const key = stageGraphKey(graph);
   const { model, capturedOutput } = stageModel(key, graph);
@@ -68,7 +68,7 @@ export function graphForward(options: StageStreamOptions, sum: GramSum | null, c
       const all = Array.from({ length: batch.sequences }, (_, i) => i);
       await compute(batch, all, fetches);
       for (const { stored, floats } of outputs) if (floats !== stored) storeActivation(floats, stored);
-      const captured = capturing && options.gram && capturedOutput ? fetches[capturedOutput] : null;
+      const captured = capturing && capturedOutput ? fetches[capturedOutput] : null;
       return { energy, captured: (captured?.data as Float32Array | undefined) ?? null };
     },
   };

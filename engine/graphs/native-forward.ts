@@ -27,7 +27,7 @@ import { activationFloats, storeActivation } from './stored-activation';
  * @throws QuantloomError InvalidModel when a weight is missing or has another shape; UnsupportedArchitecture.
  */
 export function nativeForward(options: StageStreamOptions, native: NativeAddon): StageForward {
-  const { stage, gram } = options;
+  const { stage, gram, magnitudes } = options;
   const body = stageBody(options.architecture, stage.name);
   const decoder = new NativeDecoder(options, native);
   const columns = capturedFeatures(stage, options.shape);
@@ -38,7 +38,10 @@ export function nativeForward(options: StageStreamOptions, native: NativeAddon):
       for (const name of stage.changes) {
         storeActivation(changes[name] as Float32Array, batch.outputs[name] as Float32Array);
       }
-      return { energy: native.rowEnergies(captured, columns, batch.threads), captured: gram ? captured : null };
+      return {
+        energy: native.rowEnergies(captured, columns, batch.threads),
+        captured: gram || magnitudes ? captured : null,
+      };
     },
   };
 }

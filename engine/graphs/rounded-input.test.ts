@@ -3,7 +3,7 @@ import { InferenceSession } from 'onnxruntime-node';
 import { tensorsOfFile } from '../../test/support/tensors-of-file';
 import { GraphBuilder } from './graph-builder';
 import { roundedInput } from './rounded-input';
-import { floatFeed } from './stage-feeds';
+import { type Feeds, floatFeed } from './stage-feeds';
 
 /** Rounded by compressed-tensors 0.19 (test/oracles/compressed-tensors-floats.py). */
 const FIXTURE = join(__dirname, '..', 'checkpoints', 'compressed-tensors', 'fixtures', 'floats', 'inputs.safetensors');
@@ -13,14 +13,18 @@ describe('the input of a linear', () => {
     ['int8', { type: 'int8', groupSize: -1 }],
     ['fp8', { type: 'fp8', groupSize: -1 }],
     ['fp8-groups', { type: 'fp8', groupSize: 128 }],
+    ['fp8-static', { type: 'fp8', groupSize: -1, scale: 'input_scale' }],
   ] as const)('rounded to %s is what compressed-tensors rounds it to', async (name, rounding) => {
     const { tensor, floats } = await tensorsOfFile(FIXTURE);
     const [tokens, columns] = tensor('x').shape as [number, number];
     const graph = new GraphBuilder('rounded');
     const x = graph.input('x', ['tokens', columns]);
-    graph.output('y', roundedInput(graph, x, rounding, columns), ['tokens', columns]);
+    const scale = 'scale' in rounding ? graph.input('scale', [1]) : null;
+    graph.output('y', roundedInput(graph, x, { ...rounding, columns, scale }), ['tokens', columns]);
     const session = await InferenceSession.create(graph.build());
-    const { y } = await session.run({ x: floatFeed(floats('x'), [tokens, columns]) });
+    const feeds: Feeds = { x: floatFeed(floats('x'), [tokens, columns]) };
+    if (scale !== null) feeds.scale = floatFeed(floats(`${name}-scale`), [1]);
+    const { y } = await session.run(feeds);
     expect(y?.data).toEqual(floats(name));
   });
 });

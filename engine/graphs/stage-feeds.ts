@@ -14,17 +14,18 @@ export function floatFeed(data: Float32Array, shape: readonly number[]): Tensor 
 }
 
 /**
- * Weights and biases by role, as a decoder graph names them.
+ * Weights, biases and scales of inputs by role, as a decoder graph names them.
  *
  * @throws QuantloomError InvalidModel when a tensor is missing or has another shape.
  */
 export function linearFeeds(linears: readonly LinearShape[], weights: FloatTensors): Feeds {
   const feeds: Feeds = {};
   for (const linear of linears) {
-    const { name, rows, columns, bias } = linear;
+    const { name, rows, columns, bias, inputs } = linear;
     const key = linearKey(linear);
     feeds[`${key}.weight`] = weightFeed(weights, `${name}.weight`, [rows, columns]);
     if (bias) feeds[`${key}.bias`] = weightFeed(weights, `${name}.bias`, [rows]);
+    if (inputs?.scale) feeds[`${key}.input-scale`] = weightFeed(weights, `${name}.${inputs.scale}`, [1]);
   }
   return feeds;
 }

@@ -27,6 +27,8 @@ export interface StageRun {
   readonly weights: FloatTensors;
   /** Compute XᵀX of the captured inputs. */
   readonly gram: boolean;
+  /** Find the largest magnitude of each captured input. Default: no. */
+  readonly magnitudes?: boolean;
   /** Sum up the mismatch of a linear whose input is captured; its original weight is among the weights. */
   readonly mismatch?: MismatchedLinear;
   /** For the mismatch: the original model's hidden state behind the linear, `[at most batch, sequence, features]`. */
@@ -61,9 +63,10 @@ export function createStageRunner(options: StageRunnerOptions): StageRunner {
 }
 
 async function runStage(input: StageRun, options: StageRunnerOptions): Promise<StageResult> {
-  const { stage, activations, weights, gram, mismatch, original, signal } = input;
+  const { stage, activations, weights, gram, magnitudes = false, mismatch, original, signal } = input;
   const { sequences, sequenceLength } = layoutOf(stage, activations, options.shape);
-  const stream = createStageStream({ ...options, stage, weights, gram, sequenceLength, ...(mismatch && { mismatch }) });
+  const wishes = { gram, magnitudes, ...(mismatch && { mismatch }) };
+  const stream = createStageStream({ ...options, ...wishes, stage, weights, sequenceLength });
   const changed = stage.changes.map((name) => {
     const features = activationFeatures(name, options.shape);
     const data = new Float32Array(sequences * sequenceLength * features);

@@ -3,6 +3,7 @@ import type { GramPrecision, KernelChoice } from '../kernels';
 import type { TakeMemory } from '../memory';
 import type { ModelShape, Stage } from '../models/architecture';
 import { createGramSums } from './gram-sums';
+import { InputMagnitudes } from './input-magnitudes';
 import { type MismatchBatch, type MismatchedLinear, MismatchSum, type SummedMismatch } from './mismatch-sum';
 import { releaseSessions, type SessionOptions } from './session-pool';
 import type { FloatTensors } from './stage-feeds';
@@ -19,6 +20,8 @@ export interface StageStreamOptions extends SessionOptions {
   readonly weights: FloatTensors;
   /** Compute XᵀX of the captured inputs. */
   readonly gram: boolean;
+  /** Find the largest magnitude of each captured input. Default: no. */
+  readonly magnitudes?: boolean;
   /** Sum up what the captured input knows of what has gone wrong before this linear; its original weight is among the weights. */
   readonly mismatch?: MismatchedLinear;
   /** What the factors of linears and of XᵀX are rounded to. Default float32. */
@@ -55,6 +58,8 @@ export interface StageBatch {
 export interface StageSums {
   /** XᵀX `[columns, columns]` over the finite sequences; of several inputs a stack (engine/models/matrix-stack.ts). null when not asked for. */
   readonly gram: Float32Array | null;
+  /** By captured input: its largest magnitude over the finite sequences; 0 where no token came to it. null when not asked for. */
+  readonly magnitudes: readonly number[] | null;
   /** Tokens that XᵀX sums over (that it would, when not asked for). */
   readonly tokens: number;
   /** Sequences whose captured input held NaN, infinity, or values whose squares overflow float32; they are left out of XᵀX. */
@@ -99,8 +104,10 @@ export function stageBatchSequences(options: {
 export function createStageStream(options: StageStreamOptions): StageStream {
   const { sequenceLength } = options;
   const sums = options.gram ? createGramSums(options) : null;
+  const magnitudes = options.magnitudes ? new InputMagnitudes(options) : null;
   const mismatch = options.mismatch ? new MismatchSum({ ...options, ...options.mismatch }) : null;
-  const forward = stageForward(options, sums?.inGraph ?? null, sums !== null && sums.inGraph === null);
+  const capturing = magnitudes !== null || (sums !== null && sums.inGraph === null);
+  const forward = stageForward(options, sums?.inGraph ?? null, capturing);
   let finiteSequences = 0;
   let sequences = 0;
   let gramSeconds = 0;
@@ -127,6 +134,7 @@ export function createStageStream(options: StageStreamOptions): StageStream {
     }
     sequences += batch.sequences;
     finiteSequences += finite.length;
+    if (finite.length > 0) magnitudes?.add(batch, captured as Float32Array, finite);
     if (sums === null || finite.length === 0) return;
     // Rare enough that XᵀX without the spoilt sequences may cost a second run.
     if (!captured && finite.length < batch.sequences) await forward.run(batch, finite);
@@ -138,6 +146,7 @@ export function createStageStream(options: StageStreamOptions): StageStream {
   function finish(): StageSums {
     return {
       gram: sums?.total() ?? null,
+      magnitudes: magnitudes?.largest() ?? null,
       tokens: finiteSequences * sequenceLength,
       nonFiniteSequences: sequences - finiteSequences,
       mismatch: mismatch?.total() ?? null,

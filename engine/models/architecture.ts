@@ -100,11 +100,13 @@ export interface LinearShape {
   readonly inputs?: InputRounding;
 }
 
-/** Numbers that an input is rounded to, by the largest magnitude of each token, or of each group of its features. */
+/** Numbers that an input is rounded to, by the largest magnitude of each token, or of each group of its features, or with a scale that is known. */
 export interface InputRounding {
   readonly type: 'int8' | 'fp8';
   /** -1: all features of a token. */
   readonly groupSize: number;
+  /** The last part of the name of the tensor that holds the scale for all tokens. Absent: scales follow from magnitudes. */
+  readonly scale?: string;
 }
 
 /**

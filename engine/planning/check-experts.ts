@@ -1,5 +1,5 @@
 import type { Block, ModelShape } from '../models/architecture';
-import { needsHessian } from '../quantizers';
+import { needsCalibration } from '../quantizers';
 import type { ModelPlan, QuantizationSpec } from '../spec';
 import { type Findings, listed } from './findings';
 
@@ -27,7 +27,7 @@ export function checkExperts(
   const linears = plan.blocks.flatMap(({ stages }) =>
     stages.flatMap((stage) => stage.linears.filter(({ expert }) => expert !== undefined)),
   );
-  if (!linears.some(needsHessian)) return;
+  if (!linears.some(needsCalibration)) return;
   const tokens = samples * sequenceLength;
   if (allExperts) {
     findings.warn(

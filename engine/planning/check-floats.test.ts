@@ -37,12 +37,25 @@ describe('the plan of small floats and rounded inputs', () => {
     ['powers of two', { recipe: { floatType: 'log2' }, formats: ['compressed-tensors'] }, 'it has no weights in log2'],
     ['other widths', { recipe: { activations: 'int8', bits: 4 } }, 'Set bits to 8 and groupSize to -1'],
     ['fp8 inputs of integers', { recipe: { activations: 'fp8' } }, 'activations fp8 go with weights in fp8'],
+    [
+      'static scales of blocks',
+      { recipe: { floatType: 'fp8-block', activations: 'fp8-static' } },
+      'weights in fp8-block go with inputs that have scales by tokens',
+    ],
     ['an average', { recipe: { floatType: 'fp8' }, averageBits: 4 }, 'Leave averageBits out'],
     ['a head', { recipe: { floatType: 'fp8' }, keepHead: false }, 'the input of the head stays as it is'],
     ['a mix of blocks', { recipe: { floatType: 'fp8' }, formats: ['gguf:q4_k_m'] }, 'are two grids'],
   ] as const)('refuses %s, with what to do', async (_, changes, message) => {
     const { refusals } = await planned(changes as Partial<QuantizationSpecInput>);
     expect(refusals).toContainEqual(expect.stringContaining(message));
+  });
+
+  it('calibrates for static scales of inputs, by rounding too', async () => {
+    const recipe = { method: 'rtn', floatType: 'fp8' } as const;
+    expect((await planned({ recipe })).plan.slices).toEqual([]);
+    const { plan, refusals } = await planned({ recipe: { ...recipe, activations: 'fp8-static' } });
+    expect(refusals).toEqual([]);
+    expect(plan.slices.length).toBeGreaterThan(0);
   });
 
   it('says which formats leave activations as they are, and what smoothing is for', async () => {

@@ -2,7 +2,7 @@ import { planSlices } from '../calibration';
 import { formatOf } from '../checkpoints';
 import { ARCHITECTURES, architectureOf, residualEnd } from '../models';
 import type { Architecture, Block, ModelShape } from '../models/architecture';
-import { needsHessian } from '../quantizers';
+import { needsCalibration } from '../quantizers';
 import {
   type LocatedModel,
   locateModel,
@@ -150,8 +150,9 @@ function makePlan(
   const blocks = understood === null ? [] : planBlocks(spec, understood, tensors);
   const owned = new Set(blocks.flatMap((block) => block.tensors));
   const buffers = understood?.architecture.buffers;
-  const needsCalibration =
-    spec.scaling !== 'none' || blocks.some(({ stages }) => stages.some(({ linears }) => linears.some(needsHessian)));
+  const calibrates =
+    spec.scaling !== 'none' ||
+    blocks.some(({ stages }) => stages.some(({ linears }) => linears.some(needsCalibration)));
   const { samples, sequenceLength, sliceTokens } = spec.calibration;
   return {
     architecture: understood?.architecture.name ?? String(config.model_type ?? 'unknown'),
@@ -164,7 +165,7 @@ function makePlan(
     companions,
     parameters: parameterCount(source.tensors),
     sourceBytes: total(Object.values(source.tensors).map(({ bytes }) => bytes)),
-    slices: needsCalibration ? planSlices(samples, sequenceLength, sliceTokens) : [],
+    slices: calibrates ? planSlices(samples, sequenceLength, sliceTokens) : [],
   };
 }
 

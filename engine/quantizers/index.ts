@@ -7,13 +7,16 @@ export { gridOf } from './grids/grids';
 export type { Int8RowsLinear } from './grids/int8-rows-grid';
 export type { MinifloatLinear } from './grids/minifloat-grid';
 export { type MergeOptions, mergeHessians, type PartialHessian } from './merge-hessians';
+export { mergeMagnitudes } from './merge-magnitudes';
 export { mergeMismatches, type PartialMismatch } from './merge-mismatches';
 export { matricesOfStack, mergeStacks, type ReadFloats } from './merge-stacks';
 export {
   factorizes,
   gridKindOf,
   METHODS,
+  needsCalibration,
   needsHessian,
+  needsMagnitudes,
   type QuantizationMethod,
   refuseRecipe,
   solvesByRows,

@@ -1,4 +1,4 @@
-import type { Recipe } from '../spec';
+import { isStatic, type Recipe } from '../spec';
 import type { BlockMethod } from './blocks/block-method';
 import { kquants } from './blocks/kquants';
 import { fp4, nf4 } from './codebook/codebook-methods';
@@ -38,6 +38,18 @@ export function needsHessian({ recipe }: { readonly recipe: Pick<Recipe, 'method
   return recipe !== null && METHODS[recipe.method].needsHessian && !['none', 'file'].includes(recipe.importance);
 }
 
+/** Whether a linear needs the largest magnitude of its input on the calibration set. */
+export function needsMagnitudes({ recipe }: { readonly recipe: Pick<Recipe, 'activations'> | null }): boolean {
+  return isStatic(recipe?.activations);
+}
+
+/** Whether a linear needs anything of the calibration set. */
+export function needsCalibration(linear: {
+  readonly recipe: Pick<Recipe, 'method' | 'importance' | 'activations'> | null;
+}): boolean {
+  return needsHessian(linear) || needsMagnitudes(linear);
+}
+
 /** Whether errors are weighted by what comes into a linear, whether that is calibrated or read from a file. */
 export function weighsInputs(linear: { readonly recipe: Pick<Recipe, 'method' | 'importance'> | null }): boolean {
   return linear.recipe?.importance === 'file' || needsHessian(linear);
@@ -74,8 +86,11 @@ export function refuseRecipe(recipe: Recipe): string | null {
 /** Kernels multiply integers with integers, and floats with floats. */
 function refuseActivations(recipe: Recipe): string | null {
   const { activations, bits, groupSize, symmetric, floatType } = recipe;
-  if (activations === 'fp8' && (!floatType || bits !== 8)) {
-    return 'activations fp8 go with weights in fp8. Set floatType to fp8, or leave activations out.';
+  if ((activations === 'fp8' || activations === 'fp8-static') && (!floatType || bits !== 8)) {
+    return `activations ${activations} go with weights in fp8. Set floatType to fp8, or leave activations out.`;
+  }
+  if (activations === 'fp8-static' && floatType === 'fp8-block') {
+    return 'weights in fp8-block go with inputs that have scales by tokens and blocks. Set activations to fp8, or floatType to fp8 or fp8-tensor.';
   }
   if (activations !== 'int8') return null;
   if (gridKindOf(recipe) === 'affine' && bits === 8 && groupSize === -1 && symmetric) return null;

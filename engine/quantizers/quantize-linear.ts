@@ -4,6 +4,7 @@ import { quantizeToBlocks } from './blocks/quantize-to-blocks';
 import { dampingForTokens } from './damping-for-tokens';
 import type { AffineLinear } from './grids/affine-grid';
 import { factorizes, gridKindOf, METHODS, needsHessian } from './methods';
+import { inputScaleOf } from './minifloat/input-scale';
 import { quantizeToMinifloat } from './minifloat/quantize-to-minifloat';
 import { type Mismatch, mismatchTarget, type TokenSum } from './mismatch-target';
 import { type PreparedHessian, prepareHessian } from './prepare-hessian';
@@ -33,6 +34,8 @@ export interface LinearToQuantize {
    * report's errors too. Default: none.
    */
   readonly mismatch?: Mismatch | null;
+  /** The largest magnitude of the input on the calibration set, where the recipe's activations need it. */
+  readonly inputMagnitude?: number;
   /** The codes that the source has: what the method `stored` gives back. */
   readonly stored?: AffineLinear;
   /** Smallest zero point that the file format can hold (asymmetric): GPTQ v1 cannot store 0. */
@@ -72,7 +75,8 @@ export async function quantizeLinear(options: LinearToQuantize): Promise<Quantiz
     const importance = recipe.importance === 'file' ? importanceOf(options, name) : null;
     const linear = { weight: target, original: weight, rows, columns, recipe, hessian, importance };
     const work = { ...linear, name, threads, signal };
-    return kind === 'blocks' ? quantizeToBlocks(work, pool) : quantizeToMinifloat(work, pool);
+    if (kind === 'blocks') return quantizeToBlocks(work, pool);
+    return quantizeToMinifloat({ ...work, inputScale: inputScaleOf(recipe, options.inputMagnitude, name) }, pool);
   }
   return joinRows(options, [await quantizeRowRange(options, { first: 0, count: options.rows })]);
 }

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { ACTIVATION_TYPES } from './activation-types';
 import { FLOAT_TYPES, recipeOfFloats } from './float-types';
 import { formatNamed, GGUF_MIXES, type GgufMixName, QUANTIZED_BLOCK_TYPES } from './gguf-names';
 import { defaultsOfKernels, defaultsOfMethod } from './method-defaults';
@@ -73,9 +74,10 @@ const RECIPE_FIELDS = {
   floatType: z.string().toLowerCase().pipe(z.enum(FLOAT_TYPES)),
   /**
    * What runtimes quantize the input of the linear to, token by token, by its largest magnitude (of each 128 features with `fp8-block`): `int8`, for
-   * 8 bits with one scale per row, or `fp8`, for the floats of that name. Weights are not changed by it. Default: `fp8` with fp8, else `none`.
+   * 8 bits with one scale per row, or `fp8`, for the floats of that name. `fp8-static`: with one scale for all tokens, by the largest magnitude on the
+   * calibration set, which `rtn` needs then too. Weights are not changed by it. Default: `fp8` with fp8, else `none`.
    */
-  activations: z.enum(['none', 'int8', 'fp8']),
+  activations: z.enum(['none', ...ACTIVATION_TYPES]),
 };
 
 /** How one linear is quantized. Every field can be overridden per module. */

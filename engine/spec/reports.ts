@@ -27,6 +27,8 @@ export interface LinearReport {
   readonly condition?: number;
   /** Of an expert's linear: the calibration's tokens that reached it. With fewer than columns the damping grows with what is missing. */
   readonly tokens?: number;
+  /** The number for all tokens that runtimes quantize the input with. Absent: scales of tokens, or inputs as they are. */
+  readonly inputScale?: number;
   /** Columns of the input that were zero in all of the calibration. */
   readonly deadColumns: number;
 }

@@ -22,13 +22,13 @@ export type StoredWeight = Tensor | { readonly quantized: Uint8Array };
 /** By tensor name. */
 export type StoredWeights = Readonly<Record<string, StoredWeight>>;
 
-export interface StageTask extends Pick<StageRun, 'stage' | 'gram' | 'mismatch' | 'original'> {
+export interface StageTask extends Pick<StageRun, 'stage' | 'gram' | 'magnitudes' | 'mismatch' | 'original'> {
   readonly runner: StageRunnerOptions;
   readonly activations: Readonly<Record<string, FloatTensor>>;
   readonly weights: StoredWeights;
 }
 
-export interface StageOpening extends Pick<StageRun, 'stage' | 'gram' | 'mismatch'> {
+export interface StageOpening extends Pick<StageRun, 'stage' | 'gram' | 'magnitudes' | 'mismatch'> {
   readonly runner: StageRunnerOptions;
   readonly sequenceLength: number;
   /** null: those of the stage that was opened before. */

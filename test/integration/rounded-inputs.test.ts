@@ -5,6 +5,10 @@ import { resolveModelDirectory } from '../../engine/sources';
 import type { QuantizationSpecInput } from '../../engine/spec';
 import { type JobStack, startJobStack } from '../support/job-stack';
 import { shortDemo } from '../support/short-demo';
+import { weightDigests } from '../support/weight-files';
+
+// Compiled: its loops run in worker threads then.
+const { quantizeDirect } = require('../../dist/engine') as typeof import('../../engine');
 
 describe('a job for kernels that quantize the inputs of linears', () => {
   let stack: JobStack;
@@ -27,6 +31,7 @@ describe('a job for kernels that quantize the inputs of linears', () => {
 
   it.each([
     ['fp8', { recipe: { method: 'rtn', floatType: 'fp8' } }, 0.02],
+    ['fp8 with static scales', { recipe: { method: 'rtn', floatType: 'fp8-tensor', activations: 'fp8-static' } }, 0.02],
     ['fp8 by gptq', { recipe: { floatType: 'fp8' } }, 0.02],
     ['int8', { recipe: { activations: 'int8' } }, 0.02],
     ['int8, smoothed', { recipe: { activations: 'int8', method: 'rtn' }, scaling: 'smoothquant' }, 0.02],
@@ -48,8 +53,38 @@ describe('a job for kernels that quantize the inputs of linears', () => {
       // Weights alone would not be the same to the last digits.
       const reader = await openCheckpoint(output);
       const type = what.startsWith('int8') ? 'int8' : 'fp8';
-      expect(reader.inputs('model.layers.0.mlp.up_proj')).toEqual({ type, groupSize: -1 });
+      const scale = what.includes('static') ? { scale: 'input_scale' } : {};
+      expect(reader.inputs('model.layers.0.mlp.up_proj')).toEqual({ type, groupSize: -1, ...scale });
       expect(reader.inputs('lm_head')).toBeUndefined();
+    },
+    300_000,
+  );
+
+  it.each([
+    ['gptq', 'stage'],
+    ['rtn', 'layer'],
+    ['rtn', 'independent'],
+  ] as const)(
+    'finds the same static scales in one process: %s, order %s',
+    async (method, order) => {
+      const id = `static-${method}-${order}`;
+      const output = stack.output(id);
+      const changes = {
+        recipe: { method, floatType: 'fp8', activations: 'fp8-static' },
+        order,
+        evaluation: null,
+      } as const;
+      await stack.run(spec(output, changes), id);
+      await quantizeDirect(spec(`${output}-direct`, changes));
+      expect(await weightDigests(output)).toEqual(await weightDigests(`${output}-direct`));
+      const { linears } = parseManifest(await readFile(join(output, 'quantloom.json'), 'utf8'));
+      const scaleOf = (part: string) => linears[`model.layers.0.${part}_proj`]?.inputScale as number;
+      // They are divided by what they have in common.
+      expect(new Set(['q', 'k', 'v'].map((part) => scaleOf(`self_attn.${part}`))).size).toBe(1);
+      expect(scaleOf('mlp.gate')).toBe(scaleOf('mlp.up'));
+      expect(
+        new Set([scaleOf('self_attn.q'), scaleOf('self_attn.o'), scaleOf('mlp.up'), scaleOf('mlp.down')]).size,
+      ).toBe(4);
     },
     300_000,
   );

@@ -101,7 +101,23 @@ def inputs(generator):
         value = x.unsqueeze(0)
         scale, zero_point = compute_dynamic_scales_and_zp(value=value, args=args, module=None)
         rounded[name] = fake_quantize(value, scale, zero_point, args)[0]
-    return {"x": x, **rounded}
+    # One scale for all tokens, which some of them exceed.
+    args = QuantizationArgs(**FP8, strategy="tensor")
+    scale, zero_point = calculate_qparams(-torch.tensor(9.0), torch.tensor(9.0), args)
+    scale = scale.to(torch.bfloat16).float()
+    rounded["fp8-static"] = fake_quantize(x, scale, zero_point, args)
+    # Eighths lie on the borders between floats of 4 bits.
+    eighths = (torch.randn((6, 256), generator=generator) * 12).round() / 8
+    eighths[1, :16] = 0
+    eighths[2, :32] *= 2.0**-100
+    x4 = torch.cat([x, eighths, eighths * 1.75 / 6])
+    global_scale = generate_gparam(-torch.tensor(9.0), torch.tensor(9.0))
+    for name, fields in {"mxfp4": MXFP4, "nvfp4": NVFP4}.items():
+        args = QuantizationArgs(**fields, dynamic=True if name == "mxfp4" else "local")
+        given = global_scale if name == "nvfp4" else None
+        scales, zero_point = compute_dynamic_scales_and_zp(value=x4, args=args, module=None, global_scale=given)
+        rounded[name] = fake_quantize(x4, scales, zero_point, args, global_scale=given)
+    return {"x": x, "x4": x4, **rounded, "fp8-static-scale": scale, "nvfp4-scale": global_scale}
 
 
 if __name__ == "__main__":

@@ -55,6 +55,8 @@ describe('checkpoints whose inputs are quantized, read by transformers', () => {
   const cases: [string, Partial<QuantizationSpecInput>][] = [
     ['fp8', { recipe: { method: 'rtn', floatType: 'fp8' } }],
     ['fp8 by gptq, one scale for all', { recipe: { floatType: 'fp8-tensor' } }],
+    ['fp8 with static scales', { recipe: { method: 'rtn', floatType: 'fp8-tensor', activations: 'fp8-static' } }],
+    ['fp8 by gptq, by row, with static scales', { recipe: { floatType: 'fp8', activations: 'fp8-static' } }],
     ['fp8 in blocks', { recipe: { method: 'rtn', floatType: 'fp8-block' } }],
     ['fp8, weights alone', { recipe: { method: 'rtn', floatType: 'fp8', activations: 'none' } }],
     ['int8 by gptq', { recipe: { activations: 'int8' } }],

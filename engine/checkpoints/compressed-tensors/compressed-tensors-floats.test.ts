@@ -5,7 +5,14 @@ import { bytesOf, encodeFloats } from '../../numbers';
 import { quantizeLinear } from '../../quantizers';
 import type { AffineLinear } from '../../quantizers/grids/affine-grid';
 import type { MinifloatLinear } from '../../quantizers/grids/minifloat-grid';
-import { type FloatType, parseQuantizationSpec, type Recipe, RecipeSchema, recipeOfFloats } from '../../spec';
+import {
+  type FloatType,
+  parseQuantizationSpec,
+  type Recipe,
+  RecipeSchema,
+  recipeOfFloats,
+  type Tensor,
+} from '../../spec';
 import { dequantizeLinear } from '../dequantize-linear';
 import type { LinearSettings } from '../linear-storage';
 import { compressedTensorsStorage } from './compressed-tensors-storage';
@@ -110,6 +117,7 @@ function recipeOf(fields: Partial<Recipe>): Recipe {
 
 describe.each([
   ['W8A8', { method: 'rtn', activations: 'int8' }],
+  ['FP8', { method: 'rtn', floatType: 'fp8-tensor', activations: 'fp8-static' }],
   ['FP8_DYNAMIC', { method: 'rtn', floatType: 'fp8' }],
   ['FP8_BLOCK', { method: 'rtn', floatType: 'fp8-block' }],
   ['MXFP4A16', { method: 'rtn', floatType: 'mxfp4' }],
@@ -133,9 +141,49 @@ describe.each([
   });
 });
 
-describe.each(['FP8', 'MXFP4', 'NVFP4', 'MXFP8'])('the scheme %s', (name) => {
+describe.each(['MXFP4', 'NVFP4', 'MXFP8'])('the scheme %s', (name) => {
   it('is refused by name, not read as something else', () => {
     const refused = { code: 'UnsupportedInput', message: expect.stringMatching(/input_activations|format/) };
     expect(() => readConfig(SCHEMES[name] as Record<string, unknown>)).toThrow(expect.objectContaining(refused));
+  });
+});
+
+describe('a static scale of inputs', () => {
+  const scale = (value: number, shape = [1]) => ({
+    dtype: 'F32' as const,
+    shape,
+    data: bytesOf(Float32Array.of(value)),
+  });
+  async function withScale(inputScale: ReturnType<typeof scale> | null) {
+    const { stored, settings } = await load('fp8-tensor');
+    const tensors: Record<string, Tensor> = { ...stored, ...(inputScale && { input_scale: inputScale }) };
+    const given = { ...settings, activations: 'fp8-static' as const };
+    const read = async (tensor: string) => tensors[tensor.slice(2)] ?? null;
+    return { tensors, settings: given, source: { where: 'there', settings: given, read } };
+  }
+
+  it.each([[[1]], [[]]])('is read in the shape %p, by both decoders, and written as it was', async (shape) => {
+    const { tensors, settings, source } = await withScale(scale(0.03125, shape));
+    const linear = (await compressedTensorsStorage.read('m', source)) as MinifloatLinear;
+    expect(linear.inputScale).toBe(0.03125);
+    const stored = {
+      tensors: new Map(Object.entries(tensors).map(([part, found]) => [`m.${part}`, found])),
+      read: async (part: string) => Buffer.from((tensors[part.slice(2)] as Tensor).data),
+    };
+    const description = { describedBy: 'config.json says', settingsOf: () => settings };
+    const raw = await compressedTensorsStorage.readRaw('m', stored, description);
+    expect(raw.inputScale?.values).toEqual(Float32Array.of(0.03125));
+    const written = VARIANTS['float-quantized'].encode('m', linear as AffineLinear & MinifloatLinear);
+    expect(written.get('m.input_scale')).toEqual({ dtype: 'BF16', shape: [1], data: new Uint8Array([0, 0x3d]) });
+  });
+
+  it.each([
+    ['missing', null, 'there: m.input_scale is missing'],
+    ['negative', scale(-1), 'm.input_scale is -1, expected positive'],
+    ['no number', scale(Number.NaN), 'm.input_scale is NaN, expected positive'],
+  ])('that is %s is refused', async (_, given, message) => {
+    const { source } = await withScale(given);
+    const refused = { code: 'InvalidCheckpoint', message: expect.stringContaining(message) };
+    await expect(compressedTensorsStorage.read('m', source)).rejects.toMatchObject(refused);
   });
 });

@@ -1,4 +1,5 @@
 import type { LinearStorage } from '../linear-storage';
+import { INPUT_SCALE } from './input-scale';
 import { type LinearLayout, linearLayout } from './layout';
 import { inputArgs } from './quantization-args';
 import { readConfig } from './read-config';
@@ -6,7 +7,7 @@ import { VARIANTS } from './variants';
 
 const variantOf = ({ layout }: { readonly layout: string }) => VARIANTS[layout as LinearLayout];
 
-/** compressed-tensors of every producer, as far as inputs are quantized token by token or not at all. */
+/** compressed-tensors of every producer. */
 export const compressedTensorsStorage = {
   method: 'compressed-tensors',
   grids: ['affine', 'minifloat'],
@@ -17,6 +18,7 @@ export const compressedTensorsStorage = {
     'weight_shape',
     'weight_g_idx',
     'weight_global_scale',
+    'input_scale',
     'weight',
   ],
   // Dense modules have a weight too.
@@ -31,8 +33,12 @@ export const compressedTensorsStorage = {
   },
 
   inputs(settings) {
-    const { activations: type } = settings;
-    return type && { type, groupSize: inputArgs(settings)?.group_size ?? -1 };
+    const { activations } = settings;
+    if (!activations) return undefined;
+    const groupSize = inputArgs(settings)?.group_size ?? -1;
+    return activations === 'fp8-static'
+      ? { type: 'fp8', groupSize, scale: INPUT_SCALE }
+      : { type: activations, groupSize };
   },
 
   shape: (settings, shapeOf) => variantOf(settings).shape(settings, shapeOf),

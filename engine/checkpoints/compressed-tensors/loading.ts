@@ -1,7 +1,14 @@
+import type { ActivationType } from '../../spec';
 import type { Manifest } from '../manifest';
 
 /** Bits that every version of vLLM has kernels for. */
 const VLLM_BITS = [4, 8];
+
+const INPUTS: Readonly<Record<ActivationType, string>> = {
+  int8: 'int8, token by token',
+  fp8: 'fp8, token by token',
+  'fp8-static': 'fp8, with scales from the calibration set',
+};
 
 /** Who can load a compressed-tensors checkpoint, and how. */
 export function loading({ linears }: Pick<Manifest, 'linears'>): string {
@@ -12,12 +19,13 @@ export function loading({ linears }: Pick<Manifest, 'linears'>): string {
   const version = others.some((bits) => 32 % bits !== 0) ? ' 0.18 or later' : '';
   const kernels =
     others.length === 0 ? '' : ` (a version that has kernels for ${others.join(' and ')} bits in this format)`;
-  const activations = [...new Set(recipes.flatMap((recipe) => recipe.activations ?? []))];
+  const activations = new Set(recipes.flatMap((recipe) => recipe.activations ?? []));
+  const how = [...activations].map((type) => INPUTS[type as ActivationType]).join(', and ');
   const rounded =
-    activations.length === 0
+    how === ''
       ? []
       : [
-          `Inputs of quantized linears are quantized to ${activations.join(' and ')} by the runtime, token by token, as config.json says. The perplexity of this card is measured so.`,
+          `Inputs of quantized linears are quantized by the runtime to ${how}, as config.json says. The perplexity of this card is measured so.`,
         ];
   return [
     ...rounded,

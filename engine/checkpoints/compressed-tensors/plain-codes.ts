@@ -5,6 +5,7 @@ import type { MinifloatLinear } from '../../quantizers/grids/minifloat-grid';
 import { elementCount, type FloatType, type Recipe, type Tensor } from '../../spec';
 import { requireFloat16Scale } from '../float16-scale';
 import type { ExpectedTensor, LinearSettings, LinearSource } from '../linear-storage';
+import { encodeInputScale, inputScaleTensor, readInputScale } from './input-scale';
 import { LinearParts } from './linear-parts';
 
 const BITS = 8;
@@ -16,6 +17,7 @@ const SCALES = ['F16', 'BF16', 'F32'];
  *
  * - `<name>.weight` I8 or F8_E4M3 `[N, K]`: codes less 128, or floats
  * - `<name>.weight_scale` F16 `[N, 1]` of integers; BF16 of floats: `[N, 1]`, `[1]` or `[ceil(N / 128), ceil(K / 128)]`
+ * - `<name>.input_scale` BF16 `[1]`, where every input is quantized with it
  *
  * Source: compressed-tensors 0.19, compressors/naive_quantized.
  *
@@ -36,15 +38,12 @@ export function encodePlain(name: string, linear: AffineLinear | MinifloatLinear
     linear.kind === 'affine'
       ? { dtype: 'F16', shape: [rows, 1], data: encodeFloats(scales, 'F16') }
       : { dtype: 'BF16', shape: scaleShape(linear.floatType, rows, columns), data: encodeFloats(scales, 'BF16') };
-  return new Map([
-    [`${name}.weight`, weight],
-    [`${name}.weight_scale`, scale],
-  ]);
+  return new Map([[`${name}.weight`, weight], [`${name}.weight_scale`, scale], ...encodeInputScale(name, linear)]);
 }
 
 /** The tensors that such a linear has, by part. */
 export function plainTensors(
-  { floatType, symmetric }: LinearSettings,
+  { floatType, symmetric, activations }: LinearSettings,
   [rows, columns]: readonly [number, number],
 ): Record<string, ExpectedTensor> {
   const scale = floatType ? scaleShape(floatType, rows, columns) : [rows, 1];
@@ -52,12 +51,13 @@ export function plainTensors(
     weight: { shape: [rows, columns], dtypes: [floatType ? 'F8_E4M3' : 'I8'] },
     weight_scale: { shape: scale, dtypes: SCALES },
     ...(symmetric ? {} : { weight_zero_point: { shape: scale, dtypes: ['I8'] } }),
+    ...inputScaleTensor(activations),
   };
 }
 
 /** Reads what `encodePlain` or llm-compressor wrote. @throws QuantloomError InvalidCheckpoint. */
 export async function readPlain(module: string, source: LinearSource): Promise<AffineLinear | MinifloatLinear> {
-  const { floatType, symmetric } = source.settings;
+  const { floatType, symmetric, activations } = source.settings;
   const parts = new LinearParts(module, source);
   const weight = await parts.read('weight', [floatType ? 'F8_E4M3' : 'I8']);
   const [rows = 0, columns = 0] = weight.shape;
@@ -66,7 +66,8 @@ export async function readPlain(module: string, source: LinearSource): Promise<A
   }
   if (floatType) {
     const scales = decodeFloats(await parts.read('weight_scale', SCALES, [scaleShape(floatType, rows, columns)]));
-    return { kind: 'minifloat', rows, columns, floatType, codes: weight.data, scales, globalScale: null };
+    const inputs = await readInputScale(parts, activations);
+    return { kind: 'minifloat', rows, columns, floatType, codes: weight.data, scales, globalScale: null, ...inputs };
   }
   const shape = [rows, 1];
   const scales = decodeFloats(await parts.read('weight_scale', SCALES, [shape]));

@@ -1,4 +1,4 @@
-import type { FloatType, Recipe } from '../../spec';
+import type { ActivationType, FloatType, Recipe } from '../../spec';
 import type { LinearSettings } from '../linear-storage';
 
 /** The fields of compressed-tensors' QuantizationArgs that say how weights are quantized. */
@@ -14,14 +14,14 @@ export interface WeightArgs {
   readonly actorder: string | null;
 }
 
-/** The same of the inputs, whose scales runtimes find token by token. */
+/** The same of the inputs. `dynamic`: runtimes find the scales, token by token. */
 export interface InputArgs {
   readonly num_bits: number;
   readonly type: string;
   readonly symmetric: true;
   readonly strategy: string;
   readonly group_size: number | null;
-  readonly dynamic: true;
+  readonly dynamic: boolean;
 }
 
 type FloatArgs = Pick<WeightArgs, 'num_bits' | 'strategy' | 'group_size' | 'block_structure' | 'scale_dtype'>;
@@ -51,20 +51,24 @@ export function weightArgs({ bits, symmetric, groupSize, method, actOrder, float
   };
 }
 
+/** Whether kernels multiply inputs of this type with such weights. */
+export function fitsWeights(activations: ActivationType, { floatType }: Pick<LinearSettings, 'floatType'>): boolean {
+  if (activations === 'int8') return floatType === undefined;
+  return (
+    FLOAT_ARGS[floatType as FloatType]?.num_bits === 8 && (activations !== 'fp8-static' || floatType !== 'fp8-block')
+  );
+}
+
 /** null: they stay as they are. */
 export function inputArgs({
   activations,
   floatType,
 }: Pick<LinearSettings, 'floatType'> & Pick<Recipe, 'activations'>): InputArgs | null {
   if (!activations || activations === 'none') return null;
+  const type = activations === 'int8' ? 'int' : 'float';
+  const eight = { num_bits: 8, type, symmetric: true } as const;
+  if (activations === 'fp8-static') return { ...eight, strategy: 'tensor', group_size: null, dynamic: false };
   // Weights in blocks are multiplied block by block.
   const across = floatType && FLOAT_ARGS[floatType]?.block_structure?.[1];
-  return {
-    num_bits: 8,
-    type: activations === 'int8' ? 'int' : 'float',
-    symmetric: true,
-    strategy: across ? 'group' : 'token',
-    group_size: across ?? null,
-    dynamic: true,
-  };
+  return { ...eight, strategy: across ? 'group' : 'token', group_size: across ?? null, dynamic: true };
 }

@@ -33,9 +33,23 @@ export async function readRawPlain(
   const zeros = stored.tensors.has(`${module}.weight_zero_point`)
     ? await stored.read(`${module}.weight_zero_point`)
     : null;
+  const inputs = stored.tensors.get(`${module}.input_scale`);
+  const isStatic = settingsOf(module)?.activations === 'fp8-static';
+  if (isStatic !== (inputs !== undefined)) {
+    throw new Error(
+      `input_scale is ${inputs ? 'there' : 'missing'}, ${describedBy} scales ${isStatic ? 'static' : 'of tokens'}`,
+    );
+  }
   return {
     rows,
     columns,
+    ...(inputs && {
+      inputScale: {
+        part: 'input_scale',
+        values: rawFloats(await stored.read(`${module}.input_scale`), inputs.dtype),
+        where: () => 'all tokens',
+      },
+    }),
     scales: {
       part: 'weight_scale',
       dtype: scale?.dtype ?? '',

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { FLOAT_TYPES, QuantloomError, recipeOfFloats } from '../../spec';
+import { ACTIVATION_TYPES, type ActivationType, FLOAT_TYPES, QuantloomError, recipeOfFloats } from '../../spec';
 import type { LinearSettings } from '../linear-storage';
 import {
   LINEAR_LAYOUTS,
@@ -9,7 +9,7 @@ import {
   PACK_QUANTIZED,
   PLAIN_LAYOUTS,
 } from './layout';
-import { FLOAT_ARGS, inputArgs } from './quantization-args';
+import { FLOAT_ARGS, fitsWeights, inputArgs } from './quantization-args';
 
 const WeightsSchema = z.object({
   num_bits: z.int().default(8),
@@ -164,16 +164,20 @@ function strategyOf({ strategy, group_size: size }: Weights): string {
   return strategy ?? (size == null ? 'tensor' : size > 0 ? 'group' : 'channel');
 }
 
-/** Scales that runtimes find token by token; others are no matter of the weights, and would be missed. */
-function activationsOf(path: string, inputs: z.infer<typeof InputsSchema>, form: Form): 'int8' | 'fp8' {
-  const activations = inputs.type === 'int' ? 'int8' : 'fp8';
-  const readable = inputArgs({ ...form, activations });
-  const { num_bits, symmetric, dynamic, group_size } = inputs;
-  const found = { num_bits, symmetric, dynamic, strategy: strategyOf(inputs), group_size: group_size ?? null };
-  const { type: _, ...wanted } = readable as NonNullable<typeof readable>;
-  const agree = Object.entries(wanted).every(([field, value]) => found[field as keyof typeof found] === value);
-  if (agree && (activations === 'fp8') === (form.floatType !== undefined)) return activations;
-  throw unsupported(path, { type: inputs.type, ...found }, `of these weights null, and ${JSON.stringify(readable)},`);
+/** Inputs as some recipe has them; others are no matter of the weights, and would be missed. */
+function activationsOf(path: string, inputs: z.infer<typeof InputsSchema>, form: Form): ActivationType {
+  const { type, num_bits, symmetric, dynamic, group_size } = inputs;
+  const found = { type, num_bits, symmetric, dynamic, strategy: strategyOf(inputs), group_size: group_size ?? null };
+  const readable = ACTIVATION_TYPES.filter((activations) => fitsWeights(activations, form)).map((activations) => ({
+    activations,
+    args: inputArgs({ ...form, activations }),
+  }));
+  const agreeing = readable.find(({ args }) =>
+    Object.entries(args ?? {}).every(([field, value]) => found[field as keyof typeof found] === value),
+  );
+  if (agreeing) return agreeing.activations;
+  const wanted = [null, ...readable.map(({ args }) => args)].map((args) => JSON.stringify(args));
+  throw unsupported(path, found, `of these weights ${wanted.join(', ')}`);
 }
 
 /** What changes the meaning of weights, or the result of the model, beyond the codes. */

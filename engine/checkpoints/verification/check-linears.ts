@@ -16,6 +16,8 @@ export interface LinearWitnesses extends LinearDescription {
   weightOf(module: string): Promise<Float32Array>;
   /** `weightSha256` that the quantizer recorded; null: it is not known. */
   meantSha256(module: string): string | null;
+  /** The number that it recorded for all inputs; undefined: none. */
+  meantInputScale(module: string): number | undefined;
 }
 
 export interface LinearChecks {
@@ -56,6 +58,7 @@ export async function checkLinears(
       if (!checkGroups(module, raw, checks.groups)) continue;
       subnormal += checkScales(module, raw, checks.scales);
       checkZeros(module, raw, witnesses.describedBy, checks.zeros);
+      checkInputScale(module, raw, witnesses, checks.meaning);
       await checkWeights(module, raw, witnesses, checks, signal);
     } catch (error) {
       if (signal?.aborted) throw error;
@@ -67,6 +70,14 @@ export async function checkLinears(
     checks.scales.note(`${subnormal} scales are below 2^-14: float16 holds them with fewer than 11 bits.`);
   }
   return checks;
+}
+
+function checkInputScale(module: string, raw: RawLinear, witnesses: LinearWitnesses, meaning: CheckRecord): void {
+  const meant = witnesses.meantInputScale(module);
+  // Other formats hold weights alone.
+  if (meant === undefined || !raw.inputScale) return;
+  const [found] = raw.inputScale.values;
+  if (found !== meant) meaning.find(`${module}: inputs are quantized with ${found}, the quantizer's scale is ${meant}`);
 }
 
 async function checkWeights(

@@ -17,12 +17,15 @@ export function checkGroups(module: string, { groups }: RawLinear, check: CheckR
 }
 
 /** @returns how many are subnormal float16. */
-export function checkScales(module: string, { scales }: RawLinear, check: CheckRecord): number {
+export function checkScales(module: string, { scales, inputScale }: RawLinear, check: CheckRecord): number {
   const { part, dtype, values, where, signed } = scales;
   let subnormal = 0;
   values.forEach((scale, at) => {
     check.expect((signed || scale > 0) && Number.isFinite(scale), () => `${module}.${part}: ${scale} in ${where(at)}`);
     if (dtype === 'F16' && scale > 0 && scale < SMALLEST_NORMAL_FLOAT16) subnormal++;
+  });
+  inputScale?.values.forEach((scale) => {
+    check.expect(scale > 0 && Number.isFinite(scale), () => `${module}.${inputScale.part}: ${scale}`);
   });
   return subnormal;
 }

@@ -14,6 +14,8 @@ export interface RawLinear {
   readonly columns: number;
   /** Positive numbers, but where the format has signs. */
   readonly scales: RawParameters<Float32Array> & { readonly dtype: string; readonly signed?: true };
+  /** What runtimes quantize all inputs with, positive too. Absent: there is none. */
+  readonly inputScale?: RawParameters<Float32Array>;
   /** Zero points of the file, `offset` less than the codes that they stand for. null: it has none. */
   readonly zeros:
     | (RawParameters<Uint8Array> & { readonly offset: 0 | 1; readonly bits: number; readonly symmetric: boolean })

@@ -15,9 +15,11 @@ export interface MinifloatLinear {
   readonly scales: Float32Array;
   /** A float32 that they are divided by; null: none. */
   readonly globalScale: number | null;
+  /** What runtimes quantize every input with, a number that the file can hold. Absent: scales of tokens, or inputs as they are. */
+  readonly inputScale?: number;
 }
 
-type Form = Pick<MinifloatLinear, 'rows' | 'columns' | 'floatType' | 'globalScale'>;
+type Form = Pick<MinifloatLinear, 'rows' | 'columns' | 'floatType' | 'globalScale' | 'inputScale'>;
 
 /** `value * scale` in float32; the scale is divided first where there is what divides it. */
 export const minifloatGrid: Grid<MinifloatLinear> = {
@@ -39,18 +41,19 @@ export const minifloatGrid: Grid<MinifloatLinear> = {
     };
   },
 
-  split: ({ rows, columns, floatType, codes, scales, globalScale }) => ({
-    header: { rows, columns, floatType, globalScale } satisfies Form,
+  split: ({ rows, columns, floatType, codes, scales, globalScale, inputScale }) => ({
+    header: { rows, columns, floatType, globalScale, ...(inputScale !== undefined && { inputScale }) } satisfies Form,
     arrays: [codes, scales],
   }),
 
   join(header, take) {
-    const { rows, columns, floatType, globalScale } = header as unknown as Form;
+    const { rows, columns, floatType, globalScale, inputScale } = header as unknown as Form;
     const layout = scaleLayout(floatType, rows, columns);
     return {
       ...{ kind: 'minifloat', rows, columns, floatType, globalScale },
       codes: take(rows * columns),
       scales: new Float32Array(new Uint8Array(take(4 * layout.rows * layout.columns)).buffer),
+      ...(inputScale !== undefined && { inputScale }),
     };
   },
 };

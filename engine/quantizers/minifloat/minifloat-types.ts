@@ -23,9 +23,9 @@ export interface MinifloatType {
 }
 
 /** Divided by where a group holds nothing but zeros, as compressed-tensors does: the unit of the last place of 1 in float32. */
-const SMALLEST_SCALE = 2 ** -23;
-const LARGEST_E4M3 = 448;
-const LARGEST_E2M1 = 6;
+export const SMALLEST_SCALE = 2 ** -23;
+export const LARGEST_E4M3 = 448;
+export const LARGEST_E2M1 = 6;
 
 /** Scales are bfloat16: what readers of models in 16 bit load them as at the latest. */
 const fp8: MinifloatType = {

@@ -13,14 +13,14 @@ const NUMBERS_PER_TURN = 1 << 20;
  * Quantizes one linear to floats of a few bits. Scales map the largest magnitude that they are for to the largest float, or are searched around
  * that where the type has such a search and the recipe asks for it; rtn rounds to the nearest, gptq solves on that grid.
  *
- * @param linear its recipe has a `floatType`.
+ * @param linear its recipe has a `floatType`; `inputScale`: the number that every input is quantized with, where there is one.
  * @throws as quantizeOnGrid.
  */
 export async function quantizeToMinifloat(
-  linear: LinearForGrid,
+  linear: LinearForGrid & { readonly inputScale?: number | undefined },
   pool: SolverPool,
 ): Promise<QuantizationResult<MinifloatLinear>> {
-  const { rows, columns, recipe, signal } = linear;
+  const { rows, columns, recipe, inputScale, signal } = linear;
   const floatType = recipe.floatType as FloatType;
   const layout = scaleLayout(floatType, rows, columns);
   const type = MINIFLOAT_TYPES[floatType];
@@ -29,7 +29,8 @@ export async function quantizeToMinifloat(
   const largest = magnitudes.reduce((most, magnitude) => Math.max(most, magnitude), 0);
   const globalScale = type.globalScaleOf?.(largest, searched) ?? null;
   const scales = Float32Array.from(magnitudes, (magnitude) => type.scaleOf(magnitude, globalScale));
-  return quantizeOnGrid(linear, pool, {
+  const known = inputScale === undefined ? {} : { inputScale };
+  const result = await quantizeOnGrid(linear, pool, {
     solve: (task, first) => {
       const own = { floatType, groupSize: layout.columnsPerScale, globalScale, searched };
       const ofRows = scalesOfRows(scales, layout, first, task.rows);
@@ -44,9 +45,10 @@ export async function quantizeToMinifloat(
         if (part.scales) scales.set(part.scales, first * layout.columns);
         first += part.codes.length / columns;
       }
-      return { kind: 'minifloat', rows, columns, floatType, codes, scales, globalScale };
+      return { kind: 'minifloat' as const, rows, columns, floatType, codes, scales, globalScale, ...known };
     },
   });
+  return { ...result, report: { ...result.report, ...known } };
 }
 
 /** Of the weights that a scale is for. */
