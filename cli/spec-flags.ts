@@ -161,6 +161,11 @@ export const SPEC_FLAGS: readonly SpecFlag[] = [
     parse: commaList,
   },
   {
+    flags: '--embedding <type>',
+    description: 'gguf: block type of the embedding, such as Q8_0 (default: that of the mix; 16 bit without one)',
+    path: ['embedding'],
+  },
+  {
     flags: '--calibration <source>',
     description: 'text file, JSONL file, or demo (default)',
     path: ['calibration', 'source'],

@@ -65,7 +65,9 @@ export interface CheckpointFormat {
   planRecipes?(plan: ModelPlan): ModelPlan;
 
   /** Of the tensors that are kept, those that `encodeKept` stores in another way than the source does: how, by name. Absent: none. */
-  keptStorage?(plan: Pick<ModelPlan, 'architecture' | 'config' | 'blocks' | 'tensors' | 'remainder'>): KeptStorage;
+  keptStorage?(
+    plan: Pick<ModelPlan, 'architecture' | 'config' | 'blocks' | 'tensors' | 'remainder' | 'embedding'>,
+  ): KeptStorage;
 
   /** Why these linears, of which each can be written, cannot be in one checkpoint, and what to do; null when they can. Absent: they can. */
   refuseTogether?(linears: readonly LinearPlan[]): string | null;

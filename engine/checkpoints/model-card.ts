@@ -114,7 +114,11 @@ function withoutNumbers(module: string): string {
 function changes({ spec, format }: Manifest): string {
   const changed = [...rotated(spec), ...scaled(spec)];
   if (changed.length > 0) return changed.join(' ');
-  if (formatOf(format).keptStorage === undefined) return 'Embeddings and norms are unchanged.';
+  const { planRecipes } = formatOf(format);
+  if (spec.embedding && formatOf(format).keptStorage) {
+    return `The embedding is in blocks of ${spec.embedding}${planRecipes ? ', a head that is not among the linears in those that llama.cpp chooses' : ''}; norms are unchanged.`;
+  }
+  if (planRecipes === undefined) return 'Embeddings and norms are unchanged.';
   return 'The embedding, and a head that is not among the linears, are in blocks of the type that llama.cpp chooses; norms are unchanged.';
 }
 

@@ -72,6 +72,10 @@ export async function planModel(
     if (isDense) checkTensors({ ...understood, tensors: source.tensors }, findings);
     check(spec, plan, understood, findings);
     for (const format of spec.formats) {
+      if (spec.embedding && !formatOf(format).keptStorage) {
+        const hint = 'Leave it out, or write gguf.';
+        findings.refuse('PlanRefused', 'embedding', `The format ${format} has no blocks for the embedding. ${hint}`);
+      }
       await findings.attempt(`format ${format}`, () =>
         formatOf(format).requireWritable?.({ ...plan, directory: located.preview }),
       );
@@ -163,6 +167,7 @@ function makePlan(
     remainder: Object.keys(tensors).filter((name) => !owned.has(name) && !buffers?.test(name)),
     tensors,
     companions,
+    ...(spec.embedding && { embedding: spec.embedding }),
     parameters: parameterCount(source.tensors),
     sourceBytes: total(Object.values(source.tensors).map(({ bytes }) => bytes)),
     slices: calibrates ? planSlices(samples, sequenceLength, sliceTokens) : [],

@@ -1,4 +1,5 @@
 import type { ArtifactRef } from './artifact-ref';
+import type { QuantizedBlockType } from './gguf-names';
 import type { Recipe } from './quantization-spec';
 import type { DType } from './tensor';
 
@@ -87,6 +88,8 @@ export interface ModelPlan {
   readonly companions: readonly string[];
   readonly parameters: number;
   readonly sourceBytes: number;
+  /** The type of GGUF block that the embedding becomes. Absent: what the format says. */
+  readonly embedding?: QuantizedBlockType;
   /** Set where a linear's recipe takes its importance from a file. */
   readonly importance?: ImportanceSource;
   readonly slices: readonly { readonly firstSequence: number; readonly sequences: number }[];

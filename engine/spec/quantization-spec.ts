@@ -203,6 +203,11 @@ export const QuantizationSpecSchema = z.strictObject({
   /** Keep the language-model head in 16 bit. */
   keepHead: z.boolean().default(true),
   /**
+   * The type of GGUF block that the embedding is stored as, by search without importance; a head that is tied to it is the same matrix. Of formats
+   * `gguf` and `gguf:<mix>`. Default: that of the mix; 16 bit without one.
+   */
+  embedding: RECIPE_FIELDS.blockType.optional(),
+  /**
    * When quantized weights replace the original ones upstream. `stage`: before the next stage is captured (true-sequential).
    * `layer`: a whole layer is captured with its own original weights. `independent`: never, so that layers can be solved anywhere.
    */

@@ -2,7 +2,7 @@ import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promi
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openCheckpoint, parseSafetensors, serializeSafetensors, verifyCheckpoint } from '../../engine/checkpoints';
-import { writeGgufModel } from '../../engine/checkpoints/gguf';
+import { readGgufHeader, writeGgufModel } from '../../engine/checkpoints/gguf';
 import { perplexity } from '../../engine/evaluation';
 import { openModelDirectory } from '../../engine/sources';
 import type { QuantizationSpecInput } from '../../engine/spec';
@@ -93,7 +93,7 @@ describe('architectures in GGUF, read by llama.cpp', () => {
   const WIDE = { hidden_size: 256, head_dim: 64, intermediate_size: 256 };
 
   test.each<[TinyModelName, Readonly<Record<string, unknown>>, Partial<QuantizationSpecInput>]>([
-    ['qwen3-grouped', WIDE, { recipe: { bits: 4, groupSize: 32 }, formats: ['gguf'] }],
+    ['qwen3-grouped', WIDE, { recipe: { bits: 4, groupSize: 32 }, embedding: 'Q6_K', formats: ['gguf'] }],
     [
       'phi3-partial',
       { ...WIDE, sliding_window: null },
@@ -125,6 +125,9 @@ describe('architectures in GGUF, read by llama.cpp', () => {
     const output = join(await mkdtemp(join(directory, 'output-')), 'out');
     const calibration = { source: 'demo', samples: 8, sequenceLength: 32 } as const;
     await quantizeDirect({ model, output, calibration, ...spec });
+    const { tensors } = await readGgufHeader(join(output, 'model.gguf'));
+    const { embedding = spec.formats?.includes('gguf') ? 'F32' : undefined } = spec;
+    if (embedding) expect(tensors.get('token_embd.weight')?.type).toBe(embedding);
     const { tokens, negativeLogLikelihoods } = await readFileByLlamaCpp(join(output, 'model.gguf'), TOKENS);
     const expected = await ourLikelihood(output, tokens);
     expect(Math.abs(mean(negativeLogLikelihoods) - expected)).toBeLessThan(ROUNDED_ACTIVATIONS * expected);

@@ -12,7 +12,7 @@ import { writeGguf } from './container/write-gguf';
 import { BLOCKS } from './gguf-storage';
 import { importanceMetadata } from './importance-metadata';
 import type { GgufMix } from './mixes/gguf-mix';
-import { keptInMix } from './mixes/plan-mix';
+import { keptInBlocks } from './mixes/plan-mix';
 import { fileTypeOf } from './models/file-type-of';
 import { generalMetadata } from './models/general-metadata';
 import { ggufTensorsOf } from './models/gguf-tensors-of';
@@ -40,7 +40,7 @@ export async function assembleGguf(
   const config = writtenModelConfig(context);
   const { architecture, shape, tensors, shardOf } = ggufTensorsOf({
     ...{ plan, linears, config },
-    ...(mix && { kept: keptInMix(mix, plan) }),
+    kept: keptInBlocks(mix, plan),
   });
   const { vocabularySize } = shape;
   const tokenizer = await readTokenizerSource({ ...plan, config, vocabularySize });

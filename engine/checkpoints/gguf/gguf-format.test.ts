@@ -113,6 +113,13 @@ describe('the plan', () => {
     expect(estimate.refusals).toEqual([]);
   });
 
+  test('takes a type for the embedding, and refuses it where a format has no blocks', async () => {
+    const recipe = { method: 'rtn', groupSize: 32 } as const;
+    const found = await refusals({ recipe, embedding: 'Q8_0', formats: ['gguf', 'gptq'] });
+    expect(found).toContain('The format gptq has no blocks for the embedding. Leave it out, or write gguf.');
+    expect(await refusals({ recipe, embedding: 'q8_0' })).toBe('');
+  });
+
   test('refuses an architecture that GGUF has no table for here', async () => {
     const model = tinyModelDirectory('opt-tied');
     expect(await refusals({ model, recipe: { method: 'rtn', groupSize: 32 } })).toContain(

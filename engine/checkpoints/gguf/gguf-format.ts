@@ -1,7 +1,14 @@
 import { architectureOf } from '../../models';
 import type { AffineLinear } from '../../quantizers/grids/affine-grid';
 import type { BlocksLinear } from '../../quantizers/grids/blocks-grid';
-import type { GgufMixName, LinearPlan, ModelPlan, QuantizedBlockType, Tensor } from '../../spec';
+import {
+  type GgufMixName,
+  type LinearPlan,
+  type ModelPlan,
+  type QuantizedBlockType,
+  QuantloomError,
+  type Tensor,
+} from '../../spec';
 import type { CheckpointFormat } from '../format';
 import { writtenModelConfig } from '../model-config';
 import { BLOCK_TYPES } from './blocks/block-types';
@@ -11,7 +18,7 @@ import { BLOCKS, ggufStorage } from './gguf-storage';
 import { encodeLinearBlocks, gridBlockType } from './linear-blocks';
 import { loading } from './loading';
 import { type GgufMix, MIXES } from './mixes/gguf-mix';
-import { keptInMix, planMix } from './mixes/plan-mix';
+import { keptInBlocks, planMix, refuseEmbedding } from './mixes/plan-mix';
 import { ggufArchitectureOf } from './models/gguf-architectures';
 import { ggufTensorsOf } from './models/gguf-tensors-of';
 import { refuseStacks } from './refuse-stacks';
@@ -49,13 +56,13 @@ function ggufFormat(name: CheckpointFormat['name'], mix: GgufMix | null): Checkp
 
     refuseTogether: refuseStacks,
 
-    ...(mix && {
-      planRecipes: (plan: ModelPlan) => planMix(mix, plan),
-      keptStorage: (plan: Parameters<typeof keptInMix>[1]) => keptInMix(mix, plan),
-    }),
+    ...(mix && { planRecipes: (plan: ModelPlan) => planMix(mix, plan) }),
+    keptStorage: (plan) => keptInBlocks(mix, plan),
 
     async requireWritable({ architecture, config, directory, companions, ...plan }: ModelPlan) {
       ggufArchitectureOf(architecture);
+      const refusal = refuseEmbedding({ architecture, config, ...plan });
+      if (refusal !== null) throw new QuantloomError('UnsupportedInput', refusal);
       const shape = architectureOf(config, (name) => name in plan.tensors).shape(config);
       const linears = plan.blocks.flatMap(({ stages }) => stages.flatMap((stage) => stage.linears));
       // Quantized linears are asked about one by one.

@@ -10,7 +10,7 @@ import { ggufTensorName, isAlwaysFloat32 } from '../models/tensor-names';
 import type { GgufMix } from './gguf-mix';
 import { fittingType, typeInMix } from './type-in-mix';
 
-type MixablePlan = Pick<ModelPlan, 'architecture' | 'config' | 'blocks' | 'tensors' | 'remainder'>;
+type MixablePlan = Pick<ModelPlan, 'architecture' | 'config' | 'blocks' | 'tensors' | 'remainder' | 'embedding'>;
 
 /**
  * Every linear's recipe with the block type that the mix has for it; an override's type stays, as far as it fits. A linear that no type fits is
@@ -32,16 +32,40 @@ export function planMix(mix: GgufMix, plan: ModelPlan): ModelPlan {
   return { ...plan, blocks };
 }
 
-/** The embedding, and a head that is not planned as a linear: matrices that the mix has a type for, made without calibration. */
-export function keptInMix(mix: GgufMix, plan: MixablePlan): KeptStorage {
+/**
+ * The matrices that are kept, but in blocks, made without calibration: the embedding, where the plan has a type for it; with a mix, the embedding and a head
+ * that is not planned as a linear.
+ */
+export function keptInBlocks(mix: GgufMix | null, plan: MixablePlan): KeptStorage {
+  const kept = mix ? keptInMix(mix, plan) : {};
+  const name = embeddingOf(plan);
+  const type = plan.embedding && fittingType(plan.embedding, plan.tensors[name]?.shape[1] as number);
+  return type ? { ...kept, [name]: keptAs(type) } : kept;
+}
+
+/** Why the embedding cannot have the type that the plan has for it; null: it can. */
+export function refuseEmbedding(plan: MixablePlan): string | null {
+  const columns = plan.tensors[embeddingOf(plan)]?.shape[1] as number;
+  if (!plan.embedding || fittingType(plan.embedding, columns)) return null;
+  return `The embedding has rows of ${columns}, and no block of ${plan.embedding} or of what takes its place divides them. Leave \`embedding\` out.`;
+}
+
+function embeddingOf({ config, tensors }: MixablePlan): string {
+  return architectureOf(config, (name) => name in tensors).embedding;
+}
+
+function keptAs(type: QuantizedBlockType): KeptStorage[string] {
+  const { blockBytes, blockSize } = BLOCK_TYPES[type];
+  return { as: type, bitsPerWeight: (blockBytes * 8) / blockSize };
+}
+
+function keptInMix(mix: GgufMix, plan: MixablePlan): KeptStorage {
   const typeOf = typesIn(mix, plan);
   const kept: Record<string, KeptStorage[string]> = {};
   for (const name of typeOf ? plan.remainder : []) {
     const [, columns] = plan.tensors[name]?.shape ?? [];
     const type = columns === undefined ? null : typeOf?.(name, columns);
-    if (!type) continue;
-    const { blockBytes, blockSize } = BLOCK_TYPES[type];
-    kept[name] = { as: type, bitsPerWeight: (blockBytes * 8) / blockSize };
+    if (type) kept[name] = keptAs(type);
   }
   return kept;
 }
