@@ -3,14 +3,14 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { AutoModelForCausalLM, AutoTokenizer, env } from '@huggingface/transformers';
 import { loadTokenizer } from '../../engine/calibration';
-import { type CheckpointReader, openCheckpoint } from '../../engine/checkpoints';
+import { type CheckpointReader, openCheckpoint, verifyCheckpoint } from '../../engine/checkpoints';
 import { exportOnnx, type OnnxExport } from '../../engine/checkpoints/onnx';
 import { generate } from '../../engine/evaluation';
 import { denseModel, headTensor, readHead, readStages } from '../../engine/evaluation/dense-model';
 import { createDecodeRunner, createHeadRunner, embed } from '../../engine/graphs';
 import type { QuantizationSpecInput } from '../../engine/spec';
 import { openOnnxDecoder } from '../support/onnx-decoder';
-import { relativeDifference } from '../tiny-models';
+import { readGolden, relativeDifference, type TinyModelName, tinyModelDirectory } from '../tiny-models';
 
 // Compiled: its loops run in worker threads then.
 const { quantizeDirect } = require('../../dist/engine') as typeof import('../../engine');
@@ -59,6 +59,28 @@ describe('a quantized model in ONNX', () => {
   });
 
   afterAll(() => rm(directory, { recursive: true, force: true }));
+
+  it.each<[TinyModelName, Partial<QuantizationSpecInput>, string]>([
+    ['mixtral-grouped', { recipe: { bits: 4, groupSize: 32, symmetric: false } }, 'model_q4.onnx'],
+    [
+      'qwen2moe-shared',
+      { recipe: { bits: 3, groupSize: 32, actOrder: 'dynamic' }, overrides: [{ match: '*.experts.1.*', skip: true }] },
+      'model_q4.onnx',
+    ],
+    ['qwen3moe-grouped', { recipe: { bits: 8, groupSize: -1 } }, 'model_quantized.onnx'],
+  ])('of experts: the logits of what is read back, and verified (%s, %j)', async (name, changes, file) => {
+    const output = join(directory, name);
+    const model = tinyModelDirectory(name);
+    const calibration = { source: 'demo', samples: 8, sequenceLength: 24 };
+    await quantizeDirect({ model, output, calibration, formats: ['onnx'], ...changes });
+    const checkpoint = await openCheckpoint(output);
+    const tokens = Int32Array.from(readGolden(name).integers('tokens').slice(0, 24));
+    const decoder = await openOnnxDecoder(join(output, 'onnx', file));
+    const logits = await decoder.advance([[...tokens]]);
+    await decoder.close();
+    expect(relativeDifference(logits, await ownLogits(checkpoint, tokens))).toBeLessThan(TOLERANCE);
+    expect((await verifyCheckpoint(output)).checks.flatMap(({ findings }) => findings)).toEqual([]);
+  });
 
   describe.each(CASES)('%s', (name, changes, dtype) => {
     const output = name.replaceAll(/\W+/g, '-');

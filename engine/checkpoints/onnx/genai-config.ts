@@ -11,7 +11,7 @@ export interface GenaiConfigOptions {
 }
 
 /** Types that onnxruntime-genai 0.18 has no name for; they are decoders as any. */
-const UNNAMED_TYPES: readonly unknown[] = ['opt'];
+const UNNAMED_TYPES: readonly unknown[] = ['opt', 'mixtral', 'qwen2_moe', 'qwen3_moe'];
 
 /**
  * The genai_config.json of onnxruntime-genai (fields: its documentation of the file, and src/config.cpp of release 0.14 to 0.18). `%d` in a name

@@ -4,7 +4,6 @@ import type { Recipe } from '../../spec';
 import type { CheckpointFormat } from '../format';
 import { writtenModelConfig } from '../model-config';
 import { requireHeadSize } from './decoder-model';
-import { expertsRefusal } from './experts-refusal';
 import { loading } from './loading';
 import { isModelFile, modelFiles, modelFilesOf, onnxModelConfig } from './model-files';
 import { packedTensors } from './nbits-tensors';
@@ -41,9 +40,7 @@ export const onnx: CheckpointFormat = {
   },
 
   async requireWritable({ config, tensors }) {
-    const shape = architectureOf(config, (name) => name in tensors).shape(config);
-    if (shape.experts) throw expertsRefusal();
-    requireHeadSize(shape);
+    requireHeadSize(architectureOf(config, (name) => name in tensors).shape(config));
   },
 
   encodeLinear: (module, linear) => packedTensors(module, nbitsWeight(module, linear as AffineLinear)),

@@ -1,9 +1,9 @@
 import { attentionOf } from '../../graphs/attention-of';
-import type { DecoderOperators } from '../../graphs/decoder-operators';
+import type { DecoderOperators, ExpertProducts } from '../../graphs/decoder-operators';
 import type { GraphBuilder } from '../../graphs/graph-builder';
 import type { LinearRole, ModelShape, NormKind, RotaryScaling, Stage } from '../../models/architecture';
-import { expertsRefusal } from './experts-refusal';
 import type { ModelWeights } from './model-weights';
+import { OnnxExperts } from './onnx-experts';
 
 export interface OnnxOperatorsOptions {
   readonly builder: GraphBuilder;
@@ -36,6 +36,7 @@ const CACHE = ['key', 'value'] as const;
 export class OnnxOperators implements DecoderOperators<string> {
   readonly sequenceLength = -1;
   readonly #options: OnnxOperatorsOptions;
+  readonly #experts: OnnxExperts;
   readonly #activations = new Map<string, string>();
   readonly #sums = new Map<string, readonly [string, string]>();
   readonly #normed = new Map<string, string>();
@@ -45,6 +46,11 @@ export class OnnxOperators implements DecoderOperators<string> {
 
   constructor(options: OnnxOperatorsOptions) {
     this.#options = options;
+    this.#experts = new OnnxExperts(options.builder, options.shape, {
+      linear: (role, x, expert) => this.linear(role, x, expert),
+      parameter: (role) => this.#parameter(role) as string,
+      gated: (x) => this.gatedProduct(x, 'silu'),
+    });
   }
 
   /** What layers leave in the cache, in their order: values that are outputs of the graph. */
@@ -63,8 +69,7 @@ export class OnnxOperators implements DecoderOperators<string> {
   }
 
   applies(role: LinearRole, expert?: number): boolean {
-    if (expert !== undefined) return false;
-    return this.#moduleOf(role) !== undefined;
+    return this.#moduleOf(role, expert) !== undefined;
   }
 
   activation(name: string): string {
@@ -73,8 +78,8 @@ export class OnnxOperators implements DecoderOperators<string> {
     throw new Error(`No stage has left the activation ${name}.`);
   }
 
-  linear(role: LinearRole, x: string): string {
-    return this.#options.weights.product(this.#moduleOf(role) as string, this.#written(x));
+  linear(role: LinearRole, x: string, expert?: number): string {
+    return this.#options.weights.product(this.#moduleOf(role, expert) as string, this.#written(x));
   }
 
   norm(x: string): string {
@@ -120,16 +125,17 @@ export class OnnxOperators implements DecoderOperators<string> {
     return this.#options.builder.node('Relu', [x]);
   }
 
-  route(): never {
-    throw expertsRefusal();
+  route(x: string): string {
+    return this.#experts.route(x);
   }
 
-  expertProducts(): never {
-    throw expertsRefusal();
+  expertProducts(x: string, routing: string): ExpertProducts<string> {
+    const products = this.#experts.products(x, routing);
+    return { products, captured: products };
   }
 
-  expertSum(): never {
-    throw expertsRefusal();
+  expertSum(products: string, routing: string): string {
+    return this.#experts.sum(products, routing, this.activation('hidden'));
   }
 
   selfAttention(x: string): string {
@@ -215,8 +221,8 @@ export class OnnxOperators implements DecoderOperators<string> {
     return name === undefined ? undefined : this.#options.weights.constant(name);
   }
 
-  #moduleOf(role: LinearRole): string | undefined {
-    return this.#stage?.applies.find((linear) => linear.role === role)?.name;
+  #moduleOf(role: LinearRole, expert?: number): string | undefined {
+    return this.#stage?.applies.find((linear) => linear.role === role && linear.expert === expert)?.name;
   }
 
   /** A sum that no norm followed. */
