@@ -71,7 +71,7 @@ export const SPEC_FLAGS: readonly SpecFlag[] = [
   {
     flags: '--activations <type>',
     description:
-      'what runtimes quantize inputs to, token by token: int8 (with 8 bits per row), fp8 (default with fp8), none; fp8-static: with a scale from the calibration set',
+      'what runtimes quantize inputs to, token by token: int8 (with 8 bits per row), fp8 (default with fp8), none; fp8-static: with a scale from the calibration set; mxfp4, nvfp4 with such weights',
     path: ['recipe', 'activations'],
   },
   { flags: '--sym', description: 'symmetric codes (default)', path: ['recipe', 'symmetric'], value: true },

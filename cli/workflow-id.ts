@@ -16,7 +16,9 @@ export function schemeName({
   if (mix !== undefined) return `${recipe.method}-${mix}`;
   if (recipe.floatType) {
     const { activations = 'fp8' } = recipe;
-    const inputs = { none: '-weights', int8: '', fp8: '', 'fp8-static': '-static' }[activations];
+    const inputs = { none: '-weights', int8: '', fp8: '', 'fp8-static': '-static', mxfp4: '-a4', nvfp4: '-a4' }[
+      activations
+    ];
     return `${recipe.method}-${recipe.floatType}${inputs}`;
   }
   if (recipe.activations === 'int8') return `${recipe.method}-w${recipe.bits}a8`;

@@ -91,6 +91,18 @@ export class GraphBuilder {
     return this.node('Cast', [short], { to: BigInt(TensorProto_DataType.FLOAT) });
   }
 
+  /** Rounds to E2M1, ties to even, and back. Magnitudes are at most 6. Steps are 0.5 below 2, 1 below 4, then 2. */
+  float4(x: string): string {
+    const magnitude = this.node('Abs', [x]);
+    const below = (limit: number) => this.node('Less', [magnitude, this.scalar(limit)]);
+    const inSteps = (step: number) => {
+      const steps = this.node('Round', [this.node('Div', [magnitude, this.scalar(step)])]);
+      return this.node('Mul', [steps, this.scalar(step)]);
+    };
+    const upper = this.node('Where', [below(4), inSteps(1), inSteps(2)]);
+    return this.node('Mul', [this.node('Where', [below(2), inSteps(0.5), upper]), this.node('Sign', [x])]);
+  }
+
   /** Declares that the value `source` leaves the graph under `name`. */
   output(name: string, source: string, shape: readonly Dimension[]): void {
     this.#outputs.push(valueInfo(name, shape, 'float'));

@@ -102,10 +102,10 @@ export interface LinearShape {
 
 /** Numbers that an input is rounded to, by the largest magnitude of each token, or of each group of its features, or with a scale that is known. */
 export interface InputRounding {
-  readonly type: 'int8' | 'fp8';
+  readonly type: 'int8' | 'fp8' | 'mxfp4' | 'nvfp4';
   /** -1: all features of a token. */
   readonly groupSize: number;
-  /** The last part of the name of the tensor that holds the scale for all tokens. Absent: scales follow from magnitudes. */
+  /** The last part of the name of the tensor that holds a number for all tokens: their scale, or with nvfp4 what scales of groups are divided by. Absent: scales follow from magnitudes. */
   readonly scale?: string;
 }
 

@@ -36,11 +36,12 @@ describe('the plan of small floats and rounded inputs', () => {
     ],
     ['powers of two', { recipe: { floatType: 'log2' }, formats: ['compressed-tensors'] }, 'it has no weights in log2'],
     ['other widths', { recipe: { activations: 'int8', bits: 4 } }, 'Set bits to 8 and groupSize to -1'],
+    ['nvfp4 inputs of mxfp4', { recipe: { floatType: 'mxfp4', activations: 'nvfp4' } }, 'Set floatType to nvfp4'],
     ['fp8 inputs of integers', { recipe: { activations: 'fp8' } }, 'activations fp8 go with weights in fp8'],
     [
       'static scales of blocks',
       { recipe: { floatType: 'fp8-block', activations: 'fp8-static' } },
-      'weights in fp8-block go with inputs that have scales by tokens',
+      'activations fp8-static go with weights in fp8, fp8-tensor. Set floatType to fp8',
     ],
     ['an average', { recipe: { floatType: 'fp8' }, averageBits: 4 }, 'Leave averageBits out'],
     ['a head', { recipe: { floatType: 'fp8' }, keepHead: false }, 'the input of the head stays as it is'],

@@ -1,4 +1,4 @@
-import { isStatic, type Recipe } from '../spec';
+import { floatTypesOf, isStatic, type Recipe } from '../spec';
 import type { BlockMethod } from './blocks/block-method';
 import { kquants } from './blocks/kquants';
 import { fp4, nf4 } from './codebook/codebook-methods';
@@ -86,13 +86,12 @@ export function refuseRecipe(recipe: Recipe): string | null {
 /** Kernels multiply integers with integers, and floats with floats. */
 function refuseActivations(recipe: Recipe): string | null {
   const { activations, bits, groupSize, symmetric, floatType } = recipe;
-  if ((activations === 'fp8' || activations === 'fp8-static') && (!floatType || bits !== 8)) {
-    return `activations ${activations} go with weights in fp8. Set floatType to fp8, or leave activations out.`;
+  if (!activations || activations === 'none') return null;
+  const types = floatTypesOf(activations);
+  if (floatType && types.includes(floatType)) return null;
+  if (types.length > 0) {
+    return `activations ${activations} go with weights in ${types.join(', ')}. Set floatType to ${types[0]}, or leave activations out.`;
   }
-  if (activations === 'fp8-static' && floatType === 'fp8-block') {
-    return 'weights in fp8-block go with inputs that have scales by tokens and blocks. Set activations to fp8, or floatType to fp8 or fp8-tensor.';
-  }
-  if (activations !== 'int8') return null;
   if (gridKindOf(recipe) === 'affine' && bits === 8 && groupSize === -1 && symmetric) return null;
   return 'activations int8 go with symmetric codes of 8 bits and one scale per row. Set bits to 8 and groupSize to -1, or leave activations out.';
 }

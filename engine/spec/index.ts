@@ -1,4 +1,4 @@
-export { ACTIVATION_TYPES, type ActivationType, isStatic } from './activation-types';
+export { ACTIVATION_TYPES, type ActivationType, floatTypesOf, isStatic } from './activation-types';
 export type { ArtifactKind, ArtifactRef } from './artifact-ref';
 export { FLOAT_TYPES, type FloatType, recipeOfFloats } from './float-types';
 export {

@@ -75,7 +75,8 @@ const RECIPE_FIELDS = {
   /**
    * What runtimes quantize the input of the linear to, token by token, by its largest magnitude (of each 128 features with `fp8-block`): `int8`, for
    * 8 bits with one scale per row, or `fp8`, for the floats of that name. `fp8-static`: with one scale for all tokens, by the largest magnitude on the
-   * calibration set, which `rtn` needs then too. Weights are not changed by it. Default: `fp8` with fp8, else `none`.
+   * calibration set, which `rtn` needs then too. `mxfp4` and `nvfp4`, of weights of that name: by the largest magnitude of each 32 or 16 features; what
+   * divides scales of `nvfp4` is found while calibrating too. Weights are not changed by it. Default: `fp8` with fp8, else `none`.
    */
   activations: z.enum(['none', ...ACTIVATION_TYPES]),
 };

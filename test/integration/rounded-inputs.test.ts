@@ -10,6 +10,15 @@ import { weightDigests } from '../support/weight-files';
 // Compiled: its loops run in worker threads then.
 const { quantizeDirect } = require('../../dist/engine') as typeof import('../../engine');
 
+/** How inputs are rounded, by the beginning of what a case is called. */
+const INPUTS: Readonly<Record<string, object>> = {
+  int8: { type: 'int8', groupSize: -1 },
+  fp8: { type: 'fp8', groupSize: -1 },
+  'fp8 with static scales': { type: 'fp8', groupSize: -1, scale: 'input_scale' },
+  mxfp4: { type: 'mxfp4', groupSize: 32 },
+  nvfp4: { type: 'nvfp4', groupSize: 16, scale: 'input_global_scale' },
+};
+
 describe('a job for kernels that quantize the inputs of linears', () => {
   let stack: JobStack;
   let model: string;
@@ -33,6 +42,8 @@ describe('a job for kernels that quantize the inputs of linears', () => {
     ['fp8', { recipe: { method: 'rtn', floatType: 'fp8' } }, 0.02],
     ['fp8 with static scales', { recipe: { method: 'rtn', floatType: 'fp8-tensor', activations: 'fp8-static' } }, 0.02],
     ['fp8 by gptq', { recipe: { floatType: 'fp8' } }, 0.02],
+    ['mxfp4', { recipe: { method: 'rtn', floatType: 'mxfp4', activations: 'mxfp4' } }, 0.2],
+    ['nvfp4', { recipe: { floatType: 'nvfp4', activations: 'nvfp4' } }, 0.2],
     ['int8', { recipe: { activations: 'int8' } }, 0.02],
     ['int8, smoothed', { recipe: { activations: 'int8', method: 'rtn' }, scaling: 'smoothquant' }, 0.02],
     [
@@ -52,9 +63,10 @@ describe('a job for kernels that quantize the inputs of linears', () => {
       expect(Math.abs(quantized / original - 1)).toBeLessThan(most);
       // Weights alone would not be the same to the last digits.
       const reader = await openCheckpoint(output);
-      const type = what.startsWith('int8') ? 'int8' : 'fp8';
-      const scale = what.includes('static') ? { scale: 'input_scale' } : {};
-      expect(reader.inputs('model.layers.0.mlp.up_proj')).toEqual({ type, groupSize: -1, ...scale });
+      const rounding = what.includes('static')
+        ? INPUTS['fp8 with static scales']
+        : INPUTS[what.split(/\W/)[0] as string];
+      expect(reader.inputs('model.layers.0.mlp.up_proj')).toEqual(rounding);
       expect(reader.inputs('lm_head')).toBeUndefined();
     },
     300_000,

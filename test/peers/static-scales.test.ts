@@ -41,7 +41,10 @@ describe('checkpoints of llm-compressor whose inputs have scales from a calibrat
 
   afterAll(() => rm(directory, { recursive: true, force: true }));
 
-  it.each([['FP8', { floatType: 'fp8-tensor', activations: 'fp8-static' }, 'input_scale', roundToBfloat16]] as const)(
+  it.each([
+    ['FP8', { floatType: 'fp8-tensor', activations: 'fp8-static' }, 'input_scale', roundToBfloat16],
+    ['NVFP4', { floatType: 'nvfp4', activations: 'nvfp4' }, 'input_global_scale', (scale: number) => scale],
+  ] as const)(
     '%s: read with the perplexity that compressed-tensors gives, and the same scales as ours',
     async (scheme, recipe, part, stored) => {
       const theirs = join(directory, scheme);

@@ -121,6 +121,8 @@ describe.each([
   ['FP8_DYNAMIC', { method: 'rtn', floatType: 'fp8' }],
   ['FP8_BLOCK', { method: 'rtn', floatType: 'fp8-block' }],
   ['MXFP4A16', { method: 'rtn', floatType: 'mxfp4' }],
+  ['MXFP4', { method: 'rtn', floatType: 'mxfp4', activations: 'mxfp4' }],
+  ['NVFP4', { method: 'rtn', floatType: 'nvfp4', activations: 'nvfp4' }],
   ['NVFP4A16', { method: 'rtn', floatType: 'nvfp4' }],
 ] as const)('the scheme %s', (name, fields) => {
   const recipe = recipeOf(fields);
@@ -141,10 +143,10 @@ describe.each([
   });
 });
 
-describe.each(['MXFP4', 'NVFP4', 'MXFP8'])('the scheme %s', (name) => {
+describe('the scheme MXFP8', () => {
   it('is refused by name, not read as something else', () => {
     const refused = { code: 'UnsupportedInput', message: expect.stringMatching(/input_activations|format/) };
-    expect(() => readConfig(SCHEMES[name] as Record<string, unknown>)).toThrow(expect.objectContaining(refused));
+    expect(() => readConfig(SCHEMES.MXFP8 as Record<string, unknown>)).toThrow(expect.objectContaining(refused));
   });
 });
 

@@ -1,5 +1,5 @@
 import type { LinearStorage } from '../linear-storage';
-import { INPUT_SCALE } from './input-scale';
+import { INPUT_SCALE_PARTS, inputScalePart } from './input-scale';
 import { type LinearLayout, linearLayout } from './layout';
 import { inputArgs } from './quantization-args';
 import { readConfig } from './read-config';
@@ -18,7 +18,7 @@ export const compressedTensorsStorage = {
     'weight_shape',
     'weight_g_idx',
     'weight_global_scale',
-    'input_scale',
+    ...INPUT_SCALE_PARTS,
     'weight',
   ],
   // Dense modules have a weight too.
@@ -36,9 +36,9 @@ export const compressedTensorsStorage = {
     const { activations } = settings;
     if (!activations) return undefined;
     const groupSize = inputArgs(settings)?.group_size ?? -1;
-    return activations === 'fp8-static'
-      ? { type: 'fp8', groupSize, scale: INPUT_SCALE }
-      : { type: activations, groupSize };
+    const scale = inputScalePart(settings);
+    const type = activations === 'fp8-static' ? 'fp8' : activations;
+    return { type, groupSize, ...(scale && { scale }) };
   },
 
   shape: (settings, shapeOf) => variantOf(settings).shape(settings, shapeOf),

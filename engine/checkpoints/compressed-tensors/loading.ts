@@ -8,6 +8,8 @@ const INPUTS: Readonly<Record<ActivationType, string>> = {
   int8: 'int8, token by token',
   fp8: 'fp8, token by token',
   'fp8-static': 'fp8, with scales from the calibration set',
+  mxfp4: 'mxfp4, in groups of 32 features',
+  nvfp4: 'nvfp4, in groups of 16 features with a scale from the calibration set',
 };
 
 /** Who can load a compressed-tensors checkpoint, and how. */

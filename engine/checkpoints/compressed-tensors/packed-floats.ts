@@ -2,6 +2,7 @@ import { bytesOf, decodeFloat8E4m3, E4M3, float32View, minifloatCode } from '../
 import type { MinifloatLinear } from '../../quantizers/grids/minifloat-grid';
 import { recipeOfFloats, type Tensor } from '../../spec';
 import type { ExpectedTensor, LinearSettings, LinearSource } from '../linear-storage';
+import { encodeInputScale, inputScaleTensor, readInputScale } from './input-scale';
 import { LinearParts } from './linear-parts';
 
 /** What E8M0 adds to an exponent. */
@@ -30,6 +31,7 @@ type PackedFloatType = keyof typeof SCALES;
  * - `<name>.weight_packed` U8 `[N, K / 2]`: two floats a byte, the first in the lower half
  * - `<name>.weight_scale` `[N, K / G]`: U8, exponents with 127 added, or F8_E4M3
  * - `<name>.weight_global_scale` F32 `[1]`, nvfp4 only: what scales are divided by
+ * - `<name>.input_global_scale` F32 `[1]`, nvfp4 with rounded inputs: the same of the scales of inputs
  *
  * Source: compressed-tensors 0.19, compressors/nvfp4 and mxfp4.
  */
@@ -46,12 +48,13 @@ export function encodePackedFloats(name: string, linear: MinifloatLinear): Map<s
   if (globalScale !== null) {
     tensors.push(['weight_global_scale', { dtype: 'F32', shape: [1], data: bytesOf(Float32Array.of(globalScale)) }]);
   }
-  return new Map(tensors.map(([part, tensor]) => [`${name}.${part}`, tensor]));
+  const named = tensors.map(([part, tensor]): [string, Tensor] => [`${name}.${part}`, tensor]);
+  return new Map([...named, ...encodeInputScale(name, linear)]);
 }
 
 /** The tensors that such a linear has, by part. */
 export function packedFloatTensors(
-  { floatType }: LinearSettings,
+  { floatType, activations }: LinearSettings,
   [rows, columns]: readonly [number, number],
 ): Record<string, ExpectedTensor> {
   const { dtype, hasGlobalScale } = SCALES[floatType as PackedFloatType];
@@ -60,6 +63,7 @@ export function packedFloatTensors(
     weight_packed: { shape: [rows, columns / 2], dtypes: ['U8'] },
     weight_scale: { shape: [rows, columns / groupSize], dtypes: [dtype] },
     ...(hasGlobalScale && { weight_global_scale: { shape: [1], dtypes: ['F32'] } }),
+    ...inputScaleTensor({ activations }),
   };
 }
 
@@ -86,5 +90,6 @@ export async function readPackedFloats(module: string, source: LinearSource): Pr
     ...{ kind: 'minifloat', rows, columns, floatType, codes },
     scales: decode(scales.data),
     globalScale: globalScale && (float32View(globalScale.data)[0] as number),
+    ...(await readInputScale(parts, source.settings)),
   };
 }

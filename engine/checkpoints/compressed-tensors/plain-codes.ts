@@ -51,13 +51,13 @@ export function plainTensors(
     weight: { shape: [rows, columns], dtypes: [floatType ? 'F8_E4M3' : 'I8'] },
     weight_scale: { shape: scale, dtypes: SCALES },
     ...(symmetric ? {} : { weight_zero_point: { shape: scale, dtypes: ['I8'] } }),
-    ...inputScaleTensor(activations),
+    ...inputScaleTensor({ activations }),
   };
 }
 
 /** Reads what `encodePlain` or llm-compressor wrote. @throws QuantloomError InvalidCheckpoint. */
 export async function readPlain(module: string, source: LinearSource): Promise<AffineLinear | MinifloatLinear> {
-  const { floatType, symmetric, activations } = source.settings;
+  const { floatType, symmetric } = source.settings;
   const parts = new LinearParts(module, source);
   const weight = await parts.read('weight', [floatType ? 'F8_E4M3' : 'I8']);
   const [rows = 0, columns = 0] = weight.shape;
@@ -66,7 +66,7 @@ export async function readPlain(module: string, source: LinearSource): Promise<A
   }
   if (floatType) {
     const scales = decodeFloats(await parts.read('weight_scale', SCALES, [scaleShape(floatType, rows, columns)]));
-    const inputs = await readInputScale(parts, activations);
+    const inputs = await readInputScale(parts, source.settings);
     return { kind: 'minifloat', rows, columns, floatType, codes: weight.data, scales, globalScale: null, ...inputs };
   }
   const shape = [rows, 1];

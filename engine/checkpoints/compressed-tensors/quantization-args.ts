@@ -1,4 +1,4 @@
-import type { ActivationType, FloatType, Recipe } from '../../spec';
+import { type ActivationType, type FloatType, floatTypesOf, type Recipe } from '../../spec';
 import type { LinearSettings } from '../linear-storage';
 
 /** The fields of compressed-tensors' QuantizationArgs that say how weights are quantized. */
@@ -14,14 +14,15 @@ export interface WeightArgs {
   readonly actorder: string | null;
 }
 
-/** The same of the inputs. `dynamic`: runtimes find the scales, token by token. */
+/** The same of the inputs. `dynamic`: runtimes find the scales, token by token; `local`: those of groups, which a known number divides. */
 export interface InputArgs {
   readonly num_bits: number;
   readonly type: string;
   readonly symmetric: true;
   readonly strategy: string;
   readonly group_size: number | null;
-  readonly dynamic: boolean;
+  readonly scale_dtype?: string;
+  readonly dynamic: boolean | 'local';
 }
 
 type FloatArgs = Pick<WeightArgs, 'num_bits' | 'strategy' | 'group_size' | 'block_structure' | 'scale_dtype'>;
@@ -53,10 +54,8 @@ export function weightArgs({ bits, symmetric, groupSize, method, actOrder, float
 
 /** Whether kernels multiply inputs of this type with such weights. */
 export function fitsWeights(activations: ActivationType, { floatType }: Pick<LinearSettings, 'floatType'>): boolean {
-  if (activations === 'int8') return floatType === undefined;
-  return (
-    FLOAT_ARGS[floatType as FloatType]?.num_bits === 8 && (activations !== 'fp8-static' || floatType !== 'fp8-block')
-  );
+  const types = floatTypesOf(activations);
+  return floatType ? types.includes(floatType) : types.length === 0;
 }
 
 /** null: they stay as they are. */
@@ -66,6 +65,14 @@ export function inputArgs({
 }: Pick<LinearSettings, 'floatType'> & Pick<Recipe, 'activations'>): InputArgs | null {
   if (!activations || activations === 'none') return null;
   const type = activations === 'int8' ? 'int' : 'float';
+  if (activations === 'mxfp4' || activations === 'nvfp4') {
+    return {
+      type,
+      symmetric: true,
+      ...(FLOAT_ARGS[activations] as FloatArgs),
+      dynamic: activations === 'mxfp4' || 'local',
+    };
+  }
   const eight = { num_bits: 8, type, symmetric: true } as const;
   if (activations === 'fp8-static') return { ...eight, strategy: 'tensor', group_size: null, dynamic: false };
   // Weights in blocks are multiplied block by block.

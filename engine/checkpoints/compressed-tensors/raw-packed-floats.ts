@@ -2,6 +2,7 @@ import type { LinearDescription } from '../linear-storage';
 import { rawFloats } from '../verification/raw-floats';
 import type { RawLinear } from '../verification/raw-linear';
 import type { StoredTensors } from '../verification/stored-tensors';
+import { readRawInputScale } from './raw-input-scale';
 import { eightBitFloat } from './raw-plain';
 
 /**
@@ -12,8 +13,9 @@ import { eightBitFloat } from './raw-plain';
 export async function readRawPackedFloats(
   module: string,
   stored: StoredTensors,
-  { describedBy, settingsOf }: LinearDescription,
+  description: LinearDescription,
 ): Promise<RawLinear> {
+  const { describedBy, settingsOf } = description;
   const scale = stored.tensors.get(`${module}.weight_scale`);
   const isPowers = scale?.dtype === 'U8';
   const said = settingsOf(module)?.floatType;
@@ -33,6 +35,7 @@ export async function readRawPackedFloats(
   return {
     rows,
     columns,
+    ...(await readRawInputScale(module, stored, description)),
     scales: {
       part: 'weight_scale',
       dtype: scale?.dtype ?? '',

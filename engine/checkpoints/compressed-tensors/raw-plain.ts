@@ -2,6 +2,7 @@ import type { LinearDescription } from '../linear-storage';
 import { rawFloats } from '../verification/raw-floats';
 import type { RawLinear } from '../verification/raw-linear';
 import type { StoredTensors } from '../verification/stored-tensors';
+import { readRawInputScale } from './raw-input-scale';
 
 /**
  * Decoder of the verification: no code shared with the encoder, nor with the reader. How scales lie follows from their own shape.
@@ -11,8 +12,9 @@ import type { StoredTensors } from '../verification/stored-tensors';
 export async function readRawPlain(
   module: string,
   stored: StoredTensors,
-  { describedBy, settingsOf }: LinearDescription,
+  description: LinearDescription,
 ): Promise<RawLinear> {
+  const { describedBy, settingsOf } = description;
   const { dtype, shape } = stored.tensors.get(`${module}.weight`) ?? { dtype: 'missing', shape: [] };
   const isFloat = dtype === 'F8_E4M3';
   if (isFloat !== (settingsOf(module)?.floatType !== undefined)) {
@@ -33,23 +35,10 @@ export async function readRawPlain(
   const zeros = stored.tensors.has(`${module}.weight_zero_point`)
     ? await stored.read(`${module}.weight_zero_point`)
     : null;
-  const inputs = stored.tensors.get(`${module}.input_scale`);
-  const isStatic = settingsOf(module)?.activations === 'fp8-static';
-  if (isStatic !== (inputs !== undefined)) {
-    throw new Error(
-      `input_scale is ${inputs ? 'there' : 'missing'}, ${describedBy} scales ${isStatic ? 'static' : 'of tokens'}`,
-    );
-  }
   return {
     rows,
     columns,
-    ...(inputs && {
-      inputScale: {
-        part: 'input_scale',
-        values: rawFloats(await stored.read(`${module}.input_scale`), inputs.dtype),
-        where: () => 'all tokens',
-      },
-    }),
+    ...(await readRawInputScale(module, stored, description)),
     scales: {
       part: 'weight_scale',
       dtype: scale?.dtype ?? '',

@@ -115,7 +115,6 @@ function groupSettings(path: string, group: Group, format: string | null | undef
   }
   const form = layout === PACK_QUANTIZED ? packedForm(path, weights) : formOfKernels(path, weights);
   const packed = form.floatType && form.bits === 4;
-  if (packed) requireNone(`${path}.input_activations`, inputs);
   const fits = packed ? layout === linearLayout(form) : layout === PACK_QUANTIZED || PLAIN_LAYOUTS.includes(layout);
   if (!fits) throw unsupported(`${path}.format`, layout, `of these weights ${JSON.stringify(linearLayout(form))}`);
   const activations = inputs && activationsOf(`${path}.input_activations`, inputs, form);
@@ -172,8 +171,9 @@ function activationsOf(path: string, inputs: z.infer<typeof InputsSchema>, form:
     activations,
     args: inputArgs({ ...form, activations }),
   }));
+  // The dtype of scales follows from the rest.
   const agreeing = readable.find(({ args }) =>
-    Object.entries(args ?? {}).every(([field, value]) => found[field as keyof typeof found] === value),
+    Object.entries(found).every(([field, value]) => args?.[field as keyof typeof found] === value),
   );
   if (agreeing) return agreeing.activations;
   const wanted = [null, ...readable.map(({ args }) => args)].map((args) => JSON.stringify(args));

@@ -15,7 +15,7 @@ export function refuse({ name, recipe, columns }: LinearPlan): string | null {
   if (inputs && isHead(name)) {
     return 'the input of the head stays as it is. Set activations to none for it (an override), or keep it in 16 bit.';
   }
-  if (inputs?.group_size && columns % inputs.group_size !== 0) {
+  if (inputs?.group_size && recipe.bits === 8 && columns % inputs.group_size !== 0) {
     return `its inputs are quantized in groups of ${inputs.group_size}, which do not divide the ${columns} columns. Use floatType fp8, or an override for this linear.`;
   }
   if (recipe.floatType && recipe.bits === 4 && columns % groupSize !== 0) {

@@ -25,7 +25,7 @@ export interface MinifloatType {
 /** Divided by where a group holds nothing but zeros, as compressed-tensors does: the unit of the last place of 1 in float32. */
 export const SMALLEST_SCALE = 2 ** -23;
 export const LARGEST_E4M3 = 448;
-export const LARGEST_E2M1 = 6;
+const LARGEST_E2M1 = 6;
 
 /** Scales are bfloat16: what readers of models in 16 bit load them as at the latest. */
 const fp8: MinifloatType = {
@@ -62,6 +62,13 @@ const [STEPS_DOWN, STEPS_UP] = [3, 5];
 /** With it scales are normal numbers of E4M3 for groups whose largest magnitude is from 2e-4 to 5.25: nearly all groups of nearly all models. */
 const USUAL_GLOBAL_SCALE = 512;
 
+/** What maps this largest magnitude to the largest product of a scale and a float. */
+export function globalScaleOf(magnitude: number): number {
+  // torch divides a number by a tensor so.
+  const scale = Math.fround(Math.fround(1 / magnitude) * (LARGEST_E4M3 * LARGEST_E2M1));
+  return Number.isFinite(scale) ? scale : 1;
+}
+
 const nvfp4: MinifloatType = {
   element: E2M1,
   rowsPerScale: 1,
@@ -80,11 +87,8 @@ const nvfp4: MinifloatType = {
 
   /** The same for all weights where it can be: kernels that fuse q, k and v, or gate and up, have one for all of them. */
   globalScaleOf(magnitude, searched) {
-    const largest = LARGEST_E4M3 * LARGEST_E2M1;
-    if (searched && magnitude * USUAL_GLOBAL_SCALE <= largest) return USUAL_GLOBAL_SCALE;
-    // torch divides a number by a tensor so.
-    const scale = Math.fround(Math.fround(1 / magnitude) * largest);
-    return Number.isFinite(scale) ? scale : 1;
+    if (searched && magnitude * USUAL_GLOBAL_SCALE <= LARGEST_E4M3 * LARGEST_E2M1) return USUAL_GLOBAL_SCALE;
+    return globalScaleOf(magnitude);
   },
 };
 
