@@ -54,7 +54,7 @@ interface NativeLinear {
 }
 
 /** Results are in scratch memory: those of the tensor thread, the same for all stages. */
-const scratch = new ScratchFloats();
+let sharedScratch: ScratchFloats | undefined;
 const rotaryTables = new Map<string, RotaryTable>();
 
 class NativeDecoder implements DecoderOperators<Float32Array> {
@@ -62,6 +62,7 @@ class NativeDecoder implements DecoderOperators<Float32Array> {
   readonly #linears: ReadonlyMap<string, NativeLinear>;
   readonly #parameters: ReadonlyMap<string, Float32Array>;
   readonly #norm: NormKind;
+  readonly #scratch: ScratchFloats;
   #batch: ForwardBatch | null = null;
 
   constructor(
@@ -69,6 +70,8 @@ class NativeDecoder implements DecoderOperators<Float32Array> {
     private readonly native: NativeAddon,
   ) {
     const { stage, weights, shape } = options;
+    sharedScratch ??= new ScratchFloats(native);
+    this.#scratch = sharedScratch;
     this.sequenceLength = options.sequenceLength;
     const checked = linearFeeds(stage.applies, weights);
     this.#linears = new Map(
@@ -101,7 +104,7 @@ class NativeDecoder implements DecoderOperators<Float32Array> {
   }
 
   activation(name: string): Float32Array {
-    return activationFloats(name, (this.#batch as ForwardBatch).inputs[name] as Float32Array, scratch);
+    return activationFloats(name, (this.#batch as ForwardBatch).inputs[name] as Float32Array, this.#scratch);
   }
 
   linear(role: LinearRole, x: Float32Array): Float32Array {
@@ -110,7 +113,7 @@ class NativeDecoder implements DecoderOperators<Float32Array> {
 
   norm(x: Float32Array): Float32Array {
     if (this.#norm === 'rms-norm') return this.#rootMeanSquareNorm('norm', x);
-    const y = scratch.of('norm', x.length);
+    const y = this.#scratch.of('norm', x.length);
     const weight = this.#parameters.get('norm') as Float32Array;
     const bias = this.#parameters.get('norm.bias') as Float32Array;
     this.native.layerNorm(x, weight, bias, this.options.shape.normEpsilon, y, this.#threads);
@@ -122,7 +125,7 @@ class NativeDecoder implements DecoderOperators<Float32Array> {
   }
 
   add(a: Float32Array, b: Float32Array): Float32Array {
-    const sum = scratch.of('sum', a.length);
+    const sum = this.#scratch.of('sum', a.length);
     this.native.add(a, b, sum, this.#threads);
     return sum;
   }
@@ -154,7 +157,7 @@ class NativeDecoder implements DecoderOperators<Float32Array> {
     const key = this.#rootMeanSquareNorm('k-norm', k);
     this.#rotate(query, heads);
     this.#rotate(key, keyValueHeads);
-    const context = scratch.of('context', query.length);
+    const context = this.#scratch.of('context', query.length);
     this.native.causalAttention(query, key, value, context, {
       sequenceLength,
       heads,
@@ -173,7 +176,7 @@ class NativeDecoder implements DecoderOperators<Float32Array> {
     return routeTokens(x, { router: router as Float32Array, shared: shared ?? null }, this.options.shape, {
       native: this.native,
       threads: this.#threads,
-      scratch,
+      scratch: this.#scratch,
     });
   }
 
@@ -186,7 +189,7 @@ class NativeDecoder implements DecoderOperators<Float32Array> {
   }
 
   get #experts(): NativeExperts {
-    return new NativeExperts(this.options.shape, scratch, {
+    return new NativeExperts(this.options.shape, this.#scratch, {
       products: (rows, expert) => {
         const [gate, up] = this.#multiply(['gate', 'up'], rows, expert) as [Float32Array, Float32Array];
         this.native.gatedSilu(gate, up, this.#threads);
@@ -206,7 +209,7 @@ class NativeDecoder implements DecoderOperators<Float32Array> {
     const columns = (linears[0] as NativeLinear).columns;
     const tokens = x.length / columns;
     const products = linears.map(({ rows, packed, bias }, i) => {
-      return { rows, packed, bias, y: scratch.of(roles[i] as string, tokens * rows) };
+      return { rows, packed, bias, y: this.#scratch.of(roles[i] as string, tokens * rows) };
     });
     this.native.multiplyLinears(x, columns, products, this.#threads);
     return products.map(({ y }) => y);
@@ -216,7 +219,7 @@ class NativeDecoder implements DecoderOperators<Float32Array> {
   #rootMeanSquareNorm(role: string, x: Float32Array): Float32Array {
     const weight = this.#parameters.get(role);
     if (!weight) return x;
-    const y = scratch.of(role, x.length);
+    const y = this.#scratch.of(role, x.length);
     this.native.rmsNorm(x, weight, this.options.shape.normEpsilon, y, this.#threads);
     return y;
   }

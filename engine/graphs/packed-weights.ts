@@ -1,4 +1,4 @@
-import type { NativeAddon } from '../kernels';
+import { floatsOnLines, type NativeAddon } from '../kernels';
 import { ownMemory } from '../memory';
 
 /** As long as the weight itself is in memory. */
@@ -18,7 +18,8 @@ export function packedWeight(
 ): Uint32Array {
   let words = packed.get(weight);
   if (!words) {
-    words = new Uint32Array(take(native.packedLength(rows, columns) * Uint32Array.BYTES_PER_ELEMENT));
+    const { buffer, byteOffset, length } = floatsOnLines(native, native.packedLength(rows, columns), take);
+    words = new Uint32Array(buffer, byteOffset, length);
     native.packLinear(weight, rows, columns, words);
     packed.set(weight, words);
   }

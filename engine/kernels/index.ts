@@ -15,6 +15,7 @@ export type {
   NativeLinear,
   NativeProduct,
 } from './native-addon';
+export { floatsOnLines } from './on-lines';
 export { referenceKernels } from './reference-kernels';
 export type { RefinementProblem } from './refine';
 export type { RoundingProblem } from './round-to-nearest';

@@ -62,6 +62,8 @@ export interface NativeAddon {
   gatedGeluTanh(gate: Float32Array, up: Float32Array, threads: number): void;
   /** Turns the pairs of `x` `[tokens, heads · headSize]`, in place, by the angle of the token's position in its sequence. */
   rotate(x: Float32Array, options: NativeRotary, threads: number): void;
+  /** Bytes from the beginning of the memory to the next cache line; see on-lines.ts. */
+  bytesToLine(memory: Uint8Array): number;
   /** Words of a packed weight `[rows, columns]`: about half of float32. */
   packedLength(rows: number, columns: number): number;
   /**

@@ -7,6 +7,15 @@ use crate::packed_linear;
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
 
+/// Bytes of a cache line.
+const LINE: u32 = 64;
+
+/// Bytes to the next cache line, from where the memory begins.
+#[napi]
+pub fn bytes_to_line(memory: Uint8Array) -> u32 {
+    (memory.as_ptr() as usize).wrapping_neg() as u32 % LINE
+}
+
 /// Words that `packLinear` writes.
 #[napi]
 pub fn packed_length(rows: u32, columns: u32) -> f64 {

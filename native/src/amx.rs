@@ -98,6 +98,10 @@ pub(crate) trait Tiles {
     unsafe fn store<const TILE: usize>(&mut self, to: *mut f32, stride: usize);
     /// `C += A B`: A `[16, 16 pairs]`, B `[16 pairs, 16]`.
     unsafe fn multiply<const C: usize, const A: usize, const B: usize>(&mut self);
+    /// Adds 16 sums to those in float64.
+    unsafe fn add_row(&mut self, to: *mut f64, from: *const f32);
+    /// Rows of a tile become columns.
+    unsafe fn turn(&mut self, to: *mut u32, to_stride: usize, from: *const u32, stride: usize);
 }
 
 /// The tiles of this thread, as long as it lives.
@@ -170,6 +174,64 @@ impl Tiles for Amx {
         unsafe {
             std::arch::asm!("tdpbf16ps tmm{c}, tmm{a}, tmm{b}",
                 c = const C, a = const A, b = const B, options(nostack));
+        }
+    }
+    // In plain loops the compiler takes a column at a time.
+    #[inline(always)]
+    unsafe fn add_row(&mut self, to: *mut f64, from: *const f32) {
+        use std::arch::x86_64::*;
+        for at in [0, SIDE / 2] {
+            unsafe {
+                let (to, from) = (to.add(at), _mm256_loadu_ps(from.add(at)));
+                _mm512_storeu_pd(
+                    to,
+                    _mm512_add_pd(_mm512_loadu_pd(to), _mm512_cvtps_pd(from)),
+                );
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn turn(&mut self, to: *mut u32, to_stride: usize, from: *const u32, stride: usize) {
+        use std::arch::x86_64::*;
+        unsafe {
+            let mut rows = [_mm512_setzero_si512(); SIDE];
+            for (i, row) in rows.iter_mut().enumerate() {
+                *row = _mm512_loadu_si512(from.add(i * stride).cast());
+            }
+            // Words, pairs of words, then quarters of vectors change places.
+            let mut pairs = rows;
+            for i in (0..SIDE).step_by(2) {
+                pairs[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
+                pairs[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
+            }
+            let mut fours = pairs;
+            for i in (0..SIDE).step_by(4) {
+                for j in 0..2 {
+                    let (a, b) = (pairs[i + j], pairs[i + j + 2]);
+                    fours[i + 2 * j] = _mm512_unpacklo_epi64(a, b);
+                    fours[i + 2 * j + 1] = _mm512_unpackhi_epi64(a, b);
+                }
+            }
+            for j in 0..4 {
+                let [a, b, c, d] = [0, 4, 8, 12].map(|i| fours[i + j]);
+                let (ab, cd) = (
+                    _mm512_shuffle_i32x4::<0x88>(a, b),
+                    _mm512_shuffle_i32x4::<0x88>(c, d),
+                );
+                let (ab_odd, cd_odd) = (
+                    _mm512_shuffle_i32x4::<0xdd>(a, b),
+                    _mm512_shuffle_i32x4::<0xdd>(c, d),
+                );
+                let turned = [
+                    _mm512_shuffle_i32x4::<0x88>(ab, cd),
+                    _mm512_shuffle_i32x4::<0x88>(ab_odd, cd_odd),
+                    _mm512_shuffle_i32x4::<0xdd>(ab, cd),
+                    _mm512_shuffle_i32x4::<0xdd>(ab_odd, cd_odd),
+                ];
+                for (quarter, row) in turned.into_iter().enumerate() {
+                    _mm512_storeu_si512(to.add((4 * quarter + j) * to_stride).cast(), row);
+                }
+            }
         }
     }
 }
@@ -313,6 +375,18 @@ pub(crate) mod tests {
                     }
                     let c = &mut self.0[C][m * SIDE + n];
                     *c = (f32::from_bits(*c) + (even + odd)).to_bits();
+                }
+            }
+        }
+        unsafe fn add_row(&mut self, to: *mut f64, from: *const f32) {
+            for at in 0..SIDE {
+                unsafe { *to.add(at) += *from.add(at) as f64 };
+            }
+        }
+        unsafe fn turn(&mut self, to: *mut u32, to_stride: usize, from: *const u32, stride: usize) {
+            for i in 0..SIDE {
+                for j in 0..SIDE {
+                    unsafe { *to.add(j * to_stride + i) = *from.add(i * stride + j) };
                 }
             }
         }

@@ -27,11 +27,10 @@ impl Product<'_> {
             };
             for (at, row) in rows.clone().enumerate() {
                 let to = &mut turned[at * SIDE * stride..];
-                for word in 0..steps * SIDE {
-                    for i in 0..SIDE {
-                        // SAFETY: words of a strip of this block.
-                        to[i * stride + word] = unsafe { *packed(row).add(word * STRIP + i) };
-                    }
+                for word in (0..steps * SIDE).step_by(SIDE) {
+                    let to = to[word..].as_mut_ptr();
+                    // SAFETY: whole tiles of words of a strip of this block.
+                    unsafe { tiles.turn(to, stride, packed(row).add(word * STRIP), STRIP) };
                 }
             }
             let [c0, c1, c2, c3] = sums.each_mut().map(|sums| sums.as_mut_ptr());
@@ -57,7 +56,7 @@ impl Product<'_> {
                         for (i, c) in [c0, c1, c2, c3].into_iter().enumerate() {
                             let (row, column) = (row + i / 2, column + i % 2);
                             if row < rows.end && column < columns.end && row <= column {
-                                self.add_tile(row, column, c);
+                                self.add_tile(tiles, row, column, c);
                             }
                         }
                     }
@@ -69,14 +68,19 @@ impl Product<'_> {
     /// # Safety
     /// 16 x 16 sums.
     #[inline(always)]
-    unsafe fn add_tile(&self, row: usize, column: usize, from: *const f32) {
+    unsafe fn add_tile<T: Tiles>(
+        &self,
+        tiles: &mut T,
+        row: usize,
+        column: usize,
+        from: *const f32,
+    ) {
         let tile = tile_at(self.strips, row / TILES_ACROSS, column / TILES_ACROSS);
         let (down, right) = (row % TILES_ACROSS * SIDE, column % TILES_ACROSS * SIDE);
         for i in 0..SIDE {
-            for j in 0..SIDE {
-                let at = tile + (down + i) * STRIP + right + j;
-                unsafe { *self.sums.add(at) += *from.add(i * SIDE + j) as f64 };
-            }
+            let at = tile + (down + i) * STRIP + right;
+            // SAFETY: rows of tiles; this task alone writes those of its part.
+            unsafe { tiles.add_row(self.sums.add(at), from.add(i * SIDE)) };
         }
     }
 }

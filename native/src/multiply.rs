@@ -31,7 +31,7 @@ use std::ops::Range;
 const BLOCK: usize = 192;
 
 /// Words of a token in a chunk, at most: a block of them and a strip's chunk stay in the second-level cache.
-pub(crate) const CHUNK: usize = 512;
+const CHUNK: usize = 512;
 
 /// Fewest strips of a task, where there are more: rounding x takes a small part of it.
 const STRIPS_OF_TASK: usize = 8;

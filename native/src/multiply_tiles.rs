@@ -1,9 +1,13 @@
 //! Products of linears on AMX: as multiply.rs, on squares of 32 tokens and 32 rows.
 
 use crate::amx::{SIDE, Square, Tiles};
-use crate::multiply::{CHUNK, Part, Product};
+use crate::multiply::{Part, Product};
 use crate::packed_linear::{STRIP, pairs_of};
 use crate::scratch::Scratch;
+use std::mem::MaybeUninit;
+
+/// Pairs of a token in a chunk, at most: a block of them and those of 32 rows stay in the second-level cache, and sums seldom wait in y.
+const CHUNK: usize = 1024;
 
 /// Where words of 16 rows of a packed weight begin.
 fn packed_at(columns: usize, sixteen: usize, pair: usize) -> usize {
@@ -89,12 +93,12 @@ impl Target<'_> {
     ) {
         const WIDTH: usize = 2 * SIDE;
         let whole = self.tokens == WIDTH && self.rows == WIDTH;
-        let mut aside = [0.0f32; WIDTH * WIDTH];
+        let mut aside = MaybeUninit::<[f32; WIDTH * WIDTH]>::uninit();
         unsafe {
             let (c, c_stride) = if whole {
                 (self.at(0), self.part.rows)
             } else {
-                (aside.as_mut_ptr(), WIDTH)
+                (aside.write([0.0; WIDTH * WIDTH]).as_mut_ptr(), WIDTH)
             };
             if !whole && !fresh {
                 for token in 0..self.tokens {
