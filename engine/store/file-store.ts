@@ -3,6 +3,7 @@ import { access, copyFile, link, mkdir, readFile, rename, rm, stat, utimes } fro
 import path from 'node:path';
 import { QuantloomError } from '../spec';
 import type { ArtifactReader, ArtifactStore, ArtifactWriter, StoredArtifact } from './artifact-store';
+import { both } from './content-hash';
 import { createFileWriter, makeShard } from './file-writer';
 import { RecentIdentities } from './recent-identities';
 import { decodeRecord, encodeRecord, USED_RECENTLY_MILLISECONDS } from './record-file';
@@ -133,7 +134,8 @@ class FileStore implements ArtifactStore {
     const { size } = await this.#orMissing(sha256, stat(object));
     await replaceFile(target, size, async (temporary) => {
       await this.#orMissing(sha256, copyFile(object, temporary, constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL));
-      const copied = await hashFile(temporary);
+      // The disk writes while the copy is read again.
+      const copied = await both(hashFile(temporary), synchronize(temporary));
       if (copied.sha256 === sha256) return;
       const stored = await this.#orMissing(sha256, hashFile(object));
       throw stored.sha256 === sha256

@@ -7,7 +7,7 @@ import type { Section } from './section';
 const PEERS: readonly (readonly [what: string, peer: string])[] = [
   ['put', 'cp, sync'],
   ['write an activation', 'cp'],
-  ['export', 'cp'],
+  ['export', 'cp, sync'],
   ['read what this process wrote', 'cp'],
   ['read and verify', 'cp'],
   ['put to the bucket', 'rclone up'],

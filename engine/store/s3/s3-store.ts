@@ -136,7 +136,7 @@ export class S3Store implements ArtifactStore {
     const bytes = await this.#bytesOf(sha256);
     await replaceFile(target, bytes, async (temporary) => {
       const copied = this.#seek(await this.cache.copyTo(sha256, temporary));
-      if (copied === null) await this.#download(sha256, bytes, temporary);
+      if (copied === null) await this.#download(sha256, bytes, temporary, { durable: true });
       else if (copied !== sha256) throw wronglyWritten(target, sha256, copied);
     });
   }
@@ -242,10 +242,11 @@ export class S3Store implements ArtifactStore {
   }
 
   /** @throws the system's error; QuantloomError ArtifactMissing, ArtifactCorrupt, StoreUnavailable. */
-  async #download(sha256: string, bytes: number, target: string): Promise<void> {
-    const writer = await HashingWriter.create(target);
+  async #download(sha256: string, bytes: number, target: string, { durable = false } = {}): Promise<void> {
+    const writer = await HashingWriter.create(target, { durable });
     try {
       for await (const piece of this.#pieces(sha256, bytes)) await writer.write(piece);
+      if (durable) await writer.synchronize();
     } finally {
       await writer.close();
     }
