@@ -1,3 +1,4 @@
+import { leaveGarbage } from '../engine/memory';
 import {
   type ArtifactKind,
   type ArtifactRef,
@@ -127,13 +128,19 @@ async function lookUpOrCompute<Input, Output extends object>(
     return { ...(known.output as Output), cached: true, seconds: 0, secondsSaved: known.seconds ?? 0 };
   }
   const started = performance.now();
-  const parts: Record<string, number> = {};
-  const output = await step.run(input, benchFor(key, runtime, attempt, parts));
+  const spent: Spent = { parts: {}, bytes: 0 };
+  const output = await step.run(input, benchFor(key, runtime, attempt, spent));
+  leaveGarbage(spent.bytes);
   const seconds = (performance.now() - started) / 1000;
   // Also when the attempt was cancelled meanwhile: what is finished is never computed again.
   const record: ComputationRecord = { step: step.name, version: step.version, input, output, seconds };
   const stored = await runtime.store.record(key, record);
-  runtime.log(stored === 'stored' ? 'computed' : 'computed-twice', { step: step.name, key, seconds, parts });
+  runtime.log(stored === 'stored' ? 'computed' : 'computed-twice', {
+    step: step.name,
+    key,
+    seconds,
+    parts: spent.parts,
+  });
   return { ...output, cached: false, seconds, secondsSaved: 0 };
 }
 
@@ -162,7 +169,20 @@ function placesIn(input: unknown): string {
   return places.sort().join();
 }
 
-function benchFor(key: string, runtime: ActivityRuntime, attempt: Attempt, parts: Record<string, number> = {}): Bench {
+/** What a step took. */
+interface Spent {
+  /** Seconds. */
+  readonly parts: Record<string, number>;
+  /** Of artifacts that had memory of their own. */
+  bytes: number;
+}
+
+function benchFor(
+  key: string,
+  runtime: ActivityRuntime,
+  attempt: Attempt,
+  spent: Spent = { parts: {}, bytes: 0 },
+): Bench {
   const timed = async <T>(work: Promise<T>): Promise<T> => {
     const began = performance.now();
     try {
@@ -174,8 +194,10 @@ function benchFor(key: string, runtime: ActivityRuntime, attempt: Attempt, parts
   const bench: Bench = {
     runtime,
     attempt,
-    read: (ref) =>
-      ref.at ? readSourceTensor(ref) : bench.withArtifacts([ref], () => timed(runtime.store.get(ref.sha256))),
+    read: (ref) => {
+      spent.bytes += ref.bytes;
+      return ref.at ? readSourceTensor(ref) : bench.withArtifacts([ref], () => timed(runtime.store.get(ref.sha256)));
+    },
     readInto: async (ref, memory) => {
       const content = new Uint8Array(memory, 0, ref.bytes);
       if (ref.at) return readSourceTensor(ref, content);
@@ -183,13 +205,11 @@ function benchFor(key: string, runtime: ActivityRuntime, attempt: Attempt, parts
       return content;
     },
     readDocument: async (ref) => JSON.parse(Buffer.from(await bench.read(ref)).toString('utf8')),
-    write: async (kind, content, form = {}) => ({
-      kind,
-      sha256: await timed(runtime.store.put(content, { durable: isDurable(kind) })),
-      bytes: content.byteLength,
-      ...form,
-      from: key,
-    }),
+    write: async (kind, content, form = {}) => {
+      spent.bytes += content.byteLength;
+      const sha256 = await timed(runtime.store.put(content, { durable: isDurable(kind) }));
+      return { kind, sha256, bytes: content.byteLength, ...form, from: key };
+    },
     writeDocument: (value) => bench.write('document', Buffer.from(JSON.stringify(value))),
     create: async (kind, form = {}) => {
       const { dtype, shape } = form;
@@ -206,7 +226,7 @@ function benchFor(key: string, runtime: ActivityRuntime, attempt: Attempt, parts
       };
     },
     spend: (part, seconds) => {
-      parts[part] = (parts[part] ?? 0) + seconds;
+      spent.parts[part] = (spent.parts[part] ?? 0) + seconds;
     },
     withArtifacts: async (refs, use) => {
       for (const times = new Map<ArtifactRef, number>(); ; ) {

@@ -1,7 +1,7 @@
 import type { ExpertShape, ModelShape } from '../models/architecture';
 import type { ExpertProducts } from './decoder-operators';
 import { gathered, placesByExpert } from './native-routing';
-import type { ScratchFloats } from './scratch-floats';
+import type { Scratch } from './scratch-floats';
 
 /** The linears of experts on some tokens' rows; without `expert` those of the shared one. What comes back lasts until the next call. */
 export interface NativeExpertLayer {
@@ -15,7 +15,7 @@ export interface NativeExpertLayer {
 export class NativeExperts {
   constructor(
     private readonly shape: Pick<ModelShape, 'hiddenSize' | 'experts'>,
-    private readonly scratch: ScratchFloats,
+    private readonly scratch: Scratch,
     private readonly layer: NativeExpertLayer,
   ) {}
 

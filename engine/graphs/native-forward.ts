@@ -14,7 +14,7 @@ import { NativeExperts } from './native-experts';
 import { routeTokens } from './native-routing';
 import { packedWeight } from './packed-weights';
 import { type RotaryTable, rotaryPairs, rotaryTable } from './rotary-table';
-import { ScratchFloats } from './scratch-floats';
+import { ScratchArena } from './scratch-arena';
 import { stageBody } from './stage-bodies';
 import { linearFeeds, parameterFeeds } from './stage-feeds';
 import type { ForwardBatch, StageForward } from './stage-forward';
@@ -54,7 +54,7 @@ interface NativeLinear {
 }
 
 /** Results are in scratch memory: those of the tensor thread, the same for all stages. */
-let sharedScratch: ScratchFloats | undefined;
+let sharedScratch: ScratchArena | undefined;
 const rotaryTables = new Map<string, RotaryTable>();
 
 class NativeDecoder implements DecoderOperators<Float32Array> {
@@ -62,7 +62,7 @@ class NativeDecoder implements DecoderOperators<Float32Array> {
   readonly #linears: ReadonlyMap<string, NativeLinear>;
   readonly #parameters: ReadonlyMap<string, Float32Array>;
   readonly #norm: NormKind;
-  readonly #scratch: ScratchFloats;
+  readonly #scratch: ScratchArena;
   #batch: ForwardBatch | null = null;
 
   constructor(
@@ -70,7 +70,7 @@ class NativeDecoder implements DecoderOperators<Float32Array> {
     private readonly native: NativeAddon,
   ) {
     const { stage, weights, shape } = options;
-    sharedScratch ??= new ScratchFloats(native);
+    sharedScratch ??= new ScratchArena(native);
     this.#scratch = sharedScratch;
     this.sequenceLength = options.sequenceLength;
     const checked = linearFeeds(stage.applies, weights);
@@ -97,6 +97,7 @@ class NativeDecoder implements DecoderOperators<Float32Array> {
   /** The batch that operators are applied to from now on. */
   show(batch: ForwardBatch): void {
     this.#batch = batch;
+    this.#scratch.restart();
   }
 
   applies(role: LinearRole, expert?: number): boolean {

@@ -1,11 +1,11 @@
 import type { NativeAddon } from '../kernels';
 import type { ExpertShape, ModelShape } from '../models/architecture';
-import type { ScratchFloats } from './scratch-floats';
+import type { Scratch } from './scratch-floats';
 
 interface Bench {
   readonly native: NativeAddon;
   readonly threads: number;
-  readonly scratch: ScratchFloats;
+  readonly scratch: Scratch;
 }
 
 /**

@@ -1,8 +1,4 @@
-/** Memory that may be garbage before somebody looks. */
-const GARBAGE_BYTES = 128 << 20;
-
-/** Node was started with `--expose-gc`. */
-const { gc: collectGarbage } = globalThis as { gc?: () => void };
+import { leaveGarbage } from './garbage';
 
 /**
  * Buffers that are used again: a fresh one costs a page fault every 4 KiB, which is more than reading it from a cached file, and
@@ -12,7 +8,6 @@ export class ReusedBuffers<Memory extends ArrayBuffer | SharedArrayBuffer> {
   readonly #free = new Map<number, Memory[]>();
   #freeBytes = 0;
   #usedBytes = 0;
-  #droppedBytes = 0;
   /** That those in use and those that wait may have together. */
   #limit: number;
 
@@ -45,14 +40,6 @@ export class ReusedBuffers<Memory extends ArrayBuffer | SharedArrayBuffer> {
     else this.#free.set(bytes, [buffer]);
   }
 
-  /** V8 does not count memory that threads share: it would pile up until something else makes it look for garbage. */
-  #drop(bytes: number): void {
-    this.#droppedBytes += bytes;
-    if (this.#droppedBytes < GARBAGE_BYTES) return;
-    this.#droppedBytes = 0;
-    collectGarbage?.();
-  }
-
   /** What is of another length now, of another stage say, is not coming back soon. */
   #makeRoom(bytes: number): void {
     for (const [length, buffers] of this.#free) {
@@ -60,7 +47,7 @@ export class ReusedBuffers<Memory extends ArrayBuffer | SharedArrayBuffer> {
       if (length === bytes) continue;
       this.#free.delete(length);
       this.#freeBytes -= length * buffers.length;
-      this.#drop(length * buffers.length);
+      leaveGarbage(length * buffers.length);
     }
   }
 }
