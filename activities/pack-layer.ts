@@ -73,7 +73,8 @@ const packStep = defineStep({
       const tensor = await readTensor(ref, bench);
       const dtype = dtypes[name];
       const written = dtype ? { ...tensor, dtype, data: encodeFloats(decodeFloats(tensor), dtype) } : tensor;
-      tensors.set(...((await format.encodeKept?.(name, written, storage[name]?.as)) ?? ([name, written] as const)));
+      const stored = (await format.encodeKept?.(name, written, storage[name])) ?? [[name, written] as const];
+      for (const [part, value] of stored) tensors.set(part, value);
     }
     const shard = await bench.write('layer', serializeSafetensors(tensors));
     return Object.keys(digests).length > 0 ? { shard, digests } : { shard };

@@ -162,7 +162,8 @@ export const SPEC_FLAGS: readonly SpecFlag[] = [
   },
   {
     flags: '--embedding <type>',
-    description: 'gguf: block type of the embedding, such as Q8_0 (default: that of the mix; 16 bit without one)',
+    description:
+      'of the embedding: gguf a block type, such as Q8_0 (default: that of the mix), onnx int4 or int8; else 16 bit',
     path: ['embedding'],
   },
   {

@@ -1,5 +1,5 @@
 import type { GridKind, QuantizedLinear } from '../quantizers/quantized-linear';
-import type { ImportanceSource, LinearPlan, ModelPlan, QuantizationSpec, Tensor } from '../spec';
+import type { ImportanceSource, LinearPlan, ModelPlan, QuantizationSpec, Recipe, Tensor } from '../spec';
 import type { LinearStorage } from './linear-storage';
 import type { Manifest } from './manifest';
 import type { RecordedLinear } from './recorded-linears';
@@ -8,8 +8,24 @@ import type { WeightForm } from './weight-form';
 
 export type FormatName = QuantizationSpec['formats'][number];
 
-/** How tensors are stored that are kept, by name, and the bits of the file per weight. */
-export type KeptStorage = Readonly<Record<string, { readonly as: string; readonly bitsPerWeight: number }>>;
+/** How a tensor is stored that is kept. */
+export interface KeptTensor {
+  /** A type of the format. */
+  readonly as: string;
+  /** Of the file. */
+  readonly bitsPerWeight: number;
+  /** How it is quantized, where that does not follow from the type. */
+  readonly recipe?: Recipe;
+}
+
+/** By name. */
+export type KeptStorage = Readonly<Record<string, KeptTensor>>;
+
+/** What of a plan says how kept tensors are stored. */
+export type PlanOfKept = Pick<
+  ModelPlan,
+  'architecture' | 'config' | 'blocks' | 'tensors' | 'remainder' | 'embedding' | 'embeddingRecipe'
+>;
 
 /** What the configuration of a checkpoint is written from. */
 export interface CheckpointContext {
@@ -65,9 +81,10 @@ export interface CheckpointFormat {
   planRecipes?(plan: ModelPlan): ModelPlan;
 
   /** Of the tensors that are kept, those that `encodeKept` stores in another way than the source does: how, by name. Absent: none. */
-  keptStorage?(
-    plan: Pick<ModelPlan, 'architecture' | 'config' | 'blocks' | 'tensors' | 'remainder' | 'embedding'>,
-  ): KeptStorage;
+  keptStorage?(plan: PlanOfKept): KeptStorage;
+
+  /** Why the embedding cannot be stored as `plan.embedding` says, and what to do; null when it can. Absent: it never can. */
+  refuseEmbedding?(plan: PlanOfKept): string | null;
 
   /** Why these linears, of which each can be written, cannot be in one checkpoint, and what to do; null when they can. Absent: they can. */
   refuseTogether?(linears: readonly LinearPlan[]): string | null;
@@ -88,11 +105,11 @@ export interface CheckpointFormat {
   layoutOf?(linear: LinearPlan, layout: string): string;
 
   /**
-   * A tensor that is not quantized as it is stored, and under which name. Absent: as the source has it.
+   * What a tensor that is not quantized as a linear is stored as, by name. Absent: as the source has it.
    *
-   * @param as what `keptStorage` says of it.
+   * @param kept what `keptStorage` says of it.
    */
-  encodeKept?(name: string, tensor: Tensor, as?: string): Promise<readonly [name: string, tensor: Tensor]>;
+  encodeKept?(name: string, tensor: Tensor, kept?: KeptTensor): Promise<ReadonlyMap<string, Tensor>>;
 
   /**
    * SHA-256 of the weight that readers get, as `weightSha256`, where it is not to the last bit what the quantizer meant; null: it is.

@@ -266,7 +266,8 @@ async function tensorsOf(
   for (const name of names) {
     if (quantized.has(name.replace(/\.weight$/, ''))) continue;
     const tensor = await model.tensor(name);
-    tensors.set(...((await format.encodeKept?.(name, tensor, storage[name]?.as)) ?? ([name, tensor] as const)));
+    const stored = (await format.encodeKept?.(name, tensor, storage[name])) ?? [[name, tensor] as const];
+    for (const [part, value] of stored) tensors.set(part, value);
   }
   return tensors;
 }

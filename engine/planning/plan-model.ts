@@ -25,6 +25,7 @@ import { estimateBytes, parameterCount } from './estimate-bytes';
 import { estimateMemory } from './estimate-memory';
 import { estimateOperations } from './estimate-operations';
 import { Findings } from './findings';
+import { checkEmbedding, plannedEmbedding } from './plan-embedding';
 import { resolveRecipe } from './resolve-recipe';
 import { withStoredRecipes } from './stored-recipes';
 import { calibrationTokens, largest, total, type WorkToDo } from './work-to-do';
@@ -71,11 +72,8 @@ export async function planModel(
   if (understood !== null) {
     if (isDense) checkTensors({ ...understood, tensors: source.tensors }, findings);
     check(spec, plan, understood, findings);
+    checkEmbedding(spec, plan, findings);
     for (const format of spec.formats) {
-      if (spec.embedding && !formatOf(format).keptStorage) {
-        const hint = 'Leave it out, or write gguf.';
-        findings.refuse('PlanRefused', 'embedding', `The format ${format} has no blocks for the embedding. ${hint}`);
-      }
       await findings.attempt(`format ${format}`, () =>
         formatOf(format).requireWritable?.({ ...plan, directory: located.preview }),
       );
@@ -167,7 +165,7 @@ function makePlan(
     remainder: Object.keys(tensors).filter((name) => !owned.has(name) && !buffers?.test(name)),
     tensors,
     companions,
-    ...(spec.embedding && { embedding: spec.embedding }),
+    ...plannedEmbedding(spec),
     parameters: parameterCount(source.tensors),
     sourceBytes: total(Object.values(source.tensors).map(({ bytes }) => bytes)),
     slices: calibrates ? planSlices(samples, sequenceLength, sliceTokens) : [],

@@ -1,5 +1,6 @@
 export { ACTIVATION_TYPES, type ActivationType, floatTypesOf, isStatic } from './activation-types';
 export type { ArtifactKind, ArtifactRef } from './artifact-ref';
+export { EMBEDDING_BITS, type EmbeddingType, embeddingBits } from './embedding-types';
 export { FLOAT_TYPES, type FloatType, recipeOfFloats } from './float-types';
 export {
   GGUF_MIXES,

@@ -1,5 +1,5 @@
 import type { ArtifactRef } from './artifact-ref';
-import type { QuantizedBlockType } from './gguf-names';
+import type { EmbeddingType } from './embedding-types';
 import type { Recipe } from './quantization-spec';
 import type { DType } from './tensor';
 
@@ -88,8 +88,10 @@ export interface ModelPlan {
   readonly companions: readonly string[];
   readonly parameters: number;
   readonly sourceBytes: number;
-  /** The type of GGUF block that the embedding becomes. Absent: what the format says. */
-  readonly embedding?: QuantizedBlockType;
+  /** What the embedding is stored in. Absent: what the format says. */
+  readonly embedding?: EmbeddingType;
+  /** How the embedding is quantized, where it is stored in integers. */
+  readonly embeddingRecipe?: Recipe;
   /** Set where a linear's recipe takes its importance from a file. */
   readonly importance?: ImportanceSource;
   readonly slices: readonly { readonly firstSequence: number; readonly sequences: number }[];

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { ACTIVATION_TYPES } from './activation-types';
+import { EMBEDDING_TYPES, embeddingTypeNamed } from './embedding-types';
 import { FLOAT_TYPES, recipeOfFloats } from './float-types';
 import { formatNamed, GGUF_MIXES, type GgufMixName, QUANTIZED_BLOCK_TYPES } from './gguf-names';
 import { defaultsOfKernels, defaultsOfMethod } from './method-defaults';
@@ -204,10 +205,11 @@ export const QuantizationSpecSchema = z.strictObject({
   /** Keep the language-model head in 16 bit. */
   keepHead: z.boolean().default(true),
   /**
-   * The type of GGUF block that the embedding is stored as, by search without importance; a head that is tied to it is the same matrix. Of formats
-   * `gguf` and `gguf:<mix>`. Default: that of the mix; 16 bit without one.
+   * What the embedding is stored in; a head that is tied to it, and kept, is the same matrix. Of formats `gguf` and `gguf:<mix>`: a type of block, by
+   * search without importance. Of `onnx`: `int4` or `int8`, to nearest, with the recipe's groups, symmetry and search for scales. Default: that of the
+   * mix; 16 bit without one.
    */
-  embedding: RECIPE_FIELDS.blockType.optional(),
+  embedding: z.string().overwrite(embeddingTypeNamed).pipe(z.enum(EMBEDDING_TYPES)).optional(),
   /**
    * When quantized weights replace the original ones upstream. `stage`: before the next stage is captured (true-sequential).
    * `layer`: a whole layer is captured with its own original weights. `independent`: never, so that layers can be solved anywhere.

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
@@ -80,6 +81,58 @@ describe('a quantized model in ONNX', () => {
     await decoder.close();
     expect(relativeDifference(logits, await ownLogits(checkpoint, tokens))).toBeLessThan(TOLERANCE);
     expect((await verifyCheckpoint(output)).checks.flatMap(({ findings }) => findings)).toEqual([]);
+  });
+
+  it.each<[string, string, Partial<QuantizationSpecInput>, bits: number]>([
+    ['of the demo model, 8 bit', 'demo', { recipe: { bits: 4, groupSize: 64 }, embedding: 'int8' }, 8],
+    [
+      'of the demo model, 4 bit asymmetric, a row in one group',
+      'demo',
+      { recipe: { bits: 8, groupSize: -1, symmetric: false }, embedding: 'int4' },
+      4,
+    ],
+    [
+      'and a head that is quantized with Hessians',
+      'demo',
+      { recipe: { bits: 4 }, embedding: 'int4', keepHead: false },
+      4,
+    ],
+    ['untied from its head', 'qwen3moe-grouped', { recipe: { bits: 8, groupSize: -1 }, embedding: 'int8' }, 8],
+  ])('with an embedding in integers: %s', async (name, source, changes, bits) => {
+    const folder = name.replaceAll(/\W+/g, '-');
+    const output = join(directory, folder);
+    const model = source === 'demo' ? source : tinyModelDirectory(source as TinyModelName);
+    const calibration = source === 'demo' ? CALIBRATION : { source: 'demo', samples: 8, sequenceLength: 24 };
+    await quantizeDirect({ model, output, calibration, formats: ['onnx'], quality: 'fast', ...changes });
+    const checkpoint = await openCheckpoint(output);
+    const tokens =
+      source === 'demo'
+        ? await (await loadTokenizer(output)).encode(PROMPT)
+        : Int32Array.from(
+            readGolden(source as TinyModelName)
+              .integers('tokens')
+              .slice(0, 24),
+          );
+
+    const table = await checkpoint.linear('model.embed_tokens');
+    expect(table).toMatchObject({ kind: 'affine', bits });
+    const [onnx] = ['model_q4.onnx', 'model_quantized.onnx'].filter((file) => existsSync(join(output, 'onnx', file)));
+    const decoder = await openOnnxDecoder(join(output, 'onnx', onnx as string));
+    const logits = await decoder.advance([[...tokens]]);
+    await decoder.close();
+    expect(relativeDifference(logits, await ownLogits(checkpoint, tokens))).toBeLessThan(TOLERANCE);
+    expect((await verifyCheckpoint(output)).checks.flatMap(({ findings }) => findings)).toEqual([]);
+
+    if (source !== 'demo') return;
+    const own = await generate({
+      ...{ checkpoint, promptTokens: tokens, maxNewTokens: NEW_TOKENS },
+      ...{ temperature: 0, seed: 0, threads: 1 },
+    });
+    const loaded = await AutoModelForCausalLM.from_pretrained(folder);
+    const tokenizer = await AutoTokenizer.from_pretrained(folder);
+    const found = await loaded.generate({ ...tokenizer(PROMPT), max_new_tokens: NEW_TOKENS, do_sample: false });
+    await loaded.dispose();
+    expect((found as { tolist(): bigint[][] }).tolist()[0]?.map(Number)).toEqual([...tokens, ...own]);
   });
 
   describe.each(CASES)('%s', (name, changes, dtype) => {

@@ -24,7 +24,7 @@ function dequantizedAs(name: FormatName, dtype: 'F32' | null): CheckpointFormat 
     smallestZero: 0,
     layout: () => name,
     refuse: () => null,
-    encodeKept: async (tensorName, kept) => [tensorName, dtype && isHalf(kept) ? asFloat32(kept) : kept],
+    encodeKept: async (tensorName, kept) => new Map([[tensorName, dtype && isHalf(kept) ? asFloat32(kept) : kept]]),
     storedWeightSha256: (linear, form) => floatWeightSha256(linear, formOf(form)),
     encodeLinear: (module, linear, _layout, form) =>
       new Map([[`${module}.weight`, floatWeight(module, linear, formOf(form))]]),

@@ -1,7 +1,7 @@
 import { setImmediate as yieldToEventLoop } from 'node:timers/promises';
 import { decodeFloats, encodeFloats } from '../../numbers';
 import type { QuantizedBlockType, Tensor } from '../../spec';
-import type { KeptStorage } from '../format';
+import type { KeptStorage, KeptTensor } from '../format';
 import type { RecordedLinear } from '../recorded-linears';
 import { recipeOfBlocks } from './block-settings';
 import type { BlockTypeName } from './blocks/block-type';
@@ -19,13 +19,13 @@ const ROUTER = /\.(block_sparse_moe\.gate|mlp\.gate|mlp\.shared_expert_gate)\.we
  * Norms and biases in float32: llama.cpp computes with nothing else. Routers too, as in its converter. Matrices are blocks of the type that a mix has for them, by search without
  * importance; or stay in the source's 16 bit.
  *
- * @param as the block type; undefined: none.
+ * @param kept its block type; undefined: none.
  * @throws QuantloomError NonFiniteWeights for a weight that the type cannot hold.
  */
-export async function encodeKept(name: string, tensor: Tensor, as?: string): Promise<readonly [string, Tensor]> {
-  if (as !== undefined) return [name.replace(/weight$/, BLOCKS), await inBlocks(name, tensor, as as BlockTypeName)];
-  if ((tensor.shape.length !== 1 && !ROUTER.test(name)) || tensor.dtype === 'F32') return [name, tensor];
-  return [name, { ...tensor, dtype: 'F32', data: encodeFloats(decodeFloats(tensor), 'F32') }];
+export async function encodeKept(name: string, tensor: Tensor, kept?: KeptTensor): Promise<Map<string, Tensor>> {
+  if (kept) return new Map([[name.replace(/weight$/, BLOCKS), await inBlocks(name, tensor, kept.as as BlockTypeName)]]);
+  if ((tensor.shape.length !== 1 && !ROUTER.test(name)) || tensor.dtype === 'F32') return new Map([[name, tensor]]);
+  return new Map([[name, { ...tensor, dtype: 'F32', data: encodeFloats(decodeFloats(tensor), 'F32') }]]);
 }
 
 /** What verification needs of kept matrices that became blocks, by module. */

@@ -113,10 +113,18 @@ describe('the plan', () => {
     expect(estimate.refusals).toEqual([]);
   });
 
-  test('takes a type for the embedding, and refuses it where a format has no blocks', async () => {
+  test('takes a type for the embedding, and refuses it where a format has none such', async () => {
     const recipe = { method: 'rtn', groupSize: 32 } as const;
-    const found = await refusals({ recipe, embedding: 'Q8_0', formats: ['gguf', 'gptq'] });
-    expect(found).toContain('The format gptq has no blocks for the embedding. Leave it out, or write gguf.');
+    const found = await refusals({ recipe, embedding: 'Q8_0', formats: ['gguf', 'gptq', 'onnx'] });
+    expect(found).toBe(
+      [
+        'Format gptq: it stores the embedding as the source does. Leave embedding out, or write gguf (blocks such as Q8_0) or onnx (int4, int8).',
+        'Format onnx: it has integers for the embedding, no blocks of Q8_0. Set embedding to int4 or int8, or write gguf.',
+      ].join('\n'),
+    );
+    expect(await refusals({ recipe, embedding: 'int8' })).toBe(
+      'Format gguf: it has blocks for the embedding, no plain int8. Set embedding to a type of block, such as Q8_0 or Q4_0, or write onnx.',
+    );
     expect(await refusals({ recipe, embedding: 'q8_0' })).toBe('');
   });
 

@@ -1,14 +1,7 @@
 import { architectureOf } from '../../models';
 import type { AffineLinear } from '../../quantizers/grids/affine-grid';
 import type { BlocksLinear } from '../../quantizers/grids/blocks-grid';
-import {
-  type GgufMixName,
-  type LinearPlan,
-  type ModelPlan,
-  type QuantizedBlockType,
-  QuantloomError,
-  type Tensor,
-} from '../../spec';
+import type { GgufMixName, LinearPlan, ModelPlan, QuantizedBlockType, Tensor } from '../../spec';
 import type { CheckpointFormat } from '../format';
 import { writtenModelConfig } from '../model-config';
 import { BLOCK_TYPES } from './blocks/block-types';
@@ -58,11 +51,10 @@ function ggufFormat(name: CheckpointFormat['name'], mix: GgufMix | null): Checkp
 
     ...(mix && { planRecipes: (plan: ModelPlan) => planMix(mix, plan) }),
     keptStorage: (plan) => keptInBlocks(mix, plan),
+    refuseEmbedding,
 
     async requireWritable({ architecture, config, directory, companions, ...plan }: ModelPlan) {
       ggufArchitectureOf(architecture);
-      const refusal = refuseEmbedding({ architecture, config, ...plan });
-      if (refusal !== null) throw new QuantloomError('UnsupportedInput', refusal);
       const shape = architectureOf(config, (name) => name in plan.tensors).shape(config);
       const linears = plan.blocks.flatMap(({ stages }) => stages.flatMap((stage) => stage.linears));
       // Quantized linears are asked about one by one.

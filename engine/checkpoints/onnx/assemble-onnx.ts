@@ -4,6 +4,7 @@ import type { OutputFile } from '../output-file';
 import type { Assembly } from '../weight-container';
 import { modelFilesOf } from './model-files';
 import { readPacked } from './nbits-tensors';
+import { modulesInIntegers } from './onnx-embedding';
 import type { OnnxSource } from './onnx-source';
 import { writeOnnxModel } from './write-onnx-model';
 
@@ -14,7 +15,8 @@ import { writeOnnxModel } from './write-onnx-model';
  * @throws QuantloomError UnsupportedArchitecture, UnsupportedInput, InvalidModel; what `exportTo` throws.
  */
 export async function assembleOnnx({ directory, shards, plan, context, signal }: Assembly): Promise<OutputFile[]> {
-  const quantized = new Set(context.linears.filter(({ recipe }) => recipe).map(({ name }) => name));
+  const linears = context.linears.filter(({ recipe }) => recipe).map(({ name }) => name);
+  const quantized = new Set([...linears, ...modulesInIntegers(plan)]);
   const shardOf = shardOfTensors(plan, (module) => quantized.has(module));
   const opened = new OpenedShard(directory, shards);
   const source: OnnxSource = {

@@ -52,7 +52,7 @@ export async function decoderModel({ source, data, accuracyLevel, signal }: Deco
   const attention = { ...sequenceLengths(builder, mask), rotaryCaches: await rotaryCaches(weights, shape) };
   const operators = new OnnxOperators({ builder, weights, shape, norm: architecture.norm, attention });
 
-  const rows = await embedded(weights, builder, architecture.embedding, ids);
+  const rows = await weights.rows(architecture.embedding, ids);
   const { embeddingScale, positionOffset = 0, gainOffset, logitCap } = shape;
   const tokens = embeddingScale === undefined ? rows : builder.node('Mul', [rows, builder.scalar(embeddingScale)]);
   const hidden =
@@ -60,7 +60,7 @@ export async function decoderModel({ source, data, accuracyLevel, signal }: Deco
       ? tokens
       : builder.node('Add', [
           tokens,
-          await embedded(weights, builder, architecture.positions, positionIds(builder, ids, mask, positionOffset)),
+          await weights.rows(architecture.positions, positionIds(builder, ids, mask, positionOffset)),
         ]);
   operators.leave({ hidden });
   let captured = hidden;
@@ -101,13 +101,6 @@ export function requireHeadSize({ headSize, rotary }: ModelShape): void {
     `Attention heads have ${headSize} features (config.json: head_dim); onnxruntime's GroupQueryAttention turns positions into a multiple of ${ROTARY_HEAD_STEP}. Choose another format.`,
     { details: { headSize } },
   );
-}
-
-/** Rows of a table, converted after they are picked. */
-async function embedded(weights: ModelWeights, builder: GraphBuilder, table: string, ids: string): Promise<string> {
-  const { stored } = await weights.load(table);
-  const rows = builder.node('Gather', [stored, ids]);
-  return weights.constant(table) === stored ? rows : builder.cast(rows, 'float');
 }
 
 /** int64 `[batch, sequence]`: `offset` and the tokens before each one that the mask lets through. */

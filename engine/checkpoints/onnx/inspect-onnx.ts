@@ -14,6 +14,9 @@ const TYPES: Readonly<Record<number, readonly [dtype: string, bytes: number]>> =
 /** Tables of cosines and sines, which follow from config.json. */
 const TABLE = /^(cos|sin)_cache(_\d+)?$/;
 
+/** Behind the name of codes: the same bytes once more, for a head that is the embedding. */
+const SECOND_NAME = '_blocks';
+
 interface Found extends StoredTensor {
   read(): Promise<Buffer>;
 }
@@ -32,14 +35,16 @@ export async function inspectOnnx(directory: string): Promise<InspectedModel> {
     const [model = ''] = names.filter((file) => file.endsWith('.onnx'));
     const graph = readRawGraph(await readFile(join(folder, model)));
     checkPlaces(graph, opened, check);
+    const picked = tablesInBlocks(graph, check);
     for (const [name, constant] of graph.constants) {
       const source = opened.get(constant.location);
       const type = TYPES[constant.type];
-      if (!source || !type || TABLE.test(name)) continue;
+      if (!source || !type || TABLE.test(name) || name.endsWith(SECOND_NAME)) continue;
       const { dims, offset, length } = constant;
-      tensors.set(name, { dtype: type[0], shape: dims, read: () => source.read(offset, offset + length) });
+      const shape = picked.blocks.get(name) ?? dims;
+      tensors.set(name, { dtype: type[0], shape, read: () => source.read(offset, offset + length) });
     }
-    for (const [name, values] of attributesOfLinears(graph, check)) {
+    for (const [name, values] of [...attributesOfLinears(graph, check), ...picked.shapes]) {
       tensors.set(name, { dtype: 'I64', shape: [values.length], read: async () => integerBytes(values) });
     }
   } catch (error) {
@@ -65,6 +70,7 @@ export async function inspectOnnx(directory: string): Promise<InspectedModel> {
 function checkPlaces({ constants }: RawGraph, files: ReadonlyMap<string, ByteSource>, check: CheckRecord): void {
   const ends = new Map<string, number>();
   for (const [name, constant] of [...constants].sort(([, a], [, b]) => a.offset - b.offset)) {
+    if (name.endsWith(SECOND_NAME)) continue;
     const { location, offset, length } = constant;
     const end = ends.get(location) ?? 0;
     const bytes = bytesOf(constant);
@@ -92,7 +98,7 @@ function attributesOfLinears(
   const producers = new Map(nodes.flatMap((node) => node.outputs.map((output) => [output, node] as const)));
   const found = new Map<string, readonly number[]>();
   for (const { operator, inputs, integers } of nodes) {
-    if (operator !== 'MatMulNBits') continue;
+    if (operator !== 'MatMulNBits' || inputs[1]?.endsWith(SECOND_NAME)) continue;
     const [x = '', codes = '', scales = '', zeroPoints = ''] = inputs;
     const [, module = '', width = ''] = /^(.*)\.weight_(\d)bit$/.exec(codes) ?? [];
     const [rows = 0, blocks = 0, bytes = 0] = constants.get(codes)?.dims ?? [];
@@ -111,6 +117,42 @@ function attributesOfLinears(
     if (order) found.set(`${module}.column_order`, order);
   }
   return found;
+}
+
+/** Tables that rows are picked of by GatherBlockQuantized: the shapes of their codes by block, and of what they stand for. */
+function tablesInBlocks(
+  { nodes, constants, lists }: RawGraph,
+  check: CheckRecord,
+): {
+  readonly blocks: ReadonlyMap<string, readonly number[]>;
+  readonly shapes: ReadonlyMap<string, readonly number[]>;
+} {
+  const blocks = new Map<string, readonly number[]>();
+  const shapes = new Map<string, readonly number[]>();
+  for (const { operator, inputs, outputs, integers } of nodes) {
+    if (operator !== 'GatherBlockQuantized') continue;
+    const [codes = '', , scales = ''] = inputs;
+    const module = codes.replace(/\.weight_\dbit$/, '');
+    const [rows = 0, rowBytes = 0] = constants.get(codes)?.dims ?? [];
+    const [ofRows = 0, count = 0] = constants.get(scales)?.dims ?? [];
+    const [bits = 0, size = 0] = ['bits', 'block_size'].map((name) => integers.get(name));
+    const cut = nodes.find((node) => node.operator === 'Slice' && node.inputs[0] === outputs[0]);
+    const columns = cut ? (lists.get(cut.inputs[2] ?? '')?.[0] ?? 0) : count * size;
+    check.expect(
+      ofRows === rows && rowBytes * 8 === count * size * bits && Math.ceil(columns / size) === count,
+      () =>
+        `${module}: ${rows} rows of ${rowBytes} bytes are not ${ofRows} rows of ${count} blocks of ${size} in ${bits} bits`,
+    );
+    blocks.set(codes, [rows, count, (size * bits) / 8]);
+    shapes.set(`${module}.shape`, [rows, columns]);
+    const again = constants.get(`${codes}${SECOND_NAME}`);
+    const { location, offset, length } = constants.get(codes) ?? {};
+    check.expect(
+      !again || [again.location, again.offset, again.length].join() === [location, offset, length].join(),
+      () => `${module}: the head multiplies with other bytes than those that rows are picked of`,
+    );
+  }
+  return { blocks, shapes };
 }
 
 function integerBytes(values: readonly number[]): Buffer {

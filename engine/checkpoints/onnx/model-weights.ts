@@ -3,7 +3,7 @@ import type { LinearShape } from '../../models/architecture';
 import { bytesOf, decodeFloats, encodeFloats, FLOAT16_MAX } from '../../numbers';
 import { type FloatTensor, QuantloomError, type Tensor } from '../../spec';
 import type { ExternalData } from './external-data';
-import { nbitsTensors } from './nbits-tensors';
+import { AS_BLOCKS, type NamedTensor, nbitsTensors } from './nbits-tensors';
 import type { NBitsWeight } from './nbits-weight';
 import type { OnnxSource } from './onnx-source';
 
@@ -26,6 +26,8 @@ export class ModelWeights {
   readonly #options: ModelWeightsOptions;
   readonly #constants = new Map<string, string>();
   readonly #products = new Map<string, Product>();
+  /** Of quantized tables: the product with all rows. */
+  readonly #tableProducts = new Map<string, () => Product>();
   readonly #ordered = new Map<string, string>();
 
   constructor(options: ModelWeightsOptions) {
@@ -47,17 +49,51 @@ export class ModelWeights {
   }
 
   /**
-   * A tensor in its 16 bits or 32, with a conversion where it is used.
+   * Rows of a table in float32, converted or dequantized after they are picked.
    *
-   * @returns the name of the constant before the conversion, and its shape.
-   * @throws QuantloomError InvalidCheckpoint when there is none, UnsupportedInput for an element type.
+   * @param ids their numbers, of any shape; the columns come behind it.
+   * @throws QuantloomError InvalidCheckpoint when there is no such table, UnsupportedInput for an element type.
    */
-  async load(name: string): Promise<{ stored: string; shape: readonly number[] }> {
+  async rows(table: string, ids: string): Promise<string> {
+    const { builder, source } = this.#options;
+    const module = table.replace(/\.weight$/, '');
+    const linear = await source.linear(module);
+    if (linear && !('data' in linear) && !linear.columnOrder) return this.#quantizedRows(module, linear, ids);
+    if (linear && 'data' in linear) await this.loadFloats(table, linear.shape, linear.data);
+    else await this.#load(table);
+    const rows = builder.node('Gather', [table, ids]);
+    return this.constant(table) === table ? rows : builder.cast(rows, 'float');
+  }
+
+  /** A tensor in its 16 bits or 32, with a conversion where it is used. */
+  async #load(name: string): Promise<void> {
     const { builder, source } = this.#options;
     const { dtype, shape, data } = floatTensor(name, await source.stored(name));
     builder.external(name, dtype, shape, await this.#append(data));
     this.#constants.set(name, dtype === 'F32' ? name : builder.cast(name, 'float'));
-    return { stored: name, shape };
+  }
+
+  /** As GatherBlockQuantized version 1 has them (ContribOperators.md of onnxruntime). A head that is the same matrix multiplies with the same bytes. */
+  async #quantizedRows(module: string, linear: NBitsWeight, ids: string): Promise<string> {
+    const { builder } = this.#options;
+    const { rows, columns, bits, blockSize } = linear;
+    const inputs: string[] = [];
+    const [first, ...beside] = nbitsTensors(module, linear);
+    const [codes, { shape, data }] = first as NamedTensor;
+    const bytes = await this.#append(data);
+    builder.external(codes, 'U8', [rows, data.length / rows], bytes);
+    for (const [name, tensor] of beside) {
+      inputs.push(builder.external(name, tensor.dtype, tensor.shape, await this.#append(tensor.data)));
+    }
+    this.#tableProducts.set(`${module}.weight`, () => {
+      const blocks = builder.external(`${codes}${AS_BLOCKS}`, 'U8', shape, bytes);
+      return this.#nbitsProduct(linear, [blocks, ...inputs]);
+    });
+    const attributes = { gather_axis: 0n, quantize_axis: 1n, bits: BigInt(bits), block_size: BigInt(blockSize) };
+    const found = builder.node('com.microsoft.GatherBlockQuantized', [codes, ids, ...inputs], attributes);
+    if (columns % blockSize === 0) return found;
+    const [begin, end, axis] = [0, columns, -1].map((value) => builder.integers([value])) as [string, string, string];
+    return builder.node('Slice', [found, begin, end, axis]);
   }
 
   /**
@@ -88,7 +124,7 @@ export class ModelWeights {
     const linear = isOwn ? await this.#options.source.linear(module) : null;
     const product = linear
       ? await this.#quantizedProduct(module, linear)
-      : await this.#denseProduct(weight, isTransposed === true);
+      : (this.#tableProducts.get(weight)?.() ?? (await this.#denseProduct(weight, isTransposed === true)));
     if (bias) await this.loadVector(`${module}.bias`);
     this.#products.set(module, (x) => {
       const y = product(x);
@@ -98,7 +134,7 @@ export class ModelWeights {
 
   /** `isTransposed`: the file holds Wᵀ. */
   async #denseProduct(weight: string, isTransposed: boolean): Promise<Product> {
-    if (!this.#constants.has(weight)) await this.load(weight);
+    if (!this.#constants.has(weight)) await this.#load(weight);
     const { builder } = this.#options;
     return (x) => {
       const constant = this.constant(weight);
@@ -112,12 +148,16 @@ export class ModelWeights {
       await this.loadFloats(`${module}.weight`, linear.shape, linear.data);
       return this.#denseProduct(`${module}.weight`, false);
     }
-    const { builder, accuracyLevel } = this.#options;
-    const { rows, columns, bits, blockSize, columnOrder } = linear;
     const inputs: string[] = [];
     for (const [name, { dtype, shape, data }] of nbitsTensors(module, linear)) {
-      inputs.push(builder.external(name, dtype, shape, await this.#append(data)));
+      inputs.push(this.#options.builder.external(name, dtype, shape, await this.#append(data)));
     }
+    return this.#nbitsProduct(linear, inputs);
+  }
+
+  #nbitsProduct(linear: Omit<NBitsWeight, 'weight' | 'scales'>, inputs: readonly string[]): Product {
+    const { builder, accuracyLevel } = this.#options;
+    const { rows, columns, bits, blockSize, columnOrder } = linear;
     const attributes = {
       K: BigInt(columns),
       N: BigInt(rows),

@@ -11,7 +11,14 @@ export const SHAPE = 'shape';
 /** I64 `[columns]`, where columns are not in order. A graph has it before the operator. */
 export const COLUMN_ORDER = 'column_order';
 
+/**
+ * After the name of codes: the same bytes as MatMulNBits takes them, `[rows, blocks, blockSize * bits / 8]`, where GatherBlockQuantized has them as
+ * `[rows, blocks * blockSize * bits / 8]`.
+ */
+export const AS_BLOCKS = '_blocks';
+
 type InputTensor = Tensor & { readonly dtype: 'U8' | 'F32' };
+export type NamedTensor = readonly [name: string, tensor: InputTensor];
 
 /** The inputs of a MatMulNBits node behind x, by name, in their order: B, scales, and zero points where there are some. */
 export function nbitsTensors(module: string, linear: NBitsWeight): Map<string, InputTensor> {

@@ -9,6 +9,7 @@ import { isModelFile, modelFiles, modelFilesOf, onnxModelConfig } from './model-
 import { packedTensors } from './nbits-tensors';
 import { blockSizeOf, nbitsWeight, type StoredBits, storedBits } from './nbits-weight';
 import { onnxContainer } from './onnx-container';
+import { encodeKept, keptInIntegers, recordKept, refuseEmbedding } from './onnx-embedding';
 import { onnxStorage } from './onnx-storage';
 
 const SCALE_BITS = 32;
@@ -43,6 +44,10 @@ export const onnx: CheckpointFormat = {
     requireHeadSize(architectureOf(config, (name) => name in tensors).shape(config));
   },
 
+  keptStorage: (plan) => keptInIntegers(plan, (recipe, columns) => bitsAt(recipe.bits, recipe, columns)),
+  refuseEmbedding,
+  encodeKept,
+  recordKept,
   encodeLinear: (module, linear) => packedTensors(module, nbitsWeight(module, linear as AffineLinear)),
 
   config(context) {

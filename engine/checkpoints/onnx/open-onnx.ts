@@ -9,7 +9,7 @@ import { openBytes } from '../verification/byte-source';
 import type { StoredLinears, StoredModel } from '../weight-container';
 import { isRotaryCache } from './decoder-model';
 import { isModelFile, MODEL_DIRECTORY, modelFilesOf } from './model-files';
-import { CODES, COLUMN_ORDER, int64Tensor, SHAPE, ZERO_POINTS } from './nbits-tensors';
+import { AS_BLOCKS, CODES, COLUMN_ORDER, int64Tensor, SHAPE, ZERO_POINTS } from './nbits-tensors';
 import type { StoredBits } from './nbits-weight';
 import { nbitsSettings, onnxStorage } from './onnx-storage';
 
@@ -38,8 +38,9 @@ export async function openOnnx(directory: string): Promise<StoredModel> {
   const graph = await readGraph(path);
   const places = new Map<string, Place>();
   for (const tensor of graph.initializer) {
-    if (tensor.externalData.length === 0 || isRotaryCache(tensor.name)) continue;
-    places.set(tensor.name, placeOf(tensor, path));
+    const { name, externalData } = tensor;
+    if (externalData.length === 0 || isRotaryCache(name) || name.endsWith(AS_BLOCKS)) continue;
+    places.set(name, placeOf(tensor, path));
   }
   const small = new Map<string, Tensor>();
   const bits = new Map<string, StoredBits>();
@@ -47,6 +48,15 @@ export async function openOnnx(directory: string): Promise<StoredModel> {
     bits.set(module, width);
     small.set(`${module}.${SHAPE}`, int64Tensor(shape));
     if (order) small.set(`${module}.${COLUMN_ORDER}`, int64Tensor(order));
+  }
+  for (const { module, width, shape, blockSize } of tablesOf(graph)) {
+    bits.set(module, width);
+    small.set(`${module}.${SHAPE}`, int64Tensor(shape));
+    const codes = `${module}.${CODES[width]}`;
+    const blockBytes = (blockSize * width) / 8;
+    const place = places.get(codes) as Place;
+    const [rows = 0, rowBytes = 0] = place.shape;
+    places.set(codes, { ...place, shape: [rows, rowBytes / blockBytes, blockBytes] });
   }
   const linears: StoredLinears = {
     storage: onnxStorage,
@@ -142,8 +152,9 @@ function linearsOf({ node: nodes, initializer }: GraphProto): LinearOfGraph[] {
   const constants = new Map(initializer.map((tensor) => [tensor.name, tensor]));
   const producers = new Map(nodes.flatMap((node) => node.output.map((output) => [output, node] as const)));
   return nodes.flatMap((node) => {
-    if (node.opType !== 'MatMulNBits') return [];
     const [x = '', codes = ''] = node.input;
+    // A head that is the embedding is read as that.
+    if (node.opType !== 'MatMulNBits' || codes.endsWith(AS_BLOCKS)) return [];
     const width = Number(attribute(node, 'bits')) as StoredBits;
     const order = producers.get(x);
     const indices = order?.opType === 'Gather' ? constants.get(order.input[1] ?? '') : undefined;
@@ -153,6 +164,25 @@ function linearsOf({ node: nodes, initializer }: GraphProto): LinearOfGraph[] {
       shape: [Number(attribute(node, 'N')), Number(attribute(node, 'K'))] as const,
       order: indices?.dims.length === 1 ? indices.int64Data.map(Number) : null,
     };
+  });
+}
+
+interface TableOfGraph extends Omit<LinearOfGraph, 'order'> {
+  readonly blockSize: number;
+}
+
+/** By the nodes that pick rows of them. Where the last block of a row is not full, what is behind its end is cut off. */
+function tablesOf({ node: nodes, initializer }: GraphProto): TableOfGraph[] {
+  const constants = new Map(initializer.map((tensor) => [tensor.name, tensor]));
+  return nodes.flatMap((node) => {
+    if (node.opType !== 'GatherBlockQuantized') return [];
+    const [codes = '', , scales = ''] = node.input;
+    const width = Number(attribute(node, 'bits')) as StoredBits;
+    const blockSize = Number(attribute(node, 'block_size'));
+    const cut = nodes.find(({ opType, input }) => opType === 'Slice' && input[0] === node.output[0]);
+    const [rows = 0, blocks = 0] = (constants.get(scales)?.dims ?? []).map(Number);
+    const columns = cut ? Number(constants.get(cut.input[2] ?? '')?.int64Data[0]) : blocks * blockSize;
+    return { module: codes.slice(0, -`.${CODES[width]}`.length), width, shape: [rows, columns] as const, blockSize };
   });
 }
 

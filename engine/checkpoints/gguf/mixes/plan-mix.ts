@@ -1,7 +1,14 @@
 import { architectureOf, type ModelShape } from '../../../models';
 import { weighsInputs } from '../../../quantizers';
-import { type LinearPlan, type ModelPlan, type QuantizedBlockType, QuantloomError, type Recipe } from '../../../spec';
-import type { KeptStorage } from '../../format';
+import {
+  embeddingBits,
+  type LinearPlan,
+  type ModelPlan,
+  type QuantizedBlockType,
+  QuantloomError,
+  type Recipe,
+} from '../../../spec';
+import type { KeptStorage, PlanOfKept } from '../../format';
 import { isHead } from '../../model-config';
 import { recipeOfBlocks } from '../block-settings';
 import { BLOCK_TYPES } from '../blocks/block-types';
@@ -9,8 +16,6 @@ import { ggufArchitectureOf } from '../models/gguf-architectures';
 import { ggufTensorName, isAlwaysFloat32 } from '../models/tensor-names';
 import type { GgufMix } from './gguf-mix';
 import { fittingType, typeInMix } from './type-in-mix';
-
-type MixablePlan = Pick<ModelPlan, 'architecture' | 'config' | 'blocks' | 'tensors' | 'remainder' | 'embedding'>;
 
 /**
  * Every linear's recipe with the block type that the mix has for it; an override's type stays, as far as it fits. A linear that no type fits is
@@ -36,21 +41,32 @@ export function planMix(mix: GgufMix, plan: ModelPlan): ModelPlan {
  * The matrices that are kept, but in blocks, made without calibration: the embedding, where the plan has a type for it; with a mix, the embedding and a head
  * that is not planned as a linear.
  */
-export function keptInBlocks(mix: GgufMix | null, plan: MixablePlan): KeptStorage {
+export function keptInBlocks(mix: GgufMix | null, plan: PlanOfKept): KeptStorage {
   const kept = mix ? keptInMix(mix, plan) : {};
   const name = embeddingOf(plan);
-  const type = plan.embedding && fittingType(plan.embedding, plan.tensors[name]?.shape[1] as number);
+  const type = blockTypeOf(plan);
   return type ? { ...kept, [name]: keptAs(type) } : kept;
 }
 
 /** Why the embedding cannot have the type that the plan has for it; null: it can. */
-export function refuseEmbedding(plan: MixablePlan): string | null {
-  const columns = plan.tensors[embeddingOf(plan)]?.shape[1] as number;
-  if (!plan.embedding || fittingType(plan.embedding, columns)) return null;
-  return `The embedding has rows of ${columns}, and no block of ${plan.embedding} or of what takes its place divides them. Leave \`embedding\` out.`;
+export function refuseEmbedding(plan: PlanOfKept): string | null {
+  const { embedding } = plan;
+  if (!embedding || blockTypeOf(plan)) return null;
+  if (embeddingBits(embedding)) {
+    return `it has blocks for the embedding, no plain ${embedding}. Set embedding to a type of block, such as Q8_0 or Q4_0, or write onnx.`;
+  }
+  const columns = plan.tensors[embeddingOf(plan)]?.shape[1];
+  return `the embedding has rows of ${columns}, and no block of ${embedding} or of what takes its place divides them. Leave embedding out.`;
 }
 
-function embeddingOf({ config, tensors }: MixablePlan): string {
+/** null: there is none, or none that fits. */
+function blockTypeOf(plan: PlanOfKept): QuantizedBlockType | null {
+  const { embedding, tensors } = plan;
+  if (!embedding || embeddingBits(embedding)) return null;
+  return fittingType(embedding as QuantizedBlockType, tensors[embeddingOf(plan)]?.shape[1] as number);
+}
+
+function embeddingOf({ config, tensors }: PlanOfKept): string {
   return architectureOf(config, (name) => name in tensors).embedding;
 }
 
@@ -59,7 +75,7 @@ function keptAs(type: QuantizedBlockType): KeptStorage[string] {
   return { as: type, bitsPerWeight: (blockBytes * 8) / blockSize };
 }
 
-function keptInMix(mix: GgufMix, plan: MixablePlan): KeptStorage {
+function keptInMix(mix: GgufMix, plan: PlanOfKept): KeptStorage {
   const typeOf = typesIn(mix, plan);
   const kept: Record<string, KeptStorage[string]> = {};
   for (const name of typeOf ? plan.remainder : []) {
@@ -84,7 +100,7 @@ export function recipeInBlocks(
 /** By a tensor's name in the source; null where GGUF has no table for the architecture. */
 function typesIn(
   mix: GgufMix,
-  plan: MixablePlan,
+  plan: PlanOfKept,
 ): ((name: string, columns: number) => QuantizedBlockType | null) | null {
   const known = architectureFor(plan);
   if (!known) return null;
@@ -104,7 +120,7 @@ function typesIn(
   };
 }
 
-function architectureFor({ architecture, config, tensors }: MixablePlan) {
+function architectureFor({ architecture, config, tensors }: PlanOfKept) {
   try {
     const shape: ModelShape = architectureOf(config, (name) => name in tensors).shape(config);
     return { architecture: ggufArchitectureOf(architecture), shape };
