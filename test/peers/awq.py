@@ -26,7 +26,7 @@ import torch
 from gptqmodel import BACKEND, GPTQModel
 from gptqmodel.quantization.awq.utils.packing_utils import dequantize_gemm
 from safetensors import safe_open
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 directory, dense, ids = sys.argv[1], sys.argv[2], [int(word) for word in sys.argv[3].split(",")]
 torch.set_num_threads(int(os.environ.get("THREADS", "2")))
@@ -51,10 +51,15 @@ for name in sorted(tensors):
     weight = dequantize_gemm(tensors[name], tensors[f"{module}.qzeros"], scales, 4, size).t().float().contiguous()
     weights[module] = hashlib.sha256(weight.numpy().tobytes()).hexdigest()
 
+# Otherwise the CPU decides, and some of the kernels compute in bfloat16 or take no groups of whole rows.
+config = AutoConfig.from_pretrained(directory)
+config.quantization_config["backend"] = "torch_awq"
 expected = logits_of(AutoModelForCausalLM.from_pretrained(dense, dtype=torch.float32))
 found = {
-    "transformers": logits_of(AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float16, device_map="cpu")),
-    "gptqmodel": logits_of(GPTQModel.load(directory, backend=BACKEND.AWQ_TORCH, device="cpu").model),
+    "transformers": logits_of(
+        AutoModelForCausalLM.from_pretrained(directory, config=config, dtype=torch.float16, device_map="cpu")
+    ),
+    "gptqmodel": logits_of(GPTQModel.load(directory, backend=BACKEND.AWQ_TORCH, device="cpu", dtype=torch.float16).model),
 }
 print(json.dumps({
     "weights": weights,

@@ -48,6 +48,7 @@ describe('the format awq', () => {
       group_size: 64,
       zero_point: true,
       modules_to_not_convert: ['model.layers.0.mlp.up_proj', 'lm_head'],
+      dynamic: { '-:^model\\.layers\\.0\\.mlp\\.up_proj$': {} },
     });
   });
 
@@ -79,6 +80,18 @@ describe('a quantization_config of AWQ', () => {
     expect(found?.settingsOf('model.layers.0.block.gate')).toBeNull();
     expect(found?.settingsOf('model.layers.1.mlp.down_proj')).toBeNull();
     expect(found?.settingsOf('model.layers.0.mlp.gate_proj')).not.toBeNull();
+  });
+
+  it('says the same in the way of GPTQModel, and other groups', () => {
+    const found = describe({
+      ...{ bits: 4, group_size: 64, format: 'gemm' },
+      dynamic: { '+:.*down_proj': { group_size: 32 }, '-:.*\\.1\\..*': {}, '+:.*k_proj': { bits: 8 } },
+    });
+    expect(found?.settingsOf('model.layers.1.mlp.down_proj')).toBeNull();
+    expect(found?.settingsOf('model.layers.0.mlp.down_proj')?.groupSize).toBe(32);
+    expect(() => found?.settingsOf('model.layers.0.self_attn.k_proj')).toThrow(
+      'quantization_config.dynamic, bits of model.layers.0.self_attn.k_proj is 8; of AWQ, 4 can be read.',
+    );
   });
 
   it.each([

@@ -1,10 +1,11 @@
 import { QuantloomError } from '../../spec';
+import { writeDynamicOverrides } from '../dynamic-overrides';
 import type { CheckpointContext } from '../format';
-import { keptModules } from '../model-config';
+import { isHead, keptModules } from '../model-config';
 import { AWQ_BITS, GEMM } from './layout';
 
 /**
- * The quantization_config as AutoAWQ writes it. `zero_point` is true for symmetric linears too: the file has their zero points, and vLLM's
+ * The quantization_config as AutoAWQ writes it, with `dynamic` for GPTQModel, which knows no `modules_to_not_convert`. `zero_point` is true for symmetric linears too: the file has their zero points, and vLLM's
  * faster kernels take it with them only.
  *
  * @throws QuantloomError InvalidSpecification when no linear is quantized.
@@ -20,12 +21,18 @@ export function quantizationConfig({
       'Every linear is kept in 16 bit, so there is nothing to write as AWQ. Remove an override with skip.',
     );
   }
+  const kept = keptModules({ linears, sourceConfig });
+  const dynamic = writeDynamicOverrides(
+    [...new Set([...linears.map(({ name }) => name), ...kept])].map((name) => ({ name, recipe: null })),
+    ({ name }) => (kept.includes(name) && !isHead(name) ? false : null),
+  );
   return {
     quant_method: 'awq',
     version: GEMM,
     bits: AWQ_BITS,
     group_size: recipe.groupSize,
     zero_point: true,
-    modules_to_not_convert: keptModules({ linears, sourceConfig }),
+    modules_to_not_convert: kept,
+    ...(Object.keys(dynamic).length > 0 && { dynamic }),
   };
 }

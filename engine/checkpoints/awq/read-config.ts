@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { QuantloomError } from '../../spec';
+import { DynamicOverridesSchema, readDynamicOverride } from '../dynamic-overrides';
 import type { LinearSettings } from '../linear-storage';
 import { isHead } from '../model-config';
 import { skippedModules } from '../skipped-modules';
@@ -15,6 +16,7 @@ const ConfigSchema = z.object({
   format: z.string().nullish(),
   checkpoint_format: z.string().nullish(),
   modules_to_not_convert: z.array(z.string()).nullish(),
+  dynamic: DynamicOverridesSchema,
 });
 
 /**
@@ -38,9 +40,17 @@ export function readConfig(raw: Readonly<Record<string, unknown>>): {
   if (bits !== AWQ_BITS) throw unsupported('bits', bits, AWQ_BITS);
   const groupSize = config.group_size ?? config.q_group_size ?? 128;
   if (groupSize === 0) throw unsupported('group_size', groupSize, '-1 (whole rows) or columns that share a scale');
-  const settings: LinearSettings = { bits, groupSize, symmetric: false, layout: GEMM };
   const skipped = skippedModules(config.modules_to_not_convert ?? []);
-  return { layout: GEMM, settingsOf: (module) => (isHead(module) || skipped(module) ? null : settings) };
+  return {
+    layout: GEMM,
+    settingsOf(module) {
+      const override = readDynamicOverride(config.dynamic, module);
+      if (isHead(module) || skipped(module) || override === false) return null;
+      const own = Number(override?.bits ?? bits);
+      if (own !== AWQ_BITS) throw unsupported(`dynamic, bits of ${module}`, own, AWQ_BITS);
+      return { bits, groupSize: Number(override?.group_size ?? groupSize), symmetric: false, layout: GEMM };
+    },
+  };
 }
 
 function unsupported(field: string, found: unknown, known: unknown): QuantloomError {

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { QuantloomError } from '../../spec';
+import { DynamicOverridesSchema, readDynamicOverride } from '../dynamic-overrides';
 import type { LinearSettings } from '../linear-storage';
-import { readDynamicOverride } from './dynamic-overrides';
 import { GPTQ_LAYOUTS, type GptqLayout } from './layout';
 
 /** What of a quantization_config is needed to read the weights. Unknown fields are left alone: readers of this format add many. */
@@ -15,7 +15,7 @@ const GptqConfigSchema = z.object({
   checkpoint_format: z.string().optional(),
   format: z.string().optional(),
   pack_dtype: z.literal('int32').nullish(),
-  dynamic: z.record(z.string(), z.record(z.string(), z.any())).nullish(),
+  dynamic: DynamicOverridesSchema,
 });
 export type GptqConfig = z.infer<typeof GptqConfigSchema> & { readonly layout: GptqLayout };
 
@@ -53,14 +53,7 @@ export function readGptqConfig(raw: Readonly<Record<string, unknown>>): GptqConf
  * @throws QuantloomError InvalidCheckpoint for an override that cannot be understood.
  */
 export function moduleSettings(config: GptqConfig, module: string): ModuleSettings | null {
-  let override: ReturnType<typeof readDynamicOverride>;
-  try {
-    override = readDynamicOverride(config.dynamic, module);
-  } catch (cause) {
-    throw new QuantloomError('InvalidCheckpoint', `quantization_config.dynamic: ${(cause as Error).message}`, {
-      cause,
-    });
-  }
+  const override = readDynamicOverride(config.dynamic, module);
   if (override === false) return null;
   const settings = { bits: config.bits, groupSize: config.group_size, symmetric: config.sym, layout: config.layout };
   if (override === null) return settings;

@@ -1,8 +1,8 @@
 import { isDeepStrictEqual } from 'node:util';
 import { type LinearPlan, QuantloomError, type Recipe } from '../../spec';
+import { writeDynamicOverrides } from '../dynamic-overrides';
 import type { CheckpointContext } from '../format';
 import { isHead, routerModules } from '../model-config';
-import { writeDynamicOverrides } from './dynamic-overrides';
 
 /** What the file says of a linear, in the names of the quantization_config. */
 interface StoredSettings {

@@ -1,13 +1,17 @@
-import type { LinearPlan } from '../../spec';
-import { modulePatterns } from '../module-patterns';
+import { z } from 'zod';
+import { type LinearPlan, QuantloomError } from '../spec';
+import { modulePatterns } from './module-patterns';
 
 type Linear = Pick<LinearPlan, 'name' | 'recipe'>;
 
 /** What of a module's settings differs from the base config; `false`: the module is not quantized. */
 export type ModuleOverride = Readonly<Record<string, number | boolean>> | false;
 
-/** `dynamic` of a quantization_config: `+:regex` with overriding fields, `-:regex` for modules that are not quantized. */
+/** `dynamic` of a quantization_config, as GPTQModel has it: `+:regex` with overriding fields, `-:regex` for modules that are not quantized. */
 export type DynamicOverrides = Record<string, Record<string, number | boolean>>;
+
+/** The same in a file of whatever producer. */
+export const DynamicOverridesSchema = z.record(z.string(), z.record(z.string(), z.any())).nullish();
 
 /**
  * Writes overrides as anchored regular expressions, one per set of modules that differ in their layer's number only.
@@ -44,7 +48,7 @@ export function writeDynamicOverrides(
 /**
  * What `dynamic` says of a module: the fields of the first `+:` (or bare) expression that matches, false for a skip, null for none.
  *
- * @throws SyntaxError when an expression is none that JavaScript understands.
+ * @throws QuantloomError InvalidCheckpoint for an expression that is none in JavaScript.
  */
 export function readDynamicOverride(
   dynamic: DynamicOverrides | null | undefined,
@@ -58,7 +62,17 @@ export function readDynamicOverride(
   ];
   for (const [key, fields] of ordered) {
     const regex = key.replace(/^[+-]:/, '');
-    if (new RegExp(`^(?:${regex})`).test(module)) return key.startsWith('-:') ? false : fields;
+    if (expressionOf(regex).test(module)) return key.startsWith('-:') ? false : fields;
   }
   return null;
+}
+
+function expressionOf(regex: string): RegExp {
+  try {
+    return new RegExp(`^(?:${regex})`);
+  } catch (cause) {
+    throw new QuantloomError('InvalidCheckpoint', `quantization_config.dynamic: ${(cause as Error).message}`, {
+      cause,
+    });
+  }
 }
