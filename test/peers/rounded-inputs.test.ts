@@ -7,6 +7,7 @@ import { promisify } from 'node:util';
 import { type CheckpointReader, parseManifest } from '../../engine/checkpoints';
 import { bytesOf, roundToBfloat16 } from '../../engine/numbers';
 import type { QuantizationSpecInput } from '../../engine/spec';
+import { dequantizedCheckpoint } from './dequantized-checkpoint';
 
 // Compiled: its loops run in worker threads then.
 const { quantizeDirect, openCheckpoint, perplexity } = require('../../dist/engine') as typeof import('../../engine');
@@ -47,7 +48,8 @@ describe('checkpoints whose inputs are quantized, read by transformers', () => {
   async function theirs(checkpoint: string): Promise<Found> {
     const text = join(directory, 'tokens.json');
     await writeFile(text, JSON.stringify([...TOKENS]));
-    const words = [join(__dirname, 'rounded-inputs.py'), checkpoint, text, String(CONTEXT)];
+    const dense = await dequantizedCheckpoint(checkpoint);
+    const words = [join(__dirname, 'rounded-inputs.py'), checkpoint, dense, text, String(CONTEXT)];
     const { stdout } = await promisify(execFile)(PYTHON as string, words, { maxBuffer: 1 << 24 });
     return JSON.parse(stdout.trim().split('\n').at(-1) as string) as Found;
   }
