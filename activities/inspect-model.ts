@@ -123,7 +123,7 @@ export async function inspectModel(
 
 function schemeOf({ recipe, averageBits, scaling, importanceOnly }: QuantizationSpec): string {
   if (importanceOnly) return 'importance matrix';
-  const group = recipe.groupSize === -1 ? 'per channel' : `g${recipe.groupSize}`;
+  const group = recipe.perTensor ? 'per tensor' : recipe.groupSize === -1 ? 'per channel' : `g${recipe.groupSize}`;
   const scaled = scaling === 'none' || recipe.method === scaling ? '' : `${scaling}-scaled `;
   const inputs = recipe.activations && recipe.activations !== 'none' ? `, activations ${recipe.activations}` : '';
   if (recipe.floatType) return `${scaled}${recipe.method} ${recipe.floatType}${inputs}`;

@@ -51,6 +51,12 @@ export const SPEC_FLAGS: readonly SpecFlag[] = [
     parse: wholeNumber,
   },
   {
+    flags: '--per-tensor',
+    description: 'gptq, rtn: one scale for the whole weight, in place of groups',
+    path: ['recipe', 'perTensor'],
+    value: true,
+  },
+  {
     flags: '--double-quant',
     description: 'nf4, fp4: quantize the scales too (default)',
     path: ['recipe', 'doubleQuant'],

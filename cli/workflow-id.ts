@@ -22,7 +22,7 @@ export function schemeName({
     return `${recipe.method}-${recipe.floatType}${inputs}`;
   }
   if (recipe.activations === 'int8') return `${recipe.method}-w${recipe.bits}a8`;
-  const group = recipe.groupSize === -1 ? 'row' : `g${recipe.groupSize}`;
+  const group = recipe.perTensor ? 'tensor' : recipe.groupSize === -1 ? 'row' : `g${recipe.groupSize}`;
   return `${recipe.method}-${averageBits ?? recipe.bits}bit-${group}${recipe.symmetric ? '' : '-asym'}`;
 }
 

@@ -14,13 +14,15 @@ export interface LinearSettings {
   readonly layout: string;
   /** What codes are bits of. Absent: integers, or what the format says. */
   readonly floatType?: Recipe['floatType'];
+  /** One scale for the whole weight is stored. Absent: one for each row and group, or what `floatType` says. */
+  readonly perTensor?: true;
   /** What runtimes quantize its input to. Absent: nothing. */
   readonly activations?: ActivationType;
 }
 
 /** What of a recipe says how a linear is stored. */
 export type StoredRecipe = Pick<LinearSettings, 'bits' | 'groupSize' | 'symmetric'> &
-  Pick<Recipe, 'blockType' | 'floatType' | 'activations'>;
+  Pick<Recipe, 'blockType' | 'floatType' | 'perTensor' | 'activations'>;
 
 /** What is said of a checkpoint's linears. */
 export interface LinearDescription {

@@ -88,7 +88,7 @@ function recipeTable(manifest: Manifest): string {
       ? [
           recipe.method,
           bitsOf(recipe),
-          recipe.groupSize === -1 ? 'whole row' : String(recipe.groupSize),
+          recipe.perTensor ? 'whole weight' : recipe.groupSize === -1 ? 'whole row' : String(recipe.groupSize),
           recipe.symmetric ? 'yes' : 'no',
           recipe.method === 'gptq' ? recipe.actOrder : '-',
           recipe.scales,

@@ -8,6 +8,7 @@ export interface RecordedLinear {
   readonly symmetric: boolean;
   readonly blockType?: Recipe['blockType'];
   readonly floatType?: Recipe['floatType'];
+  readonly perTensor?: Recipe['perTensor'];
   readonly activations?: Recipe['activations'];
   /** The number that runtimes quantize all inputs with. */
   readonly inputScale?: number;
@@ -27,10 +28,11 @@ export function recordedLinears(
   const recorded: Record<string, RecordedLinear> = {};
   for (const { name, recipe, inputScale, weightSha256 } of linears) {
     if (recipe === null) continue;
-    const { bits, groupSize, symmetric, blockType, floatType, activations } = recipe;
+    const { bits, groupSize, symmetric, blockType, floatType, perTensor, activations } = recipe;
     const others = {
       ...(blockType && { blockType }),
       ...(floatType && { floatType }),
+      ...(perTensor && { perTensor }),
       ...(activations && { activations }),
       ...(inputScale !== undefined && { inputScale }),
     };

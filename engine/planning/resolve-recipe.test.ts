@@ -24,6 +24,20 @@ describe('resolveRecipe', () => {
     });
   });
 
+  test('with one scale for the weight it has no groups, unless an override gives them', () => {
+    const overrides = [{ match: '*.down_proj', groupSize: 64 as const }];
+    const spec = parseQuantizationSpec({
+      model: 'm',
+      output: 'o',
+      recipe: { perTensor: true, restarts: 3 },
+      overrides,
+    });
+    expect(spec.recipe).toMatchObject({ perTensor: true, groupSize: -1, restarts: 0 });
+    expect(resolveRecipe(spec, 'model.layers.0.mlp.up_proj')).toMatchObject({ perTensor: true, groupSize: -1 });
+    expect(resolveRecipe(spec, DOWN)).toMatchObject({ groupSize: 64 });
+    expect(resolveRecipe(spec, DOWN)).not.toHaveProperty('perTensor');
+  });
+
   test.each([
     [DOWN, true],
     ['model.layers.0.mlp.down', false],

@@ -1,4 +1,11 @@
-import { type Override, type QuantizationSpec, QuantloomError, type Recipe, recipeOfFloats } from '../spec';
+import {
+  type Override,
+  type QuantizationSpec,
+  QuantloomError,
+  RECIPE_PER_TENSOR,
+  type Recipe,
+  recipeOfFloats,
+} from '../spec';
 
 type Matching = Pick<QuantizationSpec, 'overrides'>;
 
@@ -13,13 +20,15 @@ export function resolveRecipe(spec: Matching & Pick<QuantizationSpec, 'recipe'>,
   const given = Object.fromEntries(fields.filter(([, value]) => value !== undefined)) as Partial<Recipe> & {
     skip?: boolean;
   };
-  const { skip, activations, ...recipe } = { skip: false, ...spec.recipe, ...given };
+  const { skip, activations, perTensor, ...recipe } = { skip: false, ...spec.recipe, ...given };
   if (skip) return null;
+  const hasGroups = !given.perTensor && (given.groupSize ?? -1) !== -1;
   return {
     ...recipe,
     ...(activations !== undefined && activations !== 'none' && { activations }),
     // As the specification's own recipe has them.
     ...(recipe.floatType && recipeOfFloats(recipe.floatType)),
+    ...(perTensor && !hasGroups && { perTensor, ...RECIPE_PER_TENSOR }),
   };
 }
 

@@ -72,7 +72,7 @@ function storedRecipe(reader: CheckpointReader, module: string, recipe: Recipe):
   if (!reader.quantized(`${module}.weight`)) return null;
   const settings = reader.linears?.settingsOf(module);
   if (!settings) return null;
-  const { bits, groupSize, symmetric, activations } = settings;
+  const { bits, groupSize, symmetric, perTensor, activations } = settings;
   const actOrder = followsActOrder(reader.config) ? 'dynamic' : 'static';
   return {
     ...recipe,
@@ -80,6 +80,7 @@ function storedRecipe(reader: CheckpointReader, module: string, recipe: Recipe):
     groupSize: groupSize as Recipe['groupSize'],
     symmetric,
     actOrder,
+    ...(perTensor && { perTensor }),
     ...(activations && { activations }),
   };
 }

@@ -60,6 +60,9 @@ export function factorizes({ method }: Pick<Recipe, 'method'>): boolean {
   return 'factorizes' in METHODS[method];
 }
 
+/** The methods that quantize a whole weight with one scale. */
+const PER_TENSOR: readonly Recipe['method'][] = ['rtn', 'gptq'];
+
 /** Why a recipe cannot be carried out, and what to do; null when it can. */
 export function refuseRecipe(recipe: Recipe): string | null {
   const { name, grids, needsHessian: weighs, refuse } = METHODS[recipe.method];
@@ -71,6 +74,9 @@ export function refuseRecipe(recipe: Recipe): string | null {
   }
   if (recipe.floatType && recipe.blockType) {
     return `blockType ${recipe.blockType} and floatType ${recipe.floatType} are two grids. Leave one of them out.`;
+  }
+  if (recipe.perTensor && (recipe.floatType || recipe.blockType || ![...PER_TENSOR, 'stored'].includes(name))) {
+    return `perTensor is of integers by the methods ${PER_TENSOR.join(' and ')}. Leave it out; floats with one scale are floatType fp8-tensor.`;
   }
   const refused = refuseActivations(recipe);
   if (refused) return refused;
@@ -93,10 +99,10 @@ function refuseActivations(recipe: Recipe): string | null {
     return `activations ${activations} go with weights in ${types.join(', ')}. Set floatType to ${types[0]}, or leave activations out.`;
   }
   if (gridKindOf(recipe) === 'affine' && bits === 8 && groupSize === -1 && symmetric) return null;
-  return 'activations int8 go with symmetric codes of 8 bits and one scale per row. Set bits to 8 and groupSize to -1, or leave activations out.';
+  return 'activations int8 go with symmetric codes of 8 bits and one scale per row or for all. Set bits to 8 and groupSize to -1, or leave activations out.';
 }
 
 /** Whether several workers can share the rows of a linear. */
-export function solvesByRows(recipe: Pick<Recipe, 'method' | 'blockType' | 'floatType'>): boolean {
-  return gridKindOf(recipe) === 'affine' && 'quantizeRows' in METHODS[recipe.method];
+export function solvesByRows(recipe: Pick<Recipe, 'method' | 'blockType' | 'floatType' | 'perTensor'>): boolean {
+  return gridKindOf(recipe) === 'affine' && !recipe.perTensor && 'quantizeRows' in METHODS[recipe.method];
 }

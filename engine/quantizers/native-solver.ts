@@ -26,6 +26,7 @@ export function nativeSolver(addon: NativeAddon, threads: number, typescript: ()
       ),
     quantizeBlockRows: (task, signal) => typescript().quantizeBlockRows({ ...task, kernels: 'native' }, signal),
     quantizeMinifloatRows: (task, signal) => typescript().quantizeMinifloatRows({ ...task, kernels: 'native' }, signal),
+    quantizeTensorRows: (task, signal) => typescript().quantizeTensorRows({ ...task, kernels: 'native' }, signal),
     mismatchTarget: async ({ squares, ...task }, signal) => {
       signal?.throwIfAborted();
       return addon.mismatchTarget({ ...task, ...(squares && { squares }) }, own);

@@ -7,6 +7,7 @@ import { factorizes, gridKindOf, METHODS, needsHessian } from './methods';
 import { inputScaleOf } from './minifloat/input-scale';
 import { quantizeToMinifloat } from './minifloat/quantize-to-minifloat';
 import { type Mismatch, mismatchTarget, type TokenSum } from './mismatch-target';
+import { quantizePerTensor } from './per-tensor/quantize-per-tensor';
 import { type PreparedHessian, prepareHessian } from './prepare-hessian';
 import { quantizeWhole } from './quantize-whole';
 import type { QuantizationResult } from './quantized-linear';
@@ -65,7 +66,7 @@ export async function quantizeLinear(options: LinearToQuantize): Promise<Quantiz
   if ('takesStored' in method) return resultOfStored(options);
   if ('quantize' in method) return quantizeWhole(method, options);
   const kind = gridKindOf(recipe);
-  if (kind === 'blocks' || kind === 'minifloat') {
+  if (kind === 'blocks' || kind === 'minifloat' || recipe.perTensor) {
     const name = options.name ?? 'the linear';
     const pool = solverPool(options.threads ?? 2, options.kernels);
     checkSize(options, name);
@@ -76,6 +77,7 @@ export async function quantizeLinear(options: LinearToQuantize): Promise<Quantiz
     const linear = { weight: target, original: weight, rows, columns, recipe, hessian, importance };
     const work = { ...linear, name, threads, signal };
     if (kind === 'blocks') return quantizeToBlocks(work, pool);
+    if (recipe.perTensor) return quantizePerTensor({ ...work, minimumZero: options.minimumZero }, pool);
     return quantizeToMinifloat({ ...work, inputScale: inputScaleOf(recipe, options.inputMagnitude, name) }, pool);
   }
   return joinRows(options, [await quantizeRowRange(options, { first: 0, count: options.rows })]);

@@ -8,6 +8,8 @@ import type { Factorization, FactorizationTask } from './factorize';
 import type { MinifloatRows, MinifloatRowsTask } from './minifloat/quantize-minifloat-rows';
 import type { MismatchTask } from './mismatch-target';
 import { nativeSolver } from './native-solver';
+import type { CodesOnGrid } from './on-grid/codes-on-grid';
+import type { TensorRowsTask } from './per-tensor/quantize-tensor-rows';
 import { type QuantizedRows, ROWS_PER_BLOCK, type RowBlock, type RowFault, type SharedProblem } from './row-block';
 import * as worker from './solver-worker';
 
@@ -23,6 +25,8 @@ export interface SolverPool {
   quantizeBlockRows(task: BlockRowsTask, signal?: AbortSignal): Promise<BlockRows>;
   /** The same. */
   quantizeMinifloatRows(task: MinifloatRowsTask, signal?: AbortSignal): Promise<MinifloatRows>;
+  /** The same. */
+  quantizeTensorRows(task: TensorRowsTask, signal?: AbortSignal): Promise<CodesOnGrid>;
   mismatchTarget(task: MismatchTask, signal?: AbortSignal): Promise<Float32Array | null>;
 }
 
@@ -83,6 +87,7 @@ function workerThreads(threads: number): SolverPool {
     quantizeRows: (shared, block, signal) => run('quantizeRows', { shared, block }, signal),
     quantizeBlockRows: (task, signal) => run('quantizeBlockRows', task, signal),
     quantizeMinifloatRows: (task, signal) => run('quantizeMinifloatRows', task, signal),
+    quantizeTensorRows: (task, signal) => run('quantizeTensorRows', task, signal),
     mismatchTarget: (task, signal) => run('mismatchTarget', task, signal),
   };
 }
@@ -101,6 +106,7 @@ function callingThread(): SolverPool {
     quantizeRows: (shared, block, signal) => run(() => worker.quantizeRows({ shared, block }), signal),
     quantizeBlockRows: (task, signal) => run(() => worker.quantizeBlockRows(task), signal),
     quantizeMinifloatRows: (task, signal) => run(() => worker.quantizeMinifloatRows(task), signal),
+    quantizeTensorRows: (task, signal) => run(() => worker.quantizeTensorRows(task), signal),
     mismatchTarget: (task, signal) => run(() => worker.mismatchTarget(task), signal),
   };
 }

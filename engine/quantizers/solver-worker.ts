@@ -12,6 +12,8 @@ import {
   quantizeMinifloatRows as quantizeMinifloatRowsWith,
 } from './minifloat/quantize-minifloat-rows';
 import { type MismatchTask, mismatchTargetOf } from './mismatch-target';
+import type { CodesOnGrid } from './on-grid/codes-on-grid';
+import { quantizeTensorRows as quantizeTensorRowsWith, type TensorRowsTask } from './per-tensor/quantize-tensor-rows';
 import { quantizeRows as quantizeRowsWith } from './quantize-rows';
 import type { QuantizedRows, RowBlock, RowFault, SharedProblem } from './row-block';
 
@@ -33,6 +35,10 @@ export function quantizeBlockRows(task: BlockRowsTask): BlockRows {
 
 export function quantizeMinifloatRows(task: MinifloatRowsTask): MinifloatRows {
   return quantizeMinifloatRowsWith(gridKernels(task), task);
+}
+
+export function quantizeTensorRows(task: TensorRowsTask): CodesOnGrid {
+  return quantizeTensorRowsWith(gridKernels(task), task);
 }
 
 function gridKernels({ kernels = 'typescript' }: { readonly kernels?: KernelChoice }): GridKernels {

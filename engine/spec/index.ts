@@ -35,7 +35,13 @@ export type {
 export type { JobPhase, LayerProgress, Progress } from './progress';
 export { QUALITIES, type Quality, recipeOfQuality } from './quality';
 export type { Override, QuantizationSpec, QuantizationSpecInput, Recipe } from './quantization-spec';
-export { FORMATS, parseQuantizationSpec, QuantizationSpecSchema, RecipeSchema } from './quantization-spec';
+export {
+  FORMATS,
+  parseQuantizationSpec,
+  QuantizationSpecSchema,
+  RECIPE_PER_TENSOR,
+  RecipeSchema,
+} from './quantization-spec';
 export { ERROR_CODES, type ErrorCode, QuantloomError } from './quantloom-error';
 export type { BlockReport, DampingRung, LinearReport, MeanErrors, WidthErrors, WidthPlan } from './reports';
 export {

@@ -21,6 +21,8 @@ const RECIPE_FIELDS = {
   bits: z.literal([2, 3, 4, 5, 6, 8]),
   /** Input columns that share a scale; -1: the whole row. Smaller is more accurate and larger on disk. */
   groupSize: z.literal([-1, 16, 32, 64, 128, 256]),
+  /** One scale, and zero point, for the whole weight, with the methods rtn and gptq: groupSize is -1 then. Formats that have none repeat it for each row. */
+  perTensor: z.literal(true),
   /** Symmetric: zero point fixed at the middle code. Asymmetric is better at 2 bits. */
   symmetric: z.boolean(),
   /** Order of the columns in GPTQ. `static`: by falling Hessian diagonal, groups stay sequential in the file. `dynamic`: same order, groups follow it (g_idx). */
@@ -102,6 +104,7 @@ export const RecipeSchema = z.strictObject({
   mismatch: RECIPE_FIELDS.mismatch.optional(),
   doubleQuant: RECIPE_FIELDS.doubleQuant.optional(),
   blockType: RECIPE_FIELDS.blockType.optional(),
+  perTensor: RECIPE_FIELDS.perTensor.optional(),
   floatType: RECIPE_FIELDS.floatType.optional(),
   activations: RECIPE_FIELDS.activations.optional(),
 });
@@ -275,6 +278,7 @@ const QualitySchema = z.object({
       method: RecipeSchema.shape.method,
       bits: RECIPE_FIELDS.bits.optional(),
       floatType: RecipeSchema.shape.floatType,
+      perTensor: RecipeSchema.shape.perTensor,
       activations: RecipeSchema.shape.activations,
     })
     .prefault({}),
@@ -287,6 +291,9 @@ const ORIGINAL_MODEL = {
   recipe: { method: 'gptq', groupSize: -1, actOrder: 'none', refinements: 0 },
 };
 
+/** Steps that solve scales again are for scales of rows. */
+export const RECIPE_PER_TENSOR = { groupSize: -1, restarts: 0, groupRounds: 0 } as const;
+
 /** Fills in what follows from other fields. Faults are left to the schema of the whole spec. */
 function withQuality(input: unknown): unknown {
   const given = QualitySchema.safeParse(input);
@@ -297,6 +304,7 @@ function withQuality(input: unknown): unknown {
   const own = defaultsOfMethod(chosen.method);
   const kernels = defaultsOfKernels(chosen);
   const floats = chosen.floatType && recipeOfFloats(chosen.floatType);
+  const whole = chosen.perTensor && RECIPE_PER_TENSOR;
   const { bits } = {
     ...RecipeSchema.parse({}),
     ...kernels?.recipe,
@@ -305,7 +313,7 @@ function withQuality(input: unknown): unknown {
   };
   const weighed = chosen.method === 'kquants' && imatrix !== undefined ? { importance: 'file' } : {};
   const set = { ...(own?.recipe ?? recipeOfQuality(quality, bits, order)), ...weighed };
-  const recipe: { symmetric?: unknown } = { ...set, ...kernels?.recipe, ...fields, ...floats };
+  const recipe: { symmetric?: unknown } = { ...set, ...kernels?.recipe, ...fields, ...floats, ...whole };
   // GPTQModel reads zero points that others found in the second version of the format only.
   const format = formats ?? own?.formats ?? kernels?.formats ?? (recipe.symmetric === false ? ['gptq_v2'] : undefined);
   const calibration = quality === 'best' ? { calibration: { originalShare: 1, ...given.data.calibration } } : {};

@@ -14,7 +14,7 @@ import sys
 import torch
 from compressed_tensors.compressors.base import BaseCompressor
 from compressed_tensors.compressors.format import infer_module_format
-from compressed_tensors.quantization import QuantizationArgs, QuantizationConfig, QuantizationScheme, preset_name_to_scheme
+from compressed_tensors.quantization import QuantizationArgs, QuantizationConfig, QuantizationScheme, QuantizationStrategy, preset_name_to_scheme
 from compressed_tensors.quantization.lifecycle.forward import fake_quantize
 from compressed_tensors.quantization.utils import calculate_qparams, compute_dynamic_scales_and_zp, generate_gparam
 from safetensors.torch import save_file
@@ -34,6 +34,11 @@ CASES = [
     ("nvfp4",               "nvfp4-pack-quantized", 40, 96, "nvfp4",   NVFP4),
     ("int8",                "int-quantized",   33,  64,  "",           {**INT8, "strategy": "channel"}),
     ("int8-asymmetric",     "int-quantized",   33,  64,  "",           {**INT8, "strategy": "channel", "symmetric": False}),
+]
+# Drawn after the inputs, which came first.
+CASES_OF_TENSORS = [
+    ("int8-tensor",            "int-quantized", 33, 64, "", {**INT8, "strategy": "tensor"}),
+    ("int8-tensor-asymmetric", "int-quantized", 33, 64, "", {**INT8, "strategy": "tensor", "symmetric": False}),
 ]
 
 
@@ -74,11 +79,14 @@ def case(fmt, rows, columns, arguments, generator):
     return {**stored, "source": weight, "dense": dense}
 
 
-SCHEMES = ("W8A8", "FP8_DYNAMIC", "FP8_BLOCK", "MXFP4A16", "NVFP4A16", "FP8", "MXFP4", "NVFP4", "MXFP8")
+SCHEMES = ("W8A8", "W8A8-tensor", "FP8_DYNAMIC", "FP8_BLOCK", "MXFP4A16", "NVFP4A16", "FP8", "MXFP4", "NVFP4", "MXFP8")
 
 
 def config_of(name):
-    scheme = preset_name_to_scheme(name, ["Linear"])
+    preset, _, strategy = name.partition("-")
+    scheme = preset_name_to_scheme(preset, ["Linear"])
+    if strategy:
+        scheme.weights.strategy = QuantizationStrategy(strategy)
     scheme.format = infer_module_format(torch.nn.Linear, scheme)
     config = QuantizationConfig(
         config_groups={"group_0": scheme}, quantization_status="compressed", format=scheme.format, ignore=["lm_head"]
@@ -124,12 +132,17 @@ if __name__ == "__main__":
     out = sys.argv[1]
     os.makedirs(out, exist_ok=True)
     generator = torch.Generator().manual_seed(33)
-    for name, fmt, rows, columns, float_type, arguments in CASES:
-        tensors = case(fmt, rows, columns, arguments, generator)
-        symmetric = json.dumps(arguments["symmetric"])
-        metadata = {"format": fmt, "floatType": float_type, "symmetric": symmetric}
-        save_file({key: value.contiguous() for key, value in tensors.items()}, os.path.join(out, f"{name}.safetensors"), metadata)
+
+    def write(cases):
+        for name, fmt, rows, columns, float_type, arguments in cases:
+            tensors = case(fmt, rows, columns, arguments, generator)
+            symmetric = json.dumps(arguments["symmetric"])
+            metadata = {"format": fmt, "floatType": float_type, "symmetric": symmetric, "strategy": arguments["strategy"]}
+            save_file({key: value.contiguous() for key, value in tensors.items()}, os.path.join(out, f"{name}.safetensors"), metadata)
+
+    write(CASES)
     save_file({key: value.contiguous() for key, value in inputs(generator).items()}, os.path.join(out, "inputs.safetensors"))
+    write(CASES_OF_TENSORS)
     with open(os.path.join(out, "schemes.json"), "w") as file:
         json.dump({name: config_of(name) for name in SCHEMES}, file, indent=1)
         file.write("\n")

@@ -62,6 +62,7 @@ describe('checkpoints whose inputs are quantized, read by transformers', () => {
     ['fp8 in blocks', { recipe: { method: 'rtn', floatType: 'fp8-block' } }],
     ['fp8, weights alone', { recipe: { method: 'rtn', floatType: 'fp8', activations: 'none' } }],
     ['int8 by gptq', { recipe: { activations: 'int8' } }],
+    ['int8, one scale for all', { recipe: { activations: 'int8', perTensor: true } }],
     ['mxfp4', { recipe: { method: 'rtn', floatType: 'mxfp4' } }],
     ['nvfp4 by gptq', { recipe: { floatType: 'nvfp4' } }],
     ['mxfp4 with rounded inputs', { recipe: { method: 'rtn', floatType: 'mxfp4', activations: 'mxfp4' } }],

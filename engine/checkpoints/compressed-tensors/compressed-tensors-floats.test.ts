@@ -29,11 +29,12 @@ const CASES = readdirSync(FIXTURES)
 
 async function load(name: string) {
   const file = await tensorsOfFile(join(FIXTURES, `${name}.safetensors`));
-  const { format, floatType, symmetric } = file.metadata as Record<'format' | 'floatType' | 'symmetric', string>;
+  const { format, floatType, symmetric, strategy } = file.metadata as Record<string, string>;
+  const perTensor = strategy === 'tensor' && ({ perTensor: true } as const);
   const form = floatType
     ? { ...recipeOfFloats(floatType as FloatType), floatType: floatType as FloatType }
-    : { bits: 8, groupSize: -1, symmetric: symmetric === 'true' };
-  const settings: LinearSettings = { ...form, layout: format };
+    : { bits: 8, groupSize: -1, symmetric: symmetric === 'true', ...perTensor };
+  const settings: LinearSettings = { ...form, layout: format as string };
   const { source, dense, ...stored } = file.tensors;
   const read = async (tensor: string) => stored[tensor.slice(2)] ?? null;
   return {
@@ -74,7 +75,7 @@ describe.each(CASES)('compressed-tensors wrote %s', (name) => {
   });
 });
 
-describe.each(CASES.filter((name) => name !== 'int8-asymmetric'))('compressed-tensors wrote %s', (name) => {
+describe.each(CASES.filter((name) => !name.endsWith('asymmetric')))('compressed-tensors wrote %s', (name) => {
   it('is written as the same bytes', async () => {
     const { stored, settings, linear } = await load(name);
     const { encode } = VARIANTS[settings.layout as LinearLayout];
@@ -117,6 +118,7 @@ function recipeOf(fields: Partial<Recipe>): Recipe {
 
 describe.each([
   ['W8A8', { method: 'rtn', activations: 'int8' }],
+  ['W8A8-tensor', { method: 'rtn', activations: 'int8', perTensor: true }],
   ['FP8', { method: 'rtn', floatType: 'fp8-tensor', activations: 'fp8-static' }],
   ['FP8_DYNAMIC', { method: 'rtn', floatType: 'fp8' }],
   ['FP8_BLOCK', { method: 'rtn', floatType: 'fp8-block' }],

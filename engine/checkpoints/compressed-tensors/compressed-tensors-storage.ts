@@ -1,6 +1,6 @@
 import type { LinearStorage } from '../linear-storage';
 import { INPUT_SCALE_PARTS, inputScalePart } from './input-scale';
-import { type LinearLayout, linearLayout } from './layout';
+import { type LinearLayout, linearLayout, storesOneScale } from './layout';
 import { inputArgs } from './quantization-args';
 import { readConfig } from './read-config';
 import { VARIANTS } from './variants';
@@ -26,10 +26,11 @@ export const compressedTensorsStorage = {
 
   describe: readConfig,
 
-  settingsFor({ bits, groupSize, symmetric, floatType, activations }) {
+  settingsFor({ bits, groupSize, symmetric, floatType, perTensor, activations }) {
     const inputs = activations && activations !== 'none' && { activations };
     const form = { bits, groupSize, symmetric, ...(floatType && { floatType }), ...inputs };
-    return { ...form, layout: linearLayout(form) };
+    const layout = linearLayout(form);
+    return { ...form, ...(perTensor && storesOneScale(layout) && { perTensor }), layout };
   },
 
   inputs(settings) {

@@ -33,6 +33,11 @@ export function linearLayout({
   return activations ? 'int-quantized' : PACK_QUANTIZED;
 }
 
+/** Whether integers with one scale for all have it once. Kernels for packed codes take scales of rows and groups only. */
+export function storesOneScale(layout: LinearLayout): boolean {
+  return layout !== PACK_QUANTIZED;
+}
+
 /** Groups of a row: the second dimension of scales and zero points. */
 export function groupsOf(columns: number, groupSize: number): number {
   return groupSize === -1 ? 1 : Math.ceil(columns / groupSize);

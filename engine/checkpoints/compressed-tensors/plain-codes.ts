@@ -16,7 +16,7 @@ const SCALES = ['F16', 'BF16', 'F32'];
  * A linear with a byte for each weight as the tensors of int-, float- and naive-quantized. K: columns, N: rows.
  *
  * - `<name>.weight` I8 or F8_E4M3 `[N, K]`: codes less 128, or floats
- * - `<name>.weight_scale` F16 `[N, 1]` of integers; BF16 of floats: `[N, 1]`, `[1]` or `[ceil(N / 128), ceil(K / 128)]`
+ * - `<name>.weight_scale` F16 `[N, 1]` of integers, `[1]` with one for all; BF16 of floats: `[N, 1]`, `[1]` or `[ceil(N / 128), ceil(K / 128)]`
  * - `<name>.input_scale` BF16 `[1]`, where every input is quantized with it
  *
  * Source: compressed-tensors 0.19, compressors/naive_quantized.
@@ -36,17 +36,17 @@ export function encodePlain(name: string, linear: AffineLinear | MinifloatLinear
   }
   const scale: Tensor =
     linear.kind === 'affine'
-      ? { dtype: 'F16', shape: [rows, 1], data: encodeFloats(scales, 'F16') }
+      ? integerScales(linear)
       : { dtype: 'BF16', shape: scaleShape(linear.floatType, rows, columns), data: encodeFloats(scales, 'BF16') };
   return new Map([[`${name}.weight`, weight], [`${name}.weight_scale`, scale], ...encodeInputScale(name, linear)]);
 }
 
 /** The tensors that such a linear has, by part. */
 export function plainTensors(
-  { floatType, symmetric, activations }: LinearSettings,
+  { floatType, symmetric, perTensor, activations }: LinearSettings,
   [rows, columns]: readonly [number, number],
 ): Record<string, ExpectedTensor> {
-  const scale = floatType ? scaleShape(floatType, rows, columns) : [rows, 1];
+  const scale = floatType ? scaleShape(floatType, rows, columns) : integerShape(rows, perTensor);
   return {
     weight: { shape: [rows, columns], dtypes: [floatType ? 'F8_E4M3' : 'I8'] },
     weight_scale: { shape: scale, dtypes: SCALES },
@@ -57,7 +57,7 @@ export function plainTensors(
 
 /** Reads what `encodePlain` or llm-compressor wrote. @throws QuantloomError InvalidCheckpoint. */
 export async function readPlain(module: string, source: LinearSource): Promise<AffineLinear | MinifloatLinear> {
-  const { floatType, symmetric } = source.settings;
+  const { floatType, symmetric, perTensor } = source.settings;
   const parts = new LinearParts(module, source);
   const weight = await parts.read('weight', [floatType ? 'F8_E4M3' : 'I8']);
   const [rows = 0, columns = 0] = weight.shape;
@@ -69,20 +69,36 @@ export async function readPlain(module: string, source: LinearSource): Promise<A
     const inputs = await readInputScale(parts, source.settings);
     return { kind: 'minifloat', rows, columns, floatType, codes: weight.data, scales, globalScale: null, ...inputs };
   }
-  const shape = [rows, 1];
+  const shape = integerShape(rows, perTensor);
   const scales = decodeFloats(await parts.read('weight_scale', SCALES, [shape]));
-  const zeros = symmetric ? null : await parts.read('weight_zero_point', ['I8'], [shape]);
+  const stored = symmetric ? null : await parts.read('weight_zero_point', ['I8'], [shape]);
+  const zeros = stored ? unsigned(stored.data) : new Uint8Array(rows).fill(MIDDLE);
   return {
-    ...{ kind: 'affine', rows, columns, bits: BITS, groupSize: columns, symmetric, scales },
+    ...{ kind: 'affine', rows, columns, bits: BITS, groupSize: columns, symmetric, ...(perTensor && { perTensor }) },
     codes: unsigned(weight.data),
-    zeros: zeros ? unsigned(zeros.data) : new Uint8Array(rows).fill(MIDDLE),
+    scales: perTensor ? new Float32Array(rows).fill(scales[0] as number) : scales,
+    zeros: perTensor ? new Uint8Array(rows).fill(zeros[0] as number) : zeros,
     groupOf: new Int32Array(columns),
   };
 }
 
 /** Bits of all scales. */
-export function plainScaleBits({ floatType }: Pick<Recipe, 'floatType'>, rows: number, columns: number): number {
-  return 16 * elementCount(floatType ? scaleShape(floatType, rows, columns) : [rows, 1]);
+export function plainScaleBits(
+  { floatType, perTensor }: Pick<Recipe, 'floatType' | 'perTensor'>,
+  rows: number,
+  columns: number,
+): number {
+  return 16 * elementCount(floatType ? scaleShape(floatType, rows, columns) : integerShape(rows, perTensor));
+}
+
+function integerScales({ scales, perTensor, rows }: AffineLinear): Tensor {
+  const stored = perTensor ? scales.subarray(0, 1) : scales;
+  return { dtype: 'F16', shape: integerShape(rows, perTensor), data: encodeFloats(stored, 'F16') };
+}
+
+/** Of scales, and zero points. */
+function integerShape(rows: number, perTensor: true | undefined): number[] {
+  return perTensor ? [1] : [rows, 1];
 }
 
 /** int8 with 128 added. */

@@ -1,5 +1,6 @@
 import { type ActivationType, type FloatType, floatTypesOf, type Recipe } from '../../spec';
 import type { LinearSettings } from '../linear-storage';
+import { linearLayout, storesOneScale } from './layout';
 
 /** The fields of compressed-tensors' QuantizationArgs that say how weights are quantized. */
 export interface WeightArgs {
@@ -36,7 +37,9 @@ export const FLOAT_ARGS: Readonly<Partial<Record<FloatType, FloatArgs>>> = {
   nvfp4: { num_bits: 4, strategy: 'tensor_group', group_size: 16, scale_dtype: 'torch.float8_e4m3fn' },
 };
 
-export function weightArgs({ bits, symmetric, groupSize, method, actOrder, floatType }: Recipe): WeightArgs {
+export function weightArgs(recipe: Recipe): WeightArgs {
+  const { bits, symmetric, groupSize, method, actOrder, floatType, perTensor } = recipe;
+  const whole = perTensor && storesOneScale(linearLayout(recipe));
   // The order in which columns were quantized; groups are sequential all the same.
   const actorder = method === 'gptq' && actOrder === 'static' ? 'weight' : null;
   const floats = floatType && FLOAT_ARGS[floatType];
@@ -45,7 +48,7 @@ export function weightArgs({ bits, symmetric, groupSize, method, actOrder, float
     num_bits: bits,
     type: 'int',
     symmetric,
-    strategy: groupSize === -1 ? 'channel' : 'group',
+    strategy: groupSize !== -1 ? 'group' : whole ? 'tensor' : 'channel',
     group_size: groupSize === -1 ? null : groupSize,
     dynamic: false,
     actorder,

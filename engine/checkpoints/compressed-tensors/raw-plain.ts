@@ -53,7 +53,7 @@ export async function readRawPlain(
         const offset = row * columns + column;
         const value = isFloat
           ? eightBitFloat(bytes.readUInt8(offset))
-          : bytes.readInt8(offset) - (zeros?.readInt8(row) ?? 0);
+          : bytes.readInt8(offset) - (zeros?.readInt8(Math.floor(row / height)) ?? 0);
         memory[at] = value * (scales[Math.floor(row / height) * across + Math.floor(column / width)] as number);
       }
       return memory;

@@ -144,6 +144,7 @@ function formOfKernels(path: string, weights: Weights): Form {
   const { type, num_bits: bits, symmetric, block_structure: structure, group_size: size } = weights;
   const strategy = strategyOf(weights);
   if (type === 'int' && bits === 8 && strategy === 'channel') return { bits, groupSize: -1, symmetric };
+  if (type === 'int' && bits === 8 && strategy === 'tensor') return { bits, groupSize: -1, symmetric, perTensor: true };
   const floats = FLOAT_TYPES.find((name) => {
     const args = FLOAT_ARGS[name];
     if (!args) return false;
@@ -155,7 +156,7 @@ function formOfKernels(path: string, weights: Weights): Form {
   throw unsupported(
     `${path}.weights`,
     { type, num_bits: bits, strategy, group_size: size ?? null, block_structure: structure ?? null },
-    '"int" of 8 bits with strategy "channel", "float" of 8 bits with "channel", "tensor" or "block" of [128, 128], and of 4 bits in "group" of 32 or "tensor_group" of 16,',
+    '"int" of 8 bits with strategy "channel" or "tensor", "float" of 8 bits with "channel", "tensor" or "block" of [128, 128], and of 4 bits in "group" of 32 or "tensor_group" of 16,',
   );
 }
 

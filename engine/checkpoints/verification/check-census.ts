@@ -84,8 +84,8 @@ function expectedTensors(
 }
 
 /** What configuration and manifest have to agree on. */
-function comparable({ bits, groupSize, symmetric, floatType, activations }: Omit<LinearSettings, 'layout'>) {
-  return { bits, groupSize, symmetric, floatType, activations };
+function comparable({ bits, groupSize, symmetric, floatType, perTensor, activations }: Omit<LinearSettings, 'layout'>) {
+  return { bits, groupSize, symmetric, floatType, perTensor, activations };
 }
 
 /** The config against the layout and the recipes that the manifest records. */

@@ -11,6 +11,8 @@ export interface AffineLinear {
   /** Columns per group, resolved: -1 has become `columns`. */
   readonly groupSize: number;
   readonly symmetric: boolean;
+  /** All scales are one number, and all zero points. */
+  readonly perTensor?: true;
   /** `[rows, columns]`, each in `0 .. 2^bits - 1`. */
   readonly codes: Uint8Array;
   /** `[rows, groups]`; every value is exactly representable in float16, as the file holds it. Positive. */
@@ -21,7 +23,7 @@ export interface AffineLinear {
   readonly groupOf: Int32Array;
 }
 
-type Form = Pick<AffineLinear, 'rows' | 'columns' | 'bits' | 'groupSize' | 'symmetric'>;
+type Form = Pick<AffineLinear, 'rows' | 'columns' | 'bits' | 'groupSize' | 'symmetric' | 'perTensor'>;
 
 /** `(code - zero) * scale` in float32 (exact: at most 9 bits times the 11 of a float16). */
 export const affineGrid: Grid<AffineLinear> = {
@@ -45,18 +47,18 @@ export const affineGrid: Grid<AffineLinear> = {
     };
   },
 
-  split({ rows, columns, bits, groupSize, symmetric, codes, zeros, scales, groupOf }) {
-    const header: Form = { rows, columns, bits, groupSize, symmetric };
+  split({ rows, columns, bits, groupSize, symmetric, perTensor, codes, zeros, scales, groupOf }) {
+    const header: Form = { rows, columns, bits, groupSize, symmetric, ...(perTensor && { perTensor }) };
     return { header, arrays: [codes, zeros, scales, groupOf] };
   },
 
   join(header, take) {
     const form = header as unknown as Form;
-    const { rows, columns, bits, groupSize, symmetric } = form;
+    const { rows, columns, bits, groupSize, symmetric, perTensor } = form;
     const groups = Math.ceil(columns / groupSize);
     return {
       kind: 'affine',
-      ...{ rows, columns, bits, groupSize, symmetric },
+      ...{ rows, columns, bits, groupSize, symmetric, ...(perTensor && { perTensor }) },
       codes: take(rows * columns),
       zeros: take(rows * groups),
       scales: new Float32Array(new Uint8Array(take(rows * groups * 4)).buffer),
