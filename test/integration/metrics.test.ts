@@ -124,17 +124,3 @@ test('health and readiness: 200 while it works, and nothing else is served', asy
     expect((await textOf(queue, '/other')).status).toBe(404);
   }
 });
-
-test('a worker that is shutting down is not ready', async () => {
-  const before = stack.log.length;
-  const worker = await stack.startWorker('cpu', { QUANTLOOM_METRICS_ADDRESS: '127.0.0.1:0' });
-  const { page } = stack.log.slice(before).find(({ event }) => event === 'metrics') as unknown as { page: string };
-  worker.stdin?.end();
-  const statuses = new Set<number>();
-  while (worker.exitCode === null) {
-    const answer = await fetch(new URL('/readyz', page)).catch(() => null);
-    if (answer) statuses.add(answer.status);
-    await delay(5);
-  }
-  expect([...statuses]).toContain(503);
-}, 60_000);

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { hostname } from 'node:os';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { QuantizationSpecInput } from '../../engine/spec';
 import { type JobStack, startJobStack } from '../support/job-stack';
 import { startCli } from '../support/run-cli';
@@ -55,9 +56,25 @@ describe('a worker that is to end', () => {
     );
   }
 
+  /** What `/readyz` answers until nobody does. */
+  async function readinessUntilGone(page: string): Promise<Set<number>> {
+    const statuses = new Set<number>();
+    for (;;) {
+      const answer = await fetch(new URL('/readyz', page)).catch(() => null);
+      if (!answer) return statuses;
+      statuses.add(answer.status);
+      await delay(20);
+    }
+  }
+
   /** Ends a worker while it runs an activity. Jobs differ, or the store would know the second one's results. */
   async function endMeanwhile(job: string, samples: number, environment: Record<string, string>) {
-    const worker = await stack.startWorker('gpu', { QUANTLOOM_KERNELS: 'typescript', ...environment });
+    const before = stack.log.length;
+    const worker = await stack.startWorker('gpu', {
+      ...{ QUANTLOOM_KERNELS: 'typescript', QUANTLOOM_METRICS_ADDRESS: '127.0.0.1:0' },
+      ...environment,
+    });
+    const { page } = stack.log.slice(before).find(({ event }) => event === 'metrics') as unknown as { page: string };
     const handle = await stack.start(specFor(job, samples), job);
     await until(async () => {
       for await (const { workflowId, runId } of stack.client.workflow.list({ query: "ExecutionStatus = 'Running'" })) {
@@ -71,16 +88,20 @@ describe('a worker that is to end', () => {
     });
     const ended = once(worker, 'exit');
     worker.kill('SIGTERM');
+    const readiness = await readinessUntilGone(page);
     const [code] = await ended;
     const next = await stack.startWorker('gpu');
     await handle.result();
     next.kill('SIGTERM');
-    return { code, completed: await completedBy(job, worker.pid), failures: await failuresOf(job) };
+    return { code, readiness, completed: await completedBy(job, worker.pid), failures: await failuresOf(job) };
   }
 
   it('finishes within the grace time what it has begun', async () => {
-    const { code, completed, failures } = await endMeanwhile('graceful', 64, { QUANTLOOM_SHUTDOWN_GRACE: '300' });
+    const { code, readiness, completed, failures } = await endMeanwhile('graceful', 64, {
+      QUANTLOOM_SHUTDOWN_GRACE: '300',
+    });
     expect(code).toBe(0);
+    expect(readiness).toContain(503);
     expect(completed.length).toBeGreaterThan(0);
     expect(completed).not.toContain(false);
     expect(failures.filter(Boolean)).toEqual([]);
